@@ -1,0 +1,1 @@
+"""Questions to a results root: SQL, figures, claims.  Never imports ray or torch."""

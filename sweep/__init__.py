@@ -1,0 +1,1 @@
+"""Sweeps: specs into trials, trials into packs, packs onto workers, rows into Parquet."""
