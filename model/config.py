@@ -43,7 +43,7 @@ class TrialConfig:
     """
 
     task: Task = "decoder"
-    """What the network is to compute: `decoder` f (eq. 1), `reprojector` Q f (eq. 2), `abs` |f1 - f2| (eq. 3)."""
+    """What the network computes: `decoder` f (eq. 1), `reprojector` Q f (eq. 2), `abs` |f1 - f2| (eq. 3)."""
     activation: Activation = "relu"
     """Nonlinearity; `solu` is the authors' elementwise x·exp(x)."""
     n_features: int = 512
@@ -63,7 +63,7 @@ class TrialConfig:
     lr: float = 0.003
     """Peak learning rate, above 0."""
     lr_schedule: LrSchedule = "cosine"
-    """`cosine` is periodic with period 2·lr_period (the paper's), `cosine_to_zero` one half wave over n_steps."""
+    """`cosine` has period 2·lr_period (the paper's), `cosine_to_zero` half a wave over n_steps."""
     lr_period: int = 512
     """T_max of the periodic cosine: steps from peak to zero."""
     bias_offset: float = 0.0
@@ -148,7 +148,7 @@ def paper_batch_size(n_neurons: int) -> int:
     >>> [paper_batch_size(k) for k in (16, 384, 512, 1024, 2048)]
     [524288, 16384, 16384, 8192, 4096]
     """
-    return 2 ** max(0, 23 - math.ceil(math.log2(n_neurons)))
+    return 1 << max(0, 23 - math.ceil(math.log2(n_neurons)))
 
 
 def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> str:
@@ -161,7 +161,7 @@ def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> st
 
 
 def _typed(name: str, value: Any) -> Any:
-    """`value` as the type that field `name` declares: 1 becomes 1.0 where a float is due, 1e3 becomes 1000."""
+    """`value` as the type that field `name` declares: 1 becomes 1.0 where a float is due, and 1e3 1000."""
     kind = _TYPES[name]
     if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
         if value not in choices:
@@ -171,7 +171,7 @@ def _typed(name: str, value: Any) -> Any:
         if value is None:
             return None
         kind = int
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and _fits_float(value)
     if kind is float and number:
         return float(value) + 0.0  # -0.0 and 0.0 are one trial
     if kind is int and number and float(value).is_integer():
@@ -182,13 +182,24 @@ def _typed(name: str, value: Any) -> Any:
     raise ConfigError(f"{name} must be {noun}; got {value!r}{_number_hint(value)}")
 
 
-def _number_hint(value: Any) -> str:
-    """YAML 1.1 reads 1e-3 as a word; say how to write it."""
+def _fits_float(value: float) -> bool:
+    """False for an int beyond the range of a float, such as 10**400."""
     try:
         float(value)
-    except (TypeError, ValueError):
+    except OverflowError:
+        return False
+    return True
+
+
+def _number_hint(value: Any) -> str:
+    """YAML 1.1 reads 1e-3 as a word; say how to write it."""
+    if not isinstance(value, str):
         return ""
-    return " (a word: write it with a point, as in 1.0e-3, and without quotes)" if isinstance(value, str) else ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return " (a word: write it with a point, as in 1.0e-3, and without quotes)"
 
 
 _AT_LEAST_ONE = ("n_features", "d_embed", "n_neurons", "batch_size", "n_steps", "lr_period")
@@ -225,6 +236,8 @@ def _check_ranges(config: TrialConfig) -> None:
             f"got d_embed {config.d_embed}, n_features {config.n_features}"
         )
     if config.connectivity != 1:
-        raise ConfigError(f"connectivity other than 1 is not supported yet; got {config.connectivity}; leave it out")
+        raise ConfigError(
+            f"connectivity other than 1 is not supported yet; got {config.connectivity}; leave it out"
+        )
     if not config.optimizer.isidentifier():
         raise ConfigError(f"optimizer must name a class of torch_optimizer; got {config.optimizer!r}")
