@@ -1,0 +1,62 @@
+"""Which processor trains, what it is called, and the settings under which its bits are reproducible."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from model.config import ConfigError
+
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+
+
+def resolve(device: str) -> str:
+    """`auto` as `cuda` where a GPU is usable, else `cpu`; other names are checked.
+
+    Raises:
+        ConfigError: if the device is unknown or not on this machine.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device must be auto, cpu or cuda; got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda needs a usable NVIDIA GPU, and torch finds none; use --device cpu")
+    return device
+
+
+def device_name(device: str) -> str:
+    """The GPU's or processor's own name, such as `NVIDIA H100 80GB HBM3`."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    isa = torch.backends.cpu.get_cpu_capability()
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({isa})"
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Settings for bit-reproducible arithmetic inside the block; the thread count is restored after it.
+
+    On a CPU: one thread, because the bits of a matrix product depend on how many share it, and denormals
+    flushed to zero, because moments of silent neurons decay into them and slow every later step.
+    """
+    if device != "cpu":
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)

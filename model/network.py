@@ -1,0 +1,77 @@
+"""The two-layer network: initial weights, activations and their derivatives, responses to single features."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.config import TrialConfig
+from model.features import generator
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One trial's parameters."""
+
+    w_in: Float[Tensor, "n_neurons d_embed"]
+    """L1"""
+    bias: Float[Tensor, " n_neurons"]
+    """b"""
+    w_out: Float[Tensor, "n_out n_neurons"]
+    """L2"""
+
+
+def n_out(config: TrialConfig) -> int:
+    """Outputs of the network: d_embed for `reprojector`, else n_features."""
+    return config.d_embed if config.task == "reprojector" else config.n_features
+
+
+def initial_weights(config: TrialConfig) -> Weights:
+    """Uniform ±1/√fan_in for all three, then bias += bias_offset (section 2); float64."""
+    uniform = np.random.Generator(generator(config.seed, "weights"))
+
+    def draw(*shape: int, fan_in: int) -> Tensor:
+        return torch.from_numpy((uniform.random(shape) * 2 - 1) / math.sqrt(fan_in))
+
+    d, k = config.d_embed, config.n_neurons
+    return Weights(
+        w_in=draw(k, d, fan_in=d),
+        bias=draw(k, fan_in=d) + config.bias_offset,
+        w_out=draw(n_out(config), k, fan_in=k),
+    )
+
+
+def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> Float[Tensor, "*any"]:
+    """act(e) for `relu`, `gelu` (exact, with erf) or `solu` (elementwise x·exp(x), as the authors have it)."""
+    if name == "relu":
+        return torch.clamp_min(e, 0, out=out) if out is not None else torch.clamp_min(e, 0)
+    if name == "gelu":
+        return torch.mul(e, torch.special.ndtr(e), out=out)
+    return torch.mul(e, torch.exp(e), out=out)
+
+
+def activation_slope(name: str, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """d act(e) / d e."""
+    if name == "relu":
+        return (e > 0).to(e.dtype)
+    if name == "gelu":
+        density = torch.exp(-0.5 * e * e) / math.sqrt(2 * math.pi)
+        return torch.special.ndtr(e) + e * density
+    return (1 + e) * torch.exp(e)
+
+
+def responses(
+    config: TrialConfig, weights: Weights, embedding: Float[Tensor, "d_embed n_features"]
+) -> Float[Tensor, "n_neurons n_features"]:
+    """h_i(F_j): each neuron's response to each feature alone at strength 1; for `abs` h_i(F_j) + h_i(-F_j)
+    (section 3)."""
+    drive = weights.w_in @ embedding
+    answer = activate(config.activation, drive + weights.bias[:, None])
+    if config.task == "abs":
+        answer += activate(config.activation, weights.bias[:, None] - drive)
+    return answer

@@ -1,0 +1,51 @@
+"""What changes with the step: learning rate, bias decay, and when to record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from model.config import TrialConfig
+
+
+def lr_at(config: TrialConfig, step: int) -> float:
+    """Learning rate that step 1, 2, … uses (section 2).
+
+    `cosine` is annealing to 0 with T_max = lr_period, stepped for the whole run, hence periodic.
+
+    >>> config = TrialConfig(lr=0.01, lr_period=512)
+    >>> [round(lr_at(config, step), 4) for step in (1, 257, 513, 1025)]
+    [0.01, 0.005, 0.0, 0.01]
+    """
+    if config.lr_schedule == "constant":
+        return config.lr
+    half_wave = config.lr_period if config.lr_schedule == "cosine" else config.n_steps
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - 1) / half_wave))
+
+
+def bias_factor_at(config: TrialConfig, step: int) -> float:
+    """What the bias is multiplied by after `step`: 1 - bias_decay·lr in the first half, then 1 (section 2)."""
+    return 1 - config.bias_decay * config.lr if 2 * step <= config.n_steps else 1.0
+
+
+def recorded_steps(n_steps: int) -> Iterator[int]:
+    """1, 2, 4, … and the last step.
+
+    >>> list(recorded_steps(10))
+    [1, 2, 4, 8, 10]
+    """
+    step = 1
+    while step < n_steps:
+        yield step
+        step *= 2
+    yield n_steps
+
+
+def next_recorded(step: int, n_steps: int) -> int:
+    """The first recorded step after `step`."""
+    return next(s for s in recorded_steps(n_steps) if s > step)
+
+
+def loss_window(config: TrialConfig, step: int) -> int:
+    """Over how many steps a loss recorded at `step` is averaged (section 2)."""
+    return min(2 * config.lr_period, max(1, step // 8))

@@ -1,0 +1,178 @@
+"""The solo engine: one trial as an `nn.Module`, autograd and an optimizer of torch_optimizer.
+
+This is the readable definition of what a trial is; the packed engine is held equal to it.  It also trains
+what cannot be packed: any other optimizer of torch_optimizer.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch_optimizer
+from jaxtyping import Float, Float64
+from numpy import ndarray
+from torch import Tensor, nn
+
+from model.config import ConfigError, TrialConfig, unknown_name
+from model.device import DTYPES
+from model.features import FeatureStream, embedding, stream_key, target_map
+from model.network import Weights, activate, initial_weights
+from model.schedule import bias_factor_at, lr_at
+
+def check_optimizer(config: TrialConfig) -> None:
+    """Whether `config.optimizer` names an optimizer of torch_optimizer.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    known = sorted(
+        name
+        for name, kind in vars(torch_optimizer).items()
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and name != "Optimizer"
+    )
+    if config.optimizer not in known:
+        raise ConfigError(unknown_name("optimizer", config.optimizer, known))
+
+
+def make_optimizer(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The trial's optimizer with its own defaults; Lookahead, which wraps another, wraps Lamb.
+
+    Raises:
+        ConfigError: as `check_optimizer`.
+    """
+    check_optimizer(config)
+    if config.optimizer == "Lookahead":
+        return torch_optimizer.Lookahead(torch_optimizer.Lamb(params, lr=config.lr))  # type: ignore[no-any-return]
+    return getattr(torch_optimizer, config.optimizer)(params, lr=config.lr)  # type: ignore[no-any-return]
+
+
+class Network(nn.Module):
+    """y = L2 act(L1 x + b) (section 2)."""
+
+    def __init__(self, config: TrialConfig, device: str) -> None:
+        super().__init__()
+        self.config = config
+        start, kind = initial_weights(config), {"dtype": DTYPES[config.precision], "device": device}
+        self.w_in = nn.Parameter(start.w_in.to(**kind))
+        self.bias = nn.Parameter(start.bias.to(**kind))
+        self.w_out = nn.Parameter(start.w_out.to(**kind))
+
+    def forward(
+        self, x: Float[Tensor, "batch d_embed"]
+    ) -> tuple[Float[Tensor, "batch n_neurons"], Float[Tensor, "batch n_out"]]:
+        """Hidden activations h and output y."""
+        h = activate(self.config.activation, x @ self.w_in.T + self.bias)
+        return h, h @ self.w_out.T
+
+
+class SoloEngine:
+    """Trains one trial, step by step.
+
+    Args:
+        configs: exactly one trial.
+        device: `cpu` or `cuda`.
+    """
+
+    name = "solo"
+
+    def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
+        (self.config,) = self.configs = configs
+        self.device, self.dtype, self.step = device, DTYPES[self.config.precision], 0
+        self.network = Network(self.config, device)
+        self.embedding = embedding(self.config).to(device, self.dtype)
+        self.target_map = (
+            target_map(self.config).to(device, self.dtype) if self.config.task == "reprojector" else None
+        )
+        self.stream = FeatureStream(stream_key(self.config))
+        self.optimizer = make_optimizer(self.config, self.network.parameters())
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps 1"]:
+        """Train `n_steps` more; the task loss of each."""
+        return np.array([[self.train_step()] for _ in range(n_steps)])
+
+    def train_step(self) -> float:
+        """One step; its task loss, before the update."""
+        self.step += 1
+        x, target = self._batch()
+        h, y = self.network(x)
+        loss = torch.square(y - target).sum() / len(x)
+        objective = loss + self.config.l1 * h.abs().sum() / len(x)
+        self.optimizer.zero_grad()
+        self._backward(objective)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr_at(self.config, self.step)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.network.bias *= bias_factor_at(self.config, self.step)
+        return float(loss.detach())
+
+    def _backward(self, objective: Tensor) -> None:
+        if self.config.optimizer != "Adahessian":
+            objective.backward()
+            return
+        with warnings.catch_warnings():  # the graph is freed by the next zero_grad
+            warnings.filterwarnings("ignore", message="Using backward.. with create_graph=True")
+            objective.backward(create_graph=True)
+
+    def _batch(self) -> tuple[Float[Tensor, "batch d_embed"], Float[Tensor, "batch n_out"]]:
+        f = torch.from_numpy(self.stream.batch(self.step).dense()).to(self.device, self.dtype)
+        return f @ self.embedding.T, f.abs() if self.target_map is None else f @ self.target_map.T
+
+    def weights(self, member: int = 0) -> Weights:
+        """Parameters of the trial."""
+        net = self.network
+        return Weights(w_in=net.w_in.detach(), bias=net.bias.detach(), w_out=net.w_out.detach())
+
+    def overflowed(self) -> list[bool]:
+        """Whether a parameter or an optimizer state has become non-finite."""
+        tensors: list[Tensor] = list(self.network.parameters())
+        for state in self.optimizer.state.values():
+            tensors += [v for v in state.values() if isinstance(v, Tensor) and v.is_floating_point()]
+        return [not all(bool(torch.isfinite(t).all()) for t in tensors)]
+
+    def freeze(self, member: int) -> None:
+        """Nothing to spare: a pack of one ends with its member."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `load` needs; the optimizer's plain values travel as JSON bytes."""
+        tensors = {f"network.{k}": v.detach().clone() for k, v in self.network.state_dict().items()}
+        plain = _split(self.optimizer.state_dict(), tensors)
+        tensors["optimizer"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
+        return tensors
+
+    def load(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Continue from `state` as it was after `step`."""
+        self.network.load_state_dict(
+            {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+        )
+        plain = json.loads(bytes(state["optimizer"].cpu().numpy()))
+        self.optimizer.load_state_dict(_join(plain, state))
+        self.step = step
+
+
+def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, its tensors moved to `tensors`; dicts become pairs, since their keys may be numbers."""
+    if isinstance(value, Tensor):
+        name = f"optimizer.{len(tensors)}"
+        tensors[name] = value.detach().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"pairs": [[k, _split(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_split(v, tensors) for v in value]
+    return value
+
+
+def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {k: _join(v, tensors) for k, v in value["pairs"]}
+    if isinstance(value, list):
+        return [_join(v, tensors) for v in value]
+    return value

@@ -1,0 +1,407 @@
+"""A pack in, snapshots out: the training loop that every executor, the debugger and the notebook share.
+
+No files and no Ray here: a trainer turns into bytes and back, and its owner decides where they go.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float64
+from numpy import ndarray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
+from model.device import DTYPES, reproducible, resolve
+from model.features import embedding, target_map
+from model.metrics import (
+    POSITIVE_BIAS,
+    LossRecord,
+    NeuronStats,
+    capacities,
+    features_by_n_mono,
+    monosemantic,
+    neuron_stats,
+)
+from model.network import Weights, n_out
+from model.packed import CHUNK_BYTES, Layout, PackedEngine
+from model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
+from model.schedule import lr_at, next_recorded, recorded_steps
+from model.solo import SoloEngine, check_optimizer
+
+EngineName = Literal["auto", "packed", "solo"]
+RecordNeurons = Literal["final", "log2"]
+SLICE_STEPS = 64
+"""The clock is looked at after at most so many steps."""
+
+
+class Engine(Protocol):
+    """What trains a pack step by step; `PackedEngine` and `SoloEngine`."""
+
+    name: str
+    configs: tuple[TrialConfig, ...]
+    step: int
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]: ...
+    def weights(self, member: int) -> Weights: ...
+    def overflowed(self) -> list[bool]: ...
+    def freeze(self, member: int) -> None: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def load(self, state: dict[str, Tensor], step: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A pack at a recorded step."""
+
+    step: int
+    final: bool
+    points: list[CurvePoint | None]
+    """One per member; None for a member that has diverged."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """All that one trial's rows are made of."""
+
+    config: TrialConfig
+    status: TrialStatus
+    error: str | None
+    last_step: int
+    metrics: Metrics | None
+    """None unless the trial completed."""
+    curve: dict[str, ndarray]
+    """Columns of `CurvePoint`."""
+    neurons: dict[str, ndarray]
+    """Columns of `NeuronRecord`."""
+    wall_time_s: float
+    """This trial's equal share of the pack's training time."""
+
+
+class PackTrainer:
+    """Trains a pack from recorded step to recorded step; can be saved and continued between any two calls.
+
+    Args:
+        configs: trials that agree on `model.config.SHAPE_FIELDS`; an optimizer other than Lamb trains alone.
+        device: `auto`, `cpu` or `cuda`.
+        record_neurons: keep neurons at the end only, or at every recorded step.
+        engine: `auto` takes the packed engine wherever it can train the pack.
+
+    Raises:
+        ConfigError: if the trials cannot share a pack, or the device or optimizer does not exist.
+
+    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
+    >>> [snapshot.step for snapshot in PackTrainer([config], device="cpu")]
+    [1, 2, 4]
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrialConfig],
+        device: str = "auto",
+        record_neurons: RecordNeurons = "final",
+        engine: EngineName = "auto",
+    ) -> None:
+        self.configs = tuple(configs)
+        self.device = resolve(device)
+        self.record_neurons: RecordNeurons = record_neurons
+        _check_pack(self.configs, engine)
+        with reproducible(self.device):
+            self._engine = _make_engine(self.configs, self.device, engine)
+        self._record = LossRecord(self.configs)
+        self._curves: list[list[CurvePoint]] = [[] for _ in configs]
+        self._neurons: list[list[ndarray]] = [[] for _ in configs]
+        self._ended: dict[int, tuple[int, str]] = {}
+        self._seconds = 0.0
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._engine.step
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.configs[0].n_steps
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train: the last step is reached, or every member has diverged."""
+        return self.step == self.n_steps or len(self._ended) == len(self.configs)
+
+    @property
+    def engine(self) -> str:
+        """`packed` or `solo`."""
+        return self._engine.name
+
+    @property
+    def diverged(self) -> dict[int, str]:
+        """Members that have diverged, by place, with the reason."""
+        return {member: reason for member, (_, reason) in self._ended.items()}
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Train to the end, yielding every snapshot."""
+        while not self.done:
+            snapshot = self.advance()
+            assert snapshot is not None
+            yield snapshot
+
+    def advance(self, max_seconds: float = math.inf) -> Snapshot | None:
+        """Train to the next recorded step and return it, or return None once about `max_seconds` have passed.
+
+        Where the trainer is interrupted does not change a bit of what it trains.
+        """
+        start = time.perf_counter()
+        target = next_recorded(self.step, self.n_steps)
+        with reproducible(self.device):
+            while self.step < target and not self.done and time.perf_counter() - start < max_seconds:
+                self._train(min(SLICE_STEPS, target - self.step, self._engine_chunk()))
+            reached = self.step == target or self.done
+            snapshot = self._snapshot() if reached else None
+        self._seconds += time.perf_counter() - start
+        return snapshot
+
+    def _engine_chunk(self) -> int:
+        return self._engine.chunk if isinstance(self._engine, PackedEngine) else SLICE_STEPS
+
+    def _train(self, n_steps: int) -> None:
+        first = self.step + 1
+        losses = self._engine.advance(n_steps)
+        self._record.push(losses)
+        for member in np.flatnonzero(~np.isfinite(losses).all(axis=0)):
+            step = first + int(np.argmin(np.isfinite(losses[:, member])))
+            self._end(int(member), step, f"the loss became non-finite at step {step}")
+
+    def _end(self, member: int, step: int, reason: str) -> None:
+        if member not in self._ended:
+            self._ended[member] = (step, reason)
+            self._engine.freeze(member)
+
+    def _snapshot(self) -> Snapshot:
+        for member, overflowed in enumerate(self._engine.overflowed()):
+            if overflowed:
+                self._end(member, self.step, f"parameters or moments became non-finite by step {self.step}")
+        points = [None if m in self._ended else self._point(m) for m in range(len(self.configs))]
+        return Snapshot(self.step, self.done, points)
+
+    def _point(self, member: int) -> CurvePoint:
+        config, weights = self.configs[member], self._engine.weights(member)
+        stats = self._stats(member)
+        point = CurvePoint(
+            step=self.step,
+            loss=self._record.loss(member),
+            min_loss=self._record.min_loss(member),
+            n_mono=int(monosemantic(config, stats).sum()),
+            mean_bias=float(weights.bias.double().mean()),
+            lr=lr_at(config, self.step),
+        )
+        self._curves[member].append(point)
+        if self.record_neurons == "log2" or self.step == self.n_steps:
+            self._neurons[member].append(_neuron_columns(self.step, weights, stats))
+        return point
+
+    def _stats(self, member: int) -> NeuronStats:
+        config, weights = self.configs[member], self._engine.weights(member)
+        return neuron_stats(config, weights, embedding(config).to(weights.w_in))
+
+    def results(self) -> list[TrialResult]:
+        """Every member's rows.
+
+        Raises:
+            RuntimeError: if the pack is not done.
+        """
+        if not self.done:
+            raise RuntimeError(f"the pack has trained {self.step} of {self.n_steps} steps; advance it to the end")
+        with reproducible(self.device):
+            return [self._result(member) for member in range(len(self.configs))]
+
+    def _result(self, member: int) -> TrialResult:
+        step, reason = self._ended.get(member, (self.step, None))
+        return TrialResult(
+            config=self.configs[member],
+            status=TrialStatus.COMPLETED if reason is None else TrialStatus.DIVERGED,
+            error=reason,
+            last_step=step,
+            metrics=self._metrics(member) if reason is None else None,
+            curve=_columns(CurvePoint, np.array([astuple(p) for p in self._curves[member]], np.float64)),
+            neurons=_columns(NeuronRecord, _stack(self._neurons[member], len(fields(NeuronRecord)))),
+            wall_time_s=self._seconds / len(self.configs),
+        )
+
+    def _metrics(self, member: int) -> Metrics:
+        config, weights, last = self.configs[member], self._engine.weights(member), self._curves[member][-1]
+        stats = self._stats(member)
+        return Metrics(
+            loss=last.loss,
+            min_loss=last.min_loss,
+            n_mono=last.n_mono,
+            mono_per_feature=last.n_mono / config.n_features,
+            mono_per_neuron=last.n_mono / config.n_neurons,
+            n_dead=int(stats.dead.sum()),
+            n_positive_bias=int((weights.bias > POSITIVE_BIAS).sum()),
+            mean_bias=last.mean_bias,
+            capacity_sum=float(capacities(weights.w_in @ embedding(config).to(weights.w_in)).sum()),
+            features_by_n_mono=features_by_n_mono(config, stats),
+        )
+
+    def weights_bytes(self) -> bytes:
+        """The members' weights as safetensors: `{trial_id}/w_in`, `bias`, `w_out`, `embedding`, `target_map`.
+
+        Members that have diverged are left out.
+        """
+        tensors: dict[str, Tensor] = {}
+        for member, config in enumerate(self.configs):
+            if member in self._ended:
+                continue
+            weights = self._engine.weights(member)
+            named = {"w_in": weights.w_in, "bias": weights.bias, "w_out": weights.w_out}
+            named["embedding"] = embedding(config).to(weights.w_in)
+            if config.task == "reprojector":
+                named["target_map"] = target_map(config).to(weights.w_in)
+            tensors |= {f"{config.trial_id}/{k}": v.cpu().clone() for k, v in named.items()}
+        return safetensors.torch.save(tensors, {"step": str(self.step)})
+
+    def to_bytes(self) -> bytes:
+        """A checkpoint (safetensors): state, records and configs; `from_bytes` continues bit for bit."""
+        tensors = {f"engine.{k}": v.cpu() for k, v in self._engine.state().items()}
+        tensors["recent"] = torch.from_numpy(self._record.recent)
+        tensors["least"] = torch.from_numpy(self._record.least)
+        for member, snapshots in enumerate(self._neurons):
+            if snapshots:
+                tensors[f"neurons.{member}"] = torch.from_numpy(np.stack(snapshots))
+        about = {
+            "configs": [c.to_dict() for c in self.configs],
+            "step": self.step,
+            "engine": self.engine,
+            "record_neurons": self.record_neurons,
+            "curves": [[asdict(p) for p in curve] for curve in self._curves],
+            "ended": [[m, *why] for m, why in self._ended.items()],
+            "seconds": self._seconds,
+        }
+        return safetensors.torch.save(tensors, {_FORMAT: json.dumps(about)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, device: str = "auto") -> PackTrainer:
+        """Continue from a checkpoint.
+
+        Raises:
+            ConfigError: if `data` is not a whole checkpoint of this format.
+        """
+        try:
+            about = json.loads(_metadata(data)[_FORMAT])
+            tensors = safetensors.torch.load(data)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to train from the start") from None
+        configs = [TrialConfig.from_dict(c) for c in about["configs"]]
+        trainer = cls(configs, device, about["record_neurons"], about["engine"])
+        trainer._restore(about, tensors)
+        return trainer
+
+    def _restore(self, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        engine_state = {k.removeprefix("engine."): v for k, v in tensors.items() if k.startswith("engine.")}
+        self._engine.load(engine_state, about["step"])
+        self._record.recent[:] = tensors["recent"].numpy()
+        self._record.least[:] = tensors["least"].numpy()
+        self._record.step = about["step"]
+        self._curves = [[CurvePoint(**p) for p in curve] for curve in about["curves"]]
+        for member in range(len(self.configs)):
+            if (saved := tensors.get(f"neurons.{member}")) is not None:
+                self._neurons[member] = list(saved.numpy())
+        for member, step, reason in about["ended"]:
+            self._end(member, step, reason)
+        self._seconds = about["seconds"]
+
+
+_FORMAT = "monosweep_checkpoint_1"
+
+
+def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:
+    """Train a pack to the end, yielding snapshots at steps 1, 2, 4, … and the last.
+
+    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=2)
+    >>> [(s.step, s.final) for s in train([config], "cpu")]
+    [(1, False), (2, True)]
+    """
+    return iter(PackTrainer(configs, device))
+
+
+def bytes_per_member(config: TrialConfig) -> int:
+    """Memory that one more trial adds to a pack: parameters, two moments and records, in bytes."""
+    row = 3 * Layout.of(config).row * DTYPES[config.precision].itemsize
+    recorded = len(list(recorded_steps(config.n_steps)))
+    own_group = config.d_embed * config.n_features * DTYPES[config.precision].itemsize + 2**20
+    return row + own_group + 8 * (2 * config.lr_period + 9 * config.n_neurons) + 400 * recorded
+
+
+def bytes_per_pack(config: TrialConfig) -> int:
+    """Memory that a worker needs for a pack whatever its size: libraries, buffers of one step and samples."""
+    libraries = 450 * 2**20
+    batch, item = config.samples_per_step, DTYPES[config.precision].itemsize
+    step = batch * (3 * config.n_neurons + 2 * n_out(config) + config.n_features) + 2 * Layout.of(config).row
+    responses = 3 * config.n_neurons * config.n_features + 3 * config.n_features**2
+    present = 64 * batch * max(1.0, config.n_features * config.feature_prob)
+    return int(libraries + item * (step + responses) + CHUNK_BYTES + batch * config.d_embed * 4 + 2 * present)
+
+
+def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
+    if not configs:
+        raise ConfigError("a pack needs at least one trial; got none")
+    for name in SHAPE_FIELDS:
+        values = sorted({getattr(c, name) for c in configs})
+        if len(values) > 1:
+            raise ConfigError(f"trials of one pack must agree on {name}; got {values}; train them in several packs")
+    check_optimizer(configs[0])
+    if engine == "packed" and configs[0].optimizer != "Lamb":
+        raise ConfigError(f"the packed engine trains with Lamb only; got {configs[0].optimizer}; use --engine solo")
+    if len(configs) > 1 and (engine == "solo" or configs[0].optimizer != "Lamb"):
+        raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
+
+
+def _make_engine(configs: tuple[TrialConfig, ...], device: str, engine: EngineName) -> Engine:
+    packed = engine == "packed" or (engine == "auto" and configs[0].optimizer == "Lamb")
+    return PackedEngine(configs, device) if packed else SoloEngine(configs, device)
+
+
+def _neuron_columns(step: int, weights: Weights, stats: NeuronStats) -> ndarray:
+    """Columns of `NeuronRecord` as one float64 array, (columns, n_neurons)."""
+    k = len(weights.bias)
+    columns = {
+        "step": torch.full((k,), step),
+        "neuron": torch.arange(k),
+        "r": stats.r,
+        "bias": weights.bias,
+        "feature": stats.feature,
+        "norm_in": torch.linalg.vector_norm(weights.w_in, dim=1),
+        "norm_out": torch.linalg.vector_norm(weights.w_out, dim=0),
+    }
+    return np.stack([columns[f.name].cpu().double().numpy() for f in fields(NeuronRecord)])
+
+
+def _stack(snapshots: list[ndarray], n_columns: int) -> ndarray:
+    return np.concatenate(snapshots, axis=1).T if snapshots else np.empty((0, n_columns))
+
+
+def _columns(record: type, table: ndarray) -> dict[str, ndarray]:
+    """The columns of a float64 table by the record's field names; whole numbers as int64."""
+    table = table.reshape(-1, len(fields(record)))
+    return {
+        f.name: table[:, i].astype(np.int64) if "int" in str(f.type).lower() else table[:, i].copy()
+        for i, f in enumerate(fields(record))
+    }
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata of safetensors bytes: eight bytes of length, then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 + length:
+        raise ValueError("the file is cut short")
+    return json.loads(data[8 : 8 + length])["__metadata__"]  # type: ignore[no-any-return]
