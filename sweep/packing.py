@@ -150,4 +150,4 @@ def _split(group: list[TrialConfig], count: int) -> list[list[TrialConfig]]:
 
 
 def _gigabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e9:.2g} GB"
