@@ -123,3 +123,9 @@ def test_a_trial_larger_than_a_workers_memory_is_refused() -> None:
 
 def test_nothing_to_train_makes_no_packs() -> None:
     assert auto([], n_workers=2) == []
+
+
+def test_memory_bounds_a_pack() -> None:
+    """One worker, 100 MB free: 60 MB less 10 MB for the pack holds 39 members of 1.28 MB."""
+    packs = auto([trial(seed=seed) for seed in range(300)], n_workers=1, memory_bytes=100_000_000)
+    assert max(len(pack.configs) for pack in packs) in (38, 39)
