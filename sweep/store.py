@@ -344,7 +344,8 @@ class Store:
             known, version = False, 0
         if not known:
             raise StoreError(
-                f"{MARKER} marks a results root; the one in {self.root} is not monosweep's; give another folder"
+                f"{MARKER} marks a results root; the one in {self.root} is not monosweep's; "
+                f"give another folder"
             )
         if version > SCHEMA_VERSION:
             raise StoreError(
