@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Keep = Literal["none", "final", "log2"]
 _Columns = Mapping[str, np.ndarray[Any, Any]]
 
+MAX_RETRIES = 3
+"""How often a pack is taken up again from its checkpoint after its worker died."""
 _CHECKPOINT_AFTER_S = 45.0
 """With slices of at most ten seconds, a checkpoint is never older than a minute."""
 _NOT_WORTH_SAVING_S = 1.0
@@ -51,6 +53,18 @@ class Settings:
     """Which recorded steps go into `neurons`."""
     slice_s: float = 10.0
     """Seconds of training between two progress reports."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What an executor is given: the packs of one launch."""
+
+    store: Store
+    sweep: str
+    packs: tuple[Pack, ...]
+    settings: Settings
+    n_workers: int
+    """Packs in training at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +240,27 @@ class _Work:
         self.settled_steps += sum(config.n_steps for config in pack.configs)
         self.current_steps = 0
         self.ended.update(statuses)
+
+
+def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
+    """What to train instead of a pack whose workers died again and again: its halves.
+
+    A single trial gets a `failed` row, and nothing is left to train.
+    """
+    if len(pack.configs) > 1:
+        work.store.drop_checkpoint(work.sweep, pack.pack_id)
+        return halves(pack)
+    error = f"its worker died {MAX_RETRIES + 1} times ({reason})"
+    fail_pack(work.store, work.sweep, pack, error, work.settings.device)
+    return ()
+
+
+def failed_progress(pack: Pack) -> PackProgress:
+    """The report of a pack that `fail_pack` has ended."""
+    return PackProgress(
+        pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(c.n_steps for c in pack.configs),
+        trained_steps=0, ended={TrialStatus.FAILED: len(pack.configs)}, finished=True,
+    )  # fmt: skip
 
 
 def halves(pack: Pack) -> tuple[Pack, Pack]:
