@@ -1,0 +1,303 @@
+"""The verbs of `sweep`: presets, launch, status, trial, replay.  Arguments in, an exit status out.
+
+The front door `sweep.__main__` calls them.  What costs time to import (torch, Ray, rich) is imported by the
+verb that needs it, after its arguments have been read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from model.config import ConfigError, TrialConfig, UserError
+from model.records import TrialStatus
+from sweep.options import parse
+from sweep.text import table
+
+if TYPE_CHECKING:
+    from model.cli import WatchedTrial
+    from sweep.launch import LaunchReport
+    from sweep.progress import SweepStatus
+    from sweep.spec import SweepSpec
+
+Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
+"""Draws a trial's response map from its weights into a file."""
+Device = Literal["auto", "cpu", "cuda"]
+Sets = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+DIVERGED = 1
+DIFFERS = 1
+INCOMPLETE = 1
+_FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsArgs:
+    """No options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchArgs:
+    """Options of `launch`."""
+
+    spec: Annotated[str, tyro.conf.Positional]
+    """A preset's name (see monosweep presets) or a YAML file."""
+    out: Annotated[str, tyro.conf.arg(metavar="URI")] = "results"
+    """Results root: a folder, or s3://..., gs://...; trials that it already holds are not trained again."""
+    set: Annotated[Sets, tyro.conf.arg(metavar="K=V")] = ()
+    """Set a field of every trial or a key of the spec; K=[a,b] makes a grid."""
+    pack_size: Annotated[str | None, tyro.conf.arg(metavar="auto|N")] = None
+    """Trials per pack, in place of the spec's."""
+    executor: Literal["ray", "inline"] = "ray"
+    """Ray Tune, or this process alone."""
+    device: Device = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    workers: int | None = None
+    """Packs at a time: left out, one per core or GPU (inline: one)."""
+    address: str | None = None
+    """A running Ray cluster; left out, Ray starts here and ends with the launch."""
+    retry_failed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train failed and stopped trials again."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say what would be trained, and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusArgs:
+    """Options of `status`."""
+
+    out: Annotated[str, tyro.conf.Positional] = "results"
+    """Results root."""
+    sweep: Annotated[str | None, tyro.conf.Positional] = None
+    """One sweep's name; left out, all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialArgs:
+    """Options of `trial`."""
+
+    spec: Annotated[str, tyro.conf.Positional] = "quick"
+    """A preset's name or a YAML file."""
+    set: Annotated[Sets, tyro.conf.arg(metavar="K=V")] = ()
+    """Set a field of the trial, such as lr=0.01."""
+    index: int = 1
+    """Which of the spec's trials to train, from 1."""
+    device: Device = "auto"
+    """Where to train."""
+    engine: Literal["auto", "solo", "packed"] = "auto"
+    """solo is the readable definition, packed the fast one; auto is packed, or solo under --pdb."""
+    pdb: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Open the debugger at the first non-finite loss or exception."""
+    plot: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw the response map into this .png, .pdf or .svg file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayArgs:
+    """Options of `replay`."""
+
+    out: Annotated[str, tyro.conf.Positional]
+    """Results root."""
+    trial_id: Annotated[str, tyro.conf.Positional]
+    """The trial's id, or a unique beginning of it."""
+    device: Device | None = None
+    """Where to train; left out, the kind of device that the row names."""
+    plot: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw the response map into this .png, .pdf or .svg file."""
+
+
+def presets(argv: Sequence[str]) -> int:
+    """`monosweep presets`."""
+    parse(PresetsArgs, argv, prog="monosweep presets", description="What can be launched by name.")
+    from sweep.spec import presets as all_presets
+
+    rows = [(p.name, str(p.n_trials), p.description) for p in all_presets()]
+    print(table(("name", "trials", "what it shows"), rows, right=(1,)))
+    return 0
+
+
+def launch(argv: Sequence[str]) -> int:
+    """`monosweep launch`."""
+    args = parse(
+        LaunchArgs, _spread_sets(argv), prog="monosweep launch",
+        description="Train what SPEC asks for and the results root lacks; launch again to go on.",
+    )  # fmt: skip
+    from sweep.launch import LaunchOptions
+    from sweep.launch import launch as launch_sweep
+
+    options = LaunchOptions(
+        executor=args.executor, device=args.device, workers=_workers(args.workers), address=args.address,
+        retry_failed=args.retry_failed, dry_run=args.dry_run,
+    )  # fmt: skip
+    report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
+    return _report(report, args)
+
+
+def status(argv: Sequence[str]) -> int:
+    """`monosweep status`."""
+    args = parse(
+        StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
+    )
+    from sweep.progress import read_status
+
+    found = read_status(args.out, args.sweep)
+    for sweep in found:
+        print(_sweep_line(sweep))
+    if not found:
+        print(f"no sweeps in {args.out} yet; monosweep launch SPEC --out {args.out} starts one")
+    for line in _root_lines(found[0]) if found else ():
+        print(line)
+    return 0
+
+
+def trial(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep trial`."""
+    args = parse(
+        TrialArgs, _spread_sets(argv), prog="monosweep trial",
+        description="Train one trial in this process, without Ray, and watch it.",
+    )  # fmt: skip
+    _check_plot(args.plot)
+    config = _pick(_spec(args.spec, args.set), args.index)
+    engine = "solo" if args.pdb and args.engine == "auto" else args.engine
+    watched = _watch(config, args.device, engine, args.pdb)
+    _print_outcome(watched)
+    _plot(args.plot, watched, draw)
+    return 0 if watched.result.status == TrialStatus.COMPLETED else DIVERGED
+
+
+def replay(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep replay`."""
+    args = parse(
+        ReplayArgs, argv, prog="monosweep replay",
+        description="Train a trial again from its row alone, and compare every number.",
+    )
+    _check_plot(args.plot)
+    from sweep.schema import config_of
+    from sweep.store import Store
+
+    store = Store.open(args.out)
+    row = store.trial_row(args.trial_id)
+    curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
+    watched = _watch(config_of(row), args.device or row["device"], row["engine"], debug=False)
+    ok = _print_comparison(row, curve_rows, watched)
+    _plot(args.plot, watched, draw)
+    return 0 if ok else DIFFERS
+
+
+def _spec(name: str, sets: Sequence[str], pack_size: str | None = None) -> SweepSpec:
+    from sweep.spec import load_spec
+
+    return load_spec(name, [*sets, *([f"pack_size={pack_size}"] if pack_size is not None else [])])
+
+
+def _spread_sets(argv: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, so that a SPEC may follow."""
+    spread: list[str] = []
+    for token in argv:
+        after_value = spread[-2:-1] == ["--set"]
+        if after_value and "=" in token and not token.startswith("-"):
+            spread.append("--set")
+        spread.append(token)
+    return spread
+
+
+def _workers(workers: int | None) -> int | None:
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers must be 1 or more; got {workers}; leave it out for one per core or GPU")
+    return workers
+
+
+def _check_plot(path: str | None) -> None:
+    """Complain before the training rather than after it."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in _FIGURE_SUFFIXES:
+        raise UserError(f"--plot takes a file that ends in {', '.join(_FIGURE_SUFFIXES)}; got {path!r}")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"--plot cannot write {path!r}: no folder {str(Path(path).parent)!r}; make it first")
+
+
+def _sweep_line(sweep: SweepStatus) -> str:
+    from sweep.progress import describe
+
+    seen = f"last active {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "never active"
+    state = "active" if sweep.live else "done" if sweep.counts.missing == 0 else f"not active, {seen}"
+    return f"{sweep.sweep}: {describe(sweep.counts, sweep.speed)} ({state})"
+
+
+def _root_lines(sweep: SweepStatus) -> Iterator[str]:
+    """What concerns the whole results root, if there is anything to say."""
+    if sweep.n_hidden:
+        yield f"{sweep.n_hidden} rows are repetitions of a trial, and hidden from queries"
+    for part in sweep.unreadable:
+        yield f"{part} cannot be read; launch again to replace it"
+
+
+def _pick(spec: SweepSpec, index: int) -> TrialConfig:
+    from sweep.spec import expand
+
+    configs = expand(spec)
+    if not 1 <= index <= len(configs):
+        raise ConfigError(f"--index must lie in 1 … {len(configs)}, the trials of {spec.name}; got {index}")
+    which = f", {index} of {len(configs)} (--index picks another)" if len(configs) > 1 else ""
+    print(f"trial {configs[index - 1].trial_id} of {spec.name}{which}", file=sys.stderr)
+    return configs[index - 1]
+
+
+def _watch(
+    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed"], debug: bool
+) -> WatchedTrial:
+    from model.cli import watch_trial
+    from sweep.watching import TrialDisplay
+
+    print(_changed(config), file=sys.stderr)
+    with TrialDisplay(config.n_steps) as display:
+        return watch_trial(config, device, engine, display, debug)
+
+
+def _changed(config: TrialConfig) -> str:
+    """The fields that differ from the paper's defaults."""
+    default = TrialConfig()
+    changed = {k: v for k, v in config.to_dict().items() if v != getattr(default, k)}
+    return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at the paper's defaults"
+
+
+def _print_outcome(watched: WatchedTrial) -> None:
+    from sweep.watching import outcome
+
+    result = watched.result
+    print(f"\n{outcome(result)}")
+    how = f"{result.wall_time_s:.1f} s of training, {watched.engine} engine on {watched.device}"
+    print(how, file=sys.stderr)
+
+
+def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
+    if path is None:
+        return
+    if not watched.weights:
+        raise UserError("--plot needs the weights of a completed trial; this one diverged; try a lower lr")
+    try:
+        draw(watched.weights, watched.result.config, path)
+    except OSError as error:
+        raise UserError(f"--plot cannot write {path!r}: {error.strerror}; choose another file") from error
+    print(path)
+
+
+def _print_comparison(
+    row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: WatchedTrial
+) -> bool:
+    """The tables and the verdict of a replay; whether it is as it should be."""
+    from model.device import device_name
+    from sweep.replaying import compare, compare_curve, describe, provenance_here, verdict
+
+    result = watched.result
+    ending = compare(row, result.status, result.last_step, result.metrics)
+    curve = compare_curve(curve_rows, result.curve)
+    judged = verdict(row, [*ending, *curve], provenance_here(row, device_name(watched.device)))
+    print(f"\n{describe(ending, curve)}\n{judged.text}")
+    return judged.ok
