@@ -10,6 +10,7 @@ import pdb
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,8 +107,9 @@ def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
               "  n, s     go on by a line, or into a call\n"
               "  self     the engine: self.weights(0), self.state()\n"
               "  c        to the end of the step", file=sys.stderr)  # fmt: skip
+        take_step = engine.train_step if isinstance(engine, SoloEngine) else partial(engine.advance, 1)
         try:
-            pdb.Pdb().runcall(*([engine.train_step] if isinstance(engine, SoloEngine) else [engine.advance, 1]))
+            pdb.Pdb().runcall(take_step)
         except bdb.BdbQuit:
             return
 

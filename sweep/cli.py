@@ -21,7 +21,6 @@ from sweep.text import table
 
 if TYPE_CHECKING:
     from model.cli import WatchedTrial
-    from sweep.launch import LaunchReport
     from sweep.progress import SweepStatus
     from sweep.spec import SweepSpec
 

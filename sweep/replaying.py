@@ -1,4 +1,4 @@
-"""A trial trained again, against its row: every number and a verdict.  Pure; `sweep.cli` trains and prints."""
+"""A trial trained again, against its row: every number and a verdict.  Pure: `sweep.cli` trains."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def compare(
     row: Mapping[str, Any], status: TrialStatus, last_step: int, metrics: Metrics | None
 ) -> list[Compared]:
     """How the trial ended, and every metric."""
-    ended = [Compared("status", row["status"], status.value), Compared("last_step", row["last_step"], last_step)]
-    names = [f.name for f in fields(Metrics)]
-    return ended + [Compared(n, row[n], getattr(metrics, n) if metrics else None) for n in names]
+    now = {"status": str(status), "last_step": last_step}
+    now |= {f.name: getattr(metrics, f.name) if metrics else None for f in fields(Metrics)}
+    return [Compared(name, row[name], value) for name, value in now.items()]
 
 
 def compare_curve(

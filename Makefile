@@ -1,0 +1,47 @@
+# make sweep   set up, run the `quick` sweep, and show its table, its SQL and its figure
+# make test    set up, and run the tests          make check   lint and types
+PYTHON ?= python3
+OUT ?= results
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_feature, \
+round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
+from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
+
+.PHONY: sweep test check clean
+
+sweep: $(VENV)/installed
+	$(BIN)/monosweep launch quick --out $(OUT)
+	@echo
+	$(BIN)/monosweep query $(OUT) "$(SQL)"
+	@echo
+	$(BIN)/monosweep figures $(OUT) summary
+
+test: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## leaves results alone
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp, so that nothing is installed again until pyproject.toml changes.
+$(VENV)/installed: pyproject.toml | $(VENV)/created
+	@echo "installing monosweep and what it needs into $(VENV)"
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-for-tests: pyproject.toml | $(VENV)/created
+	@echo "installing monosweep, what it needs and its tests need, into $(VENV)"
+	$(PIP) install --editable '.[test]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"monosweep needs Python 3.11 or newer; got " + sys.version.split()[0] + "; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
