@@ -213,6 +213,12 @@ class Store:
         statuses = _shown_statuses(rows)
         return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
 
+    def pack_statuses(self, sweep: str, pack_id: str) -> list[TrialStatus]:
+        """The statuses of a pack's committed rows; empty if it has none that can be read."""
+        name = _part("trials", sweep, pack_id)
+        table = self._read_parts([name], ["status"])[0][1]
+        return [] if table is None else [TrialStatus(status) for status in table["status"].to_pylist()]
+
     def trial_row(self, trial_id: str) -> dict[str, Any]:
         """The shown row of a trial by its id or a unique beginning of it (six digits or more).
 

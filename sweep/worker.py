@@ -247,6 +247,8 @@ def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
 
     A single trial gets a `failed` row, and nothing is left to train.
     """
+    if _is_trained(work, pack):  # the last death came after the commit
+        return ()
     if len(pack.configs) > 1:
         work.store.drop_checkpoint(work.sweep, pack.pack_id)
         return halves(pack)
@@ -255,11 +257,17 @@ def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
     return ()
 
 
-def failed_progress(pack: Pack) -> PackProgress:
-    """The report of a pack that `fail_pack` has ended."""
+def _is_trained(work: Work, pack: Pack) -> bool:
+    """Whether the pack stands in the table; rows of an earlier failure do not count."""
+    statuses = work.store.pack_statuses(work.sweep, pack.pack_id)
+    return bool(statuses) and TrialStatus.FAILED not in statuses
+
+
+def settled_progress(work: Work, pack: Pack) -> PackProgress:
+    """The report of a pack that has its rows, whoever wrote them."""
     return PackProgress(
         pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(c.n_steps for c in pack.configs),
-        trained_steps=0, ended={TrialStatus.FAILED: len(pack.configs)}, finished=True,
+        trained_steps=0, ended=Counter(work.store.pack_statuses(work.sweep, pack.pack_id)), finished=True,
     )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ from sweep.worker import (
     PackProgress,
     Work,
     after_losses,
-    failed_progress,
     pack_slices,
+    settled_progress,
     train_pack,
 )
 
@@ -147,7 +147,7 @@ class _Processes:
         rest = after_losses(self._work, worker.pack, reason)
         self._progress.forget(worker.pack)
         if not rest:
-            self._progress.update(failed_progress(worker.pack))
+            self._progress.update(settled_progress(self._work, worker.pack))
         self._waiting.extendleft(reversed(rest))
 
 

@@ -1,0 +1,280 @@
+"""Packs on Ray Tune: one Tune trial trains one pack.  With `sweep.cluster`, the only room that knows Ray.
+
+    connected() -> Cluster -> execute(): Tuner -> _PackTrainable on a worker -> sweep.worker.pack_slices
+
+Tune schedules and restarts; the results root holds all that counts.  Tune's own state is scratch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+"""Read by Ray at import and by its processes at start: quiet, nothing phoned home, no second set of logs.
+Ctrl-C is ours: Tune's handler would wait for every pack's current step."""
+os.environ |= {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.exceptions import RayActorError  # noqa: E402
+
+from model.config import ConfigError, UserError  # noqa: E402
+from sweep.packing import Pack  # noqa: E402
+from sweep.progress import Progress  # noqa: E402
+from sweep.store import StoreError  # noqa: E402
+from sweep.worker import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress  # noqa: E402
+
+_REPORT_S = 2.0
+"""A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
+_SLICE_S = 2.0
+_OBJECT_STORE_BYTES = 256 * 2**20
+"""Packs go through the object store, results do not; Ray's default is a third of the memory."""
+_OUT_OF_MEMORY = "running low on memory"
+"""Ray's words when it ends a worker that takes too much."""
+_SCRATCH = "monosweep-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """What Ray has to offer."""
+
+    n_cpus: int
+    n_gpus: int
+    memory_bytes: int
+    """Over all nodes."""
+
+
+@contextmanager
+def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
+    """A running cluster at `address`, or a Ray of our own on loopback that ends with the block.
+
+    Raises:
+        ConfigError: if there is no cluster at `address`.
+    """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    with _scratch() as scratch:
+        try:
+            if address is None:
+                _start(scratch, n_workers, quiet)
+            else:
+                _connect(address, quiet)
+            yield _cluster()
+        finally:
+            ray.shutdown()
+
+
+def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> None:
+    ray.init(
+        address="local",
+        num_cpus=n_workers,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(scratch),
+        **quiet,
+    )
+
+
+def _connect(address: str, quiet: Mapping[str, Any]) -> None:
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        problem = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
+            f"start one, or leave --address out to use this machine"
+        ) from error
+
+
+def _cluster() -> Cluster:
+    resources = ray.cluster_resources()
+    return Cluster(
+        n_cpus=int(resources.get("CPU", 0)),
+        n_gpus=int(resources.get("GPU", 0)),
+        memory_bytes=int(resources.get("memory", 0)),
+    )
+
+
+def execute(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    """Train every pack of `work` on the connected Ray; once `should_stop`, return within a second.
+
+    A pack whose worker dies is taken up again from its checkpoint; after too many deaths its halves are
+    trained, and a single trial that keeps killing its worker gets a `failed` row.
+
+    Raises:
+        StoreError: if the results root fails.
+        RuntimeError: if a worker fails in a way that is not the trial's.
+    """
+    work = replace(work, settings=replace(work.settings, slice_s=_SLICE_S))
+    while work.packs:
+        watch = _Watch(work, progress, should_stop)
+        try:
+            _fit(work, watch)
+        except _Halt:
+            if watch.error is not None:
+                raise watch.error from None
+            return
+        work = replace(work, packs=tuple(_rest(work, watch.lost, progress)))
+
+
+def _rest(work: Work, lost: Mapping[int, str], progress: Progress) -> Iterator[Pack]:
+    """What to train instead of the packs that Tune has given up."""
+    for place, reason in lost.items():
+        pack = work.packs[place]
+        rest = after_losses(work, pack, reason)
+        progress.forget(pack)
+        if not rest:
+            progress.update(settled_progress(work, pack))
+        yield from rest
+
+
+def _fit(work: Work, watch: _Watch) -> None:
+    trainable = tune.with_parameters(_PackTrainable, work=work)
+    with _scratch() as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1, "gpu": int(work.settings.device == "cuda")}),
+            param_space={"pack": tune.grid_search(list(range(len(work.packs))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=work.n_workers),
+            run_config=tune.RunConfig(
+                name="packs",
+                storage_path=str(scratch),
+                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[watch],
+                verbose=0,
+            ),
+        ).fit()
+
+
+class _PackTrainable(tune.Trainable):  # type: ignore[misc]
+    """One pack on one worker.  `work` comes through the object store, the Tune config holds a place in it."""
+
+    def setup(self, config: dict[str, Any], work: Work) -> None:
+        self._work = work
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        work, pack = self._work, self._work.packs[new_config["pack"]]
+        self._slices = pack_slices(work.store, work.sweep, pack, work.settings)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for a while.  Only the death of the process is an error to Tune, everything else is told."""
+        try:
+            progress = self._advance()
+        except UserError as error:
+            return {"error": error, "done": True}
+        except Exception:
+            return {"error": RuntimeError(f"a worker failed:\n{traceback.format_exc()}"), "done": True}
+        return {"progress": progress, "done": progress.finished}
+
+    def _advance(self) -> PackProgress:
+        start = time.monotonic()
+        warnings: list[str] = []
+        for progress in self._slices:
+            warnings += progress.warnings
+            if progress.finished or time.monotonic() - start > _REPORT_S:
+                break
+        return replace(progress, warnings=tuple(warnings))
+
+
+class _Halt(BaseException):
+    """Leaves Tune's loop at once; on an Exception Tune would wait for workers that are about to be ended."""
+
+
+class _Watch(tune.Callback):  # type: ignore[misc]
+    """What Tune tells the driver, on its way to `Progress`."""
+
+    def __init__(self, work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
+        self._work, self._progress, self._should_stop = work, progress, should_stop
+        self.lost: dict[int, str] = {}
+        """Packs that Tune has given up, by place, and why."""
+        self.error: Exception | None = None
+        """Why the sweep cannot go on."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks for a restart of its own, which we never use."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.error is not None or self._should_stop():
+            raise _Halt
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.started(self._pack(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "error" in result:
+            self.error = result["error"]
+        else:
+            self._progress.update(result["progress"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = self._reason(trial)
+        self._progress.note(f"a worker died ({reason}); pack {self._pack(trial).pack_id} is taken up again")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.lost[trial.config["pack"]] = self._reason(trial)
+
+    def _pack(self, trial: Any) -> Pack:
+        pack: Pack = self._work.packs[trial.config["pack"]]
+        return pack
+
+    def _reason(self, trial: Any) -> str:
+        """Why a worker died; if it did not, but could not even begin, the sweep cannot go on."""
+        text = Path(trial.error_file).read_text().strip()
+        error = _pickled(trial.pickled_error_file)
+        died = isinstance(error, RayActorError) and not error.actor_init_failed
+        if not died and _OUT_OF_MEMORY not in text:
+            self.error = RuntimeError(f"a worker cannot go on:\n{text}")
+        return "out of memory" if _OUT_OF_MEMORY in text else "killed or crashed"
+
+
+def _pickled(path: str | None) -> Any:
+    """The exception that Tune has put aside in the driver's scratch folder."""
+    if path is None or not Path(path).exists():
+        return None
+    return ray.cloudpickle.loads(Path(path).read_bytes())
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; those that killed drivers have left are cleared as well.
+
+    In /tmp, because Ray's socket paths below it must stay under 107 characters.
+    """
+    for old in Path("/tmp").glob(f"{_SCRATCH}*-*"):
+        if old.stat().st_uid == os.getuid() and not Path(f"/proc/{old.name.split('-')[1]}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+__all__ = ["Cluster", "StoreError", "connected", "execute"]
