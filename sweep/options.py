@@ -84,7 +84,7 @@ _REWORDED = (
 def _missing(listing: str) -> str:
     """`OUT where (required) --n INT how many (required)` as `missing: OUT (where), --n INT (how many)`."""
     entries = [entry.strip() for entry in listing.split("(required)") if entry.strip()]
-    named = [re.sub(r"^(-\S+ \S+|\S+) (.+)$", r"\1 (\2)", entry) for entry in entries]
+    named = [re.sub(r"^(-\S+ \S+|\S+) ([^:;.]+).*$", r"\1 (\2)", entry) for entry in entries]
     return "missing: " + ", ".join(named)
 
 

@@ -1,0 +1,151 @@
+"""The verbs `monosweep query` and `monosweep figures`: results to stdout, remarks to stderr.
+
+Mistakes are raised as `UserError`, which the front door prints.  matplotlib is imported by `figures` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+
+from tyro.conf import Positional, arg
+
+from analysis.output import as_csv, as_json, as_table, fitted
+from analysis.tables import open_root
+from model.config import UserError
+from sweep.options import parse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TERMINAL_ROWS = 200
+"""Rows that a terminal is shown; pipes and files get all."""
+TEXT: dict[str, Callable[[pa.Table], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
+
+
+class OutputError(UserError):
+    """Output that cannot be written where it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """Arguments of `monosweep query`."""
+
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """The results root: a folder, or a URI such as s3://bucket/results."""
+    sql: Annotated[Positional[str], arg(metavar="SQL")]
+    """One SELECT over the tables trials, curves and neurons; `describe trials` lists the columns."""
+    format: Literal["auto", "table", "csv", "json", "parquet"] = "auto"
+    """How to write the answer; auto goes by the ending of --output, and is else a table."""
+    output: Annotated[str | None, arg(metavar="FILE")] = None
+    """Write to this file instead of stdout."""
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresOptions:
+    """Arguments of `monosweep figures`."""
+
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """The results root: a folder, or a URI such as s3://bucket/results."""
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAMES ...]")] = ()
+    """Which figures: summary, traces, mono, bias, response; all that the tables can carry if left out."""
+    trial: Annotated[str | None, arg(metavar="ID")] = None
+    """The trial that bias and response show; else the most monosemantic of each group."""
+    to: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder for the figures; else OUT/figures, or ./figures where OUT is a URI."""
+    by: Annotated[str | None, arg(metavar="COLUMN")] = None
+    """The swept column that colours traces and is the axis of mono; else the one with most values."""
+    where: Annotated[str | None, arg(metavar="SQL")] = None
+    """Draw only trials for which this condition holds, such as "sweep = 'quick'"."""
+
+
+def query(argv: Sequence[str]) -> int:
+    """`monosweep query OUT SQL`; returns the exit status.
+
+    Raises:
+        UserError: if the arguments, the root, the SQL or the output file are at fault.
+    """
+    options = parse(
+        QueryOptions, argv, prog="monosweep query", description="Ask the tables of a results root in SQL."
+    )
+    form = _format(options)
+    if form == "parquet" and options.output is None and sys.stdout.isatty():
+        raise OutputError("parquet is not text; add --output FILE, or send stdout to a file or pipe")
+    answer = open_root(options.out).sql(options.sql)
+    if options.output is None:
+        _to_stdout(answer, form)
+    else:
+        with _written(options.output) as file:
+            _write(answer, form, file)
+    return 0
+
+
+def figures(argv: Sequence[str]) -> int:
+    """`monosweep figures OUT [NAMES ...]`: draws, and prints each path; returns the exit status.
+
+    Raises:
+        UserError: if the arguments or the root are at fault, or a named figure lacks its data.
+    """
+    options = parse(
+        FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root."
+    )
+    from analysis.figures import Selection, draw
+
+    selection = Selection(where=options.where, by=options.by, trial=options.trial)
+    folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))
+    for path in draw(open_root(options.out), folder, options.names, selection, note=_remark):
+        print(path)
+    return 0
+
+
+def _format(options: QueryOptions) -> str:
+    if options.format != "auto":
+        return options.format
+    ending = os.path.splitext(options.output or "")[1].lstrip(".").lower()
+    return ending if ending in ("csv", "json", "parquet") else "table"
+
+
+def _to_stdout(answer: pa.Table, form: str) -> None:
+    if form == "table" and sys.stdout.isatty():
+        shown = fitted(answer, shutil.get_terminal_size().columns, TERMINAL_ROWS)
+        print(shown.text)
+        if shown.left_out:
+            _remark(f"{shown.left_out} shown; name columns, add LIMIT, or use --format csv for all")
+    else:
+        sys.stdout.flush()
+        _write(answer, form, sys.stdout.buffer)
+    if not answer.num_rows:
+        _remark("no rows")
+
+
+def _write(answer: pa.Table, form: str, file: BinaryIO) -> None:
+    if form == "parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(answer, file)
+    else:
+        file.write(TEXT[form](answer).encode() + b"\n")
+
+
+@contextmanager
+def _written(path: str) -> Iterator[BinaryIO]:
+    """A file that appears whole or not at all."""
+    partial = f"{path}.{os.getpid()}.part"
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.remove(partial)
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}; choose another --output") from None
+
+
+def _remark(text: str) -> None:
+    print(f"monosweep: {text}", file=sys.stderr)
