@@ -1,1 +1,1 @@
-"""The science: one trial or one pack of trials, trained here.  Imports torch, never ray, sweep or analysis."""
+"""The science: one trial or one pack, trained here.  Imports torch, never ray, sweep or analysis."""

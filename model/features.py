@@ -23,7 +23,7 @@ POWER_LAW_EXPONENT = -1.1
 """Exponent of ε_i for `feature_dist: power_law` (paper, section 2)."""
 ARRIVALS_PER_BLOCK = 2**15
 """About how many points are drawn at once: enough to hide call overhead, few enough to stay in cache."""
-_PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4}
+_PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5}
 _VALUE_BITS = 24
 _GAP_BITS = 40
 
@@ -44,7 +44,8 @@ def _probs(n_features: int, feature_prob: float, feature_dist: str) -> Float[nda
     if feature_dist == "uniform":
         return np.full(n_features, feature_prob)
     weights = np.arange(1, n_features + 1, dtype=np.float64) ** POWER_LAW_EXPONENT
-    return np.minimum(1.0, weights * (feature_prob / weights.mean()))
+    probs: ndarray = np.minimum(1.0, weights * (feature_prob / weights.mean()))
+    return probs
 
 
 def embedding(config: TrialConfig) -> Float[Tensor, "d_embed n_features"]:
@@ -65,7 +66,8 @@ def _orthonormal_map(config: TrialConfig, purpose: str) -> Float[Tensor, "d_embe
     u = torch.linalg.svd(torch.from_numpy(gaussian), full_matrices=False).U
     # A singular vector's sign is the library's choice; fixing it lets another machine draw the same P.
     u = u * torch.where(u.sum(dim=0) < 0, -1.0, 1.0)
-    return (u / torch.linalg.vector_norm(u, dim=1, keepdim=True)).T.contiguous()
+    rows: Tensor = u / torch.linalg.vector_norm(u, dim=1, keepdim=True)
+    return rows.T.contiguous()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,8 @@ class FeatureStream:
             self._draw(block)
         lo, hi = self._bounds[index], self._bounds[index + 1]
         n_cells = self.key.batch_size * self.key.n_features
-        return SparseBatch(
-            self._cells[lo:hi] - index * n_cells, self._values[lo:hi], (self.key.batch_size, self.key.n_features)
-        )
+        shape = (self.key.batch_size, self.key.n_features)
+        return SparseBatch(self._cells[lo:hi] - index * n_cells, self._values[lo:hi], shape)
 
     def _draw(self, block: int) -> None:
         cells, values = self._process.draw(block, part=0)
@@ -182,7 +183,7 @@ class _Process:
         samples = self.steps_per_block * self.key.batch_size
         times, values = _arrivals(generator(self.key.seed, "features", part, block), self.ends[-1] * samples)
         if self.key.feature_dist == "uniform":
-            cells = (times * (self.key.n_features / self.ends[-1])).astype(np.int64) if len(times) else _NO_CELLS
+            cells = (times / (self.ends[0] or 1.0)).astype(np.int64)
         else:
             sample = (times / self.ends[-1]).astype(np.int64)
             feature = np.searchsorted(self.ends, times - sample * self.ends[-1], side="right")
@@ -196,9 +197,6 @@ class _Process:
         samples = self.steps_per_block * self.key.batch_size
         cells = (np.arange(samples)[:, None] * self.key.n_features + self.always).ravel()
         return cells, _values(generator(self.key.seed, "features", part, block).random_raw(len(cells)))
-
-
-_NO_CELLS = np.empty(0, np.int64)
 
 
 def _arrivals(bits: np.random.Philox, end: float) -> tuple[ndarray, ndarray]:

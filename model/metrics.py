@@ -1,4 +1,4 @@
-"""Monosemanticity, dead neurons and feature capacity of one trial's weights; the windowed losses of a pack."""
+"""Monosemanticity, dead neurons and feature capacity of one trial's weights; a pack's windowed losses."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def initial_weights(config: TrialConfig) -> Weights:
 
 
 def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> Float[Tensor, "*any"]:
-    """act(e) for `relu`, `gelu` (exact, with erf) or `solu` (elementwise x·exp(x), as the authors have it)."""
+    """act(e) for `relu`, `gelu` (exact, with erf) or `solu` (the authors' elementwise x·exp(x))."""
     if name == "relu":
-        return torch.clamp_min(e, 0, out=out) if out is not None else torch.clamp_min(e, 0)
+        return torch.clamp(e, min=0.0, out=out)
     if name == "gelu":
         return torch.mul(e, torch.special.ndtr(e), out=out)
     return torch.mul(e, torch.exp(e), out=out)
@@ -60,8 +60,8 @@ def activation_slope(name: str, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any
     if name == "relu":
         return (e > 0).to(e.dtype)
     if name == "gelu":
-        density = torch.exp(-0.5 * e * e) / math.sqrt(2 * math.pi)
-        return torch.special.ndtr(e) + e * density
+        density: Tensor = torch.exp(-0.5 * e * e) / math.sqrt(2 * math.pi)
+        return torch.addcmul(torch.special.ndtr(e), e, density)
     return (1 + e) * torch.exp(e)
 
 

@@ -29,7 +29,7 @@ from model.schedule import bias_factor_at, lr_at
 ALIGN = 16
 """Each tensor starts at a multiple of so many elements, so that no kernel's choice depends on its place."""
 CHUNK_BYTES = 2**20
-"""Embedded samples kept for one chunk of steps: small enough to stay in cache while a group passes over it."""
+"""Embedded samples kept for one chunk of steps: they stay in cache while a group passes over them."""
 MAX_CHUNK = 64
 
 
@@ -56,7 +56,7 @@ class Layout:
     def views(self, rows: Float[Tensor, "tile row"]) -> tuple[Tensor, Tensor, Tensor]:
         """w_in (tile, k, d), bias (tile, k) and w_out (tile, n_out, k) as views of storage rows."""
         w_in, bias, w_out = (
-            rows[:, segment].unflatten(1, shape)
+            rows[:, segment].view(-1, *shape)
             for segment, shape in zip(self.segments, self.shapes, strict=True)
         )
         return w_in, bias, w_out
@@ -69,8 +69,8 @@ class _Samples:
     x: Float[Tensor, "batch d_embed"]
     cells: Int64[Tensor, " present"] | None
     """Where the target is not zero, in the flattened (batch, n_out) output; None if it is dense."""
-    target: Float[Tensor, "..."]
-    """The target at `cells`, or all of it."""
+    target: Tensor
+    """The target at `cells` (present,), or all of it (batch, n_out)."""
 
 
 class _Group:
@@ -83,11 +83,10 @@ class _Group:
     """
 
     def __init__(self, members: list[int], config: TrialConfig, dense: Float[Tensor, " cells"]) -> None:
-        self.members, device, self.dtype = members, dense.device, dense.dtype
+        self.members, self._dense = members, dense
         self.embedding = embedding(config).to(dense)
         self.target_map = target_map(config).to(dense) if config.task == "reprojector" else None
         self._stream = FeatureStream(stream_key(config))
-        self._dense = dense
 
     def samples(self, step: int) -> _Samples:
         """Draw and embed the samples of one step: x = P f, and what the network is to answer."""
@@ -110,11 +109,12 @@ class _Tile:
 
     def __init__(self, config: TrialConfig, layout: Layout, size: int, device: str) -> None:
         self.config, self.layout = config, layout
-        kind = {"dtype": DTYPES[config.precision], "device": device}
+        dtype = DTYPES[config.precision]
         b, k, out = config.samples_per_step, config.n_neurons, n_out(config)
         hidden, outer, row = (size, b, k), (size, b, out), (size, layout.row)
         # e, h, dL/dh; y - target, its square; gradients, update
-        self.buffers = tuple(torch.zeros(s, **kind) for s in (hidden, hidden, hidden, outer, outer, row, row))
+        shapes: tuple[tuple[int, ...], ...] = (hidden, hidden, hidden, outer, outer, row, row)
+        self.buffers = tuple(torch.zeros(shape, dtype=dtype, device=device) for shape in shapes)
 
     def step(
         self,
@@ -219,7 +219,7 @@ class PackedEngine:
 
     @property
     def chunk(self) -> int:
-        """Steps that a group's samples are drawn for at once."""
+        """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
         config = self.configs[0]
         per_step = config.samples_per_step * config.d_embed * 4
         return int(np.clip(CHUNK_BYTES // per_step, 1, MAX_CHUNK))

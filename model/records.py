@@ -78,7 +78,7 @@ class NeuronRecord:
     neuron: Int32
     """Index of the neuron; 0 to n_neurons - 1."""
     r: Float32
-    """Monosemanticity, eq. 7: its largest response to a single feature over the sum of its positive responses."""
+    """Monosemanticity (eq. 7): largest response to a single feature over the sum of all positive ones."""
     bias: Float32
     """Bias of the neuron."""
     feature: Int32

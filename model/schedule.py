@@ -24,7 +24,7 @@ def lr_at(config: TrialConfig, step: int) -> float:
 
 
 def bias_factor_at(config: TrialConfig, step: int) -> float:
-    """What the bias is multiplied by after `step`: 1 - bias_decay·lr in the first half, then 1 (section 2)."""
+    """What the bias is multiplied by after `step`: 1 - bias_decay·lr in the first half, then 1."""
     return 1 - config.bias_decay * config.lr if 2 * step <= config.n_steps else 1.0
 
 

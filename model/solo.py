@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from model.config import ConfigError, TrialConfig, unknown_name
 from model.device import DTYPES
-from model.features import FeatureStream, embedding, stream_key, target_map
+from model.features import FeatureStream, embedding, generator, stream_key, target_map
 from model.network import Weights, activate, initial_weights
 from model.schedule import bias_factor_at, lr_at
+
 
 def check_optimizer(config: TrialConfig) -> None:
     """Whether `config.optimizer` names an optimizer of torch_optimizer.
@@ -47,8 +48,22 @@ def make_optimizer(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch
     """
     check_optimizer(config)
     if config.optimizer == "Lookahead":
-        return torch_optimizer.Lookahead(torch_optimizer.Lamb(params, lr=config.lr))  # type: ignore[no-any-return]
+        return _Lookahead(torch_optimizer.Lamb(params, lr=config.lr))
     return getattr(torch_optimizer, config.optimizer)(params, lr=config.lr)  # type: ignore[no-any-return]
+
+
+class _Lookahead(torch_optimizer.Lookahead):  # type: ignore[misc]
+    """Lookahead that torch's current `Optimizer` can save and load: 0.3.0 skips its base class's set-up."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer)
+        for name, value in vars(optimizer).items():
+            if name.endswith("_hooks"):
+                setattr(self, name, type(value)())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.param_groups = self.optimizer.param_groups  # one list again, as its step expects
 
 
 class Network(nn.Module):
@@ -57,10 +72,10 @@ class Network(nn.Module):
     def __init__(self, config: TrialConfig, device: str) -> None:
         super().__init__()
         self.config = config
-        start, kind = initial_weights(config), {"dtype": DTYPES[config.precision], "device": device}
-        self.w_in = nn.Parameter(start.w_in.to(**kind))
-        self.bias = nn.Parameter(start.bias.to(**kind))
-        self.w_out = nn.Parameter(start.w_out.to(**kind))
+        start, dtype = initial_weights(config), DTYPES[config.precision]
+        self.w_in = nn.Parameter(start.w_in.to(device, dtype))
+        self.bias = nn.Parameter(start.bias.to(device, dtype))
+        self.w_out = nn.Parameter(start.w_out.to(device, dtype))
 
     def forward(
         self, x: Float[Tensor, "batch d_embed"]
@@ -79,6 +94,8 @@ class SoloEngine:
     """
 
     name = "solo"
+    chunk = 16
+    """Steps that a caller should ask for at once."""
 
     def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
         (self.config,) = self.configs = configs
@@ -106,18 +123,27 @@ class SoloEngine:
         self._backward(objective)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.config, self.step)
-        self.optimizer.step()
+        self._update()
         with torch.no_grad():
-            self.network.bias *= bias_factor_at(self.config, self.step)
+            self.network.bias.mul_(bias_factor_at(self.config, self.step))
         return float(loss.detach())
+
+    def _update(self) -> None:
+        if self.config.optimizer != "Adahessian":
+            self.optimizer.step()
+            return
+        with torch.random.fork_rng():  # its random probe becomes a function of (seed, step)
+            bits = generator(self.config.seed, "optimizer", block=self.step)
+            torch.manual_seed(int(bits.random_raw()) >> 1)
+            self.optimizer.step()
 
     def _backward(self, objective: Tensor) -> None:
         if self.config.optimizer != "Adahessian":
-            objective.backward()
+            torch.autograd.backward(objective)
             return
         with warnings.catch_warnings():  # the graph is freed by the next zero_grad
             warnings.filterwarnings("ignore", message="Using backward.. with create_graph=True")
-            objective.backward(create_graph=True)
+            torch.autograd.backward(objective, create_graph=True)
 
     def _batch(self) -> tuple[Float[Tensor, "batch d_embed"], Float[Tensor, "batch n_out"]]:
         f = torch.from_numpy(self.stream.batch(self.step).dense()).to(self.device, self.dtype)
@@ -156,7 +182,7 @@ class SoloEngine:
 
 
 def _split(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, its tensors moved to `tensors`; dicts become pairs, since their keys may be numbers."""
+    """`value` as JSON, its tensors moved to `tensors`; dicts become pairs: their keys may be numbers."""
     if isinstance(value, Tensor):
         name = f"optimizer.{len(tensors)}"
         tensors[name] = value.detach().clone()

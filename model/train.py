@@ -10,12 +10,11 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
 import torch
-from jaxtyping import Float64
 from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
@@ -40,23 +39,7 @@ from model.solo import SoloEngine, check_optimizer
 
 EngineName = Literal["auto", "packed", "solo"]
 RecordNeurons = Literal["final", "log2"]
-SLICE_STEPS = 64
-"""The clock is looked at after at most so many steps."""
-
-
-class Engine(Protocol):
-    """What trains a pack step by step; `PackedEngine` and `SoloEngine`."""
-
-    name: str
-    configs: tuple[TrialConfig, ...]
-    step: int
-
-    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]: ...
-    def weights(self, member: int) -> Weights: ...
-    def overflowed(self) -> list[bool]: ...
-    def freeze(self, member: int) -> None: ...
-    def state(self) -> dict[str, Tensor]: ...
-    def load(self, state: dict[str, Tensor], step: int) -> None: ...
+Engine = PackedEngine | SoloEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +147,11 @@ class PackTrainer:
         target = next_recorded(self.step, self.n_steps)
         with reproducible(self.device):
             while self.step < target and not self.done and time.perf_counter() - start < max_seconds:
-                self._train(min(SLICE_STEPS, target - self.step, self._engine_chunk()))
+                self._train(min(target - self.step, self._engine.chunk))
             reached = self.step == target or self.done
             snapshot = self._snapshot() if reached else None
         self._seconds += time.perf_counter() - start
         return snapshot
-
-    def _engine_chunk(self) -> int:
-        return self._engine.chunk if isinstance(self._engine, PackedEngine) else SLICE_STEPS
 
     def _train(self, n_steps: int) -> None:
         first = self.step + 1
@@ -220,7 +200,7 @@ class PackTrainer:
             RuntimeError: if the pack is not done.
         """
         if not self.done:
-            raise RuntimeError(f"the pack has trained {self.step} of {self.n_steps} steps; advance it to the end")
+            raise RuntimeError(f"results come at the end; the pack is at step {self.step} of {self.n_steps}")
         with reproducible(self.device):
             return [self._result(member) for member in range(len(self.configs))]
 
@@ -268,7 +248,7 @@ class PackTrainer:
             if config.task == "reprojector":
                 named["target_map"] = target_map(config).to(weights.w_in)
             tensors |= {f"{config.trial_id}/{k}": v.cpu().clone() for k, v in named.items()}
-        return safetensors.torch.save(tensors, {"step": str(self.step)})
+        return _serialise(tensors, {"step": str(self.step)})
 
     def to_bytes(self) -> bytes:
         """A checkpoint (safetensors): state, records and configs; `from_bytes` continues bit for bit."""
@@ -287,7 +267,7 @@ class PackTrainer:
             "ended": [[m, *why] for m, why in self._ended.items()],
             "seconds": self._seconds,
         }
-        return safetensors.torch.save(tensors, {_FORMAT: json.dumps(about)})
+        return _serialise(tensors, {_FORMAT: json.dumps(about)})
 
     @classmethod
     def from_bytes(cls, data: bytes, device: str = "auto") -> PackTrainer:
@@ -300,7 +280,7 @@ class PackTrainer:
             about = json.loads(_metadata(data)[_FORMAT])
             tensors = safetensors.torch.load(data)
         except (SafetensorError, KeyError, ValueError) as error:
-            raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to train from the start") from None
+            raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over") from None
         configs = [TrialConfig.from_dict(c) for c in about["configs"]]
         trainer = cls(configs, device, about["record_neurons"], about["engine"])
         trainer._restore(about, tensors)
@@ -358,11 +338,12 @@ def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
     for name in SHAPE_FIELDS:
         values = sorted({getattr(c, name) for c in configs})
         if len(values) > 1:
-            raise ConfigError(f"trials of one pack must agree on {name}; got {values}; train them in several packs")
+            raise ConfigError(f"trials of one pack must agree on {name}; got {values}; use several packs")
     check_optimizer(configs[0])
-    if engine == "packed" and configs[0].optimizer != "Lamb":
-        raise ConfigError(f"the packed engine trains with Lamb only; got {configs[0].optimizer}; use --engine solo")
-    if len(configs) > 1 and (engine == "solo" or configs[0].optimizer != "Lamb"):
+    optimizer = configs[0].optimizer
+    if engine == "packed" and optimizer != "Lamb":
+        raise ConfigError(f"the packed engine trains with Lamb only; got {optimizer}; use the solo engine")
+    if len(configs) > 1 and (engine == "solo" or optimizer != "Lamb"):
         raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
 
 
@@ -397,6 +378,11 @@ def _columns(record: type, table: ndarray) -> dict[str, ndarray]:
         f.name: table[:, i].astype(np.int64) if "int" in str(f.type).lower() else table[:, i].copy()
         for i, f in enumerate(fields(record))
     }
+
+
+def _serialise(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    data: bytes = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata)
+    return data
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -1,0 +1,83 @@
+"""TrialConfig: defaults of the paper, stable ids, one-line errors."""
+
+import math
+
+import pytest
+
+from model.config import ConfigError, TrialConfig, paper_batch_size
+
+
+def test_defaults_are_the_papers():
+    config = TrialConfig()
+    assert (config.n_features, config.d_embed, config.n_neurons) == (512, 64, 1024)
+    assert (config.feature_prob, config.batch_size, config.n_steps) == (1 / 64, 8192, 131072)
+
+
+@pytest.mark.parametrize("k", [1, 3, 16, 384, 512, 1000, 1024, 1025, 2048])
+def test_batch_size_rule_is_two_to_the_23_over_k_rounded_down(k):
+    assert paper_batch_size(k) == 2 ** math.floor(math.log2(2**23 / k))
+    assert TrialConfig(n_neurons=k).batch_size == paper_batch_size(k)
+
+
+def test_trial_id_is_stable_across_versions():
+    # Tables in the world hold these ids: a change here orphans them.
+    assert TrialConfig().trial_id == "728ed0565efcb00e"
+    assert TrialConfig(lr=0.01, seed=3, task="abs").trial_id == "54bb925d83eec4fa"
+
+
+def test_trial_id_ignores_how_a_value_was_written():
+    assert TrialConfig(lr=1).trial_id == TrialConfig(lr=1.0).trial_id
+    assert TrialConfig(bias_offset=-0.0).trial_id == TrialConfig().trial_id
+    assert TrialConfig(batch_size=8192).trial_id == TrialConfig().trial_id
+    assert TrialConfig(n_steps=1e3).n_steps == 1000
+
+
+def test_trial_id_depends_on_every_field():
+    others = {
+        "task": "abs", "activation": "gelu", "n_features": 511, "d_embed": 63, "n_neurons": 1023,
+        "feature_prob": 0.5, "feature_dist": "power_law", "batch_size": 4, "n_steps": 5, "lr": 0.5,
+        "lr_schedule": "constant", "lr_period": 7, "bias_offset": 1, "bias_decay": 1, "l1": 1,
+        "mono_threshold": 0.9, "optimizer": "Yogi", "precision": "fp64", "seed": 1,
+    }  # fmt: skip
+    assert set(others) == set(TrialConfig().to_dict()) - {"connectivity"}
+    ids = {TrialConfig(**{name: value}).trial_id for name, value in others.items()}
+    assert len(ids | {TrialConfig().trial_id}) == len(others) + 1
+
+
+def test_from_dict_round_trips():
+    config = TrialConfig(lr=0.02, activation="solu")
+    assert TrialConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rate": 1}, "unknown field 'learning_rate'"),
+        ({"n_feature": 1}, "did you mean 'n_features'"),
+        ({"lr": "fast"}, "lr must be a number; got 'fast'"),
+        ({"lr": True}, "lr must be a number; got True"),
+        ({"lr": [1]}, r"lr must be a number; got \[1\]"),
+        ({"n_steps": 1.5}, "n_steps must be a whole number; got 1.5"),
+        ({"n_steps": math.nan}, "n_steps must be a whole number"),
+        ({"n_neurons": -1}, "n_neurons must lie in 1 … 2.31; got -1"),
+        ({"batch_size": 0}, "batch_size must lie in 1"),
+        ({"feature_prob": 0}, r"feature_prob must lie in \(0, 1\]; got 0"),
+        ({"feature_prob": 1.1}, r"feature_prob must lie in \(0, 1\]; got 1.1"),
+        ({"feature_prob": math.nan}, "feature_prob must be finite; got nan"),
+        ({"lr": 0}, "lr must be above 0; got 0"),
+        ({"lr": math.inf}, "lr must be finite"),
+        ({"l1": -1}, "l1 must be 0 or more; got -1"),
+        ({"seed": -1}, "seed must be 0 or more"),
+        ({"seed": 2**63}, "seed must be below 2.63"),
+        ({"task": "encoder"}, "task must be one of decoder, reprojector, abs; got 'encoder'"),
+        ({"d_embed": 600}, "d_embed must be at most n_features"),
+        ({"connectivity": 0.5}, "connectivity other than 1 is not supported yet; got 0.5"),
+        ({"mono_threshold": 1}, "mono_threshold must lie between 0 and 1"),
+        ({"optimizer": "no such"}, "optimizer must name a class"),
+        ({"optimizer": 3}, "optimizer must be a word; got 3"),
+    ],
+)
+def test_bad_values_get_one_line(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        TrialConfig.from_dict(values)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,113 @@
+"""The oracle: the packed engine, with gradients by hand, against autograd and torch_optimizer.Lamb."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch_optimizer
+
+from model.config import TrialConfig
+from model.lamb import lamb_step
+from model.packed import PackedEngine
+from model.solo import SoloEngine
+
+TASKS = ("decoder", "reprojector", "abs")
+ACTIVATIONS = ("relu", "gelu", "solu")
+SCHEDULES = ("cosine", "constant", "cosine_to_zero")
+COMBINATIONS = [*itertools.product(TASKS, ACTIVATIONS, SCHEDULES)]
+TOLERANCE = {"fp32": 1e-4, "fp64": 1e-9}
+
+
+def trial(**knobs):
+    shape = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "feature_prob": 0.125}
+    return TrialConfig(**{**shape, "n_steps": 300, "lr_period": 60, "lr": 0.003, **knobs})
+
+
+def compare(config, n_steps=200):
+    solo, packed = SoloEngine((config,), "cpu"), PackedEngine((config,), "cpu")
+    tolerance = TOLERANCE[config.precision]
+    np.testing.assert_allclose(packed.advance(n_steps), solo.advance(n_steps), rtol=tolerance)
+    for name in ("w_in", "bias", "w_out"):
+        ours, theirs = getattr(packed.weights(0), name), getattr(solo.weights(), name)
+        assert torch.linalg.vector_norm(ours - theirs) <= tolerance * torch.linalg.vector_norm(theirs)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize(("task", "activation", "schedule"), COMBINATIONS)
+def test_packed_equals_solo(task, activation, schedule, precision):
+    compare(trial(task=task, activation=activation, lr_schedule=schedule, precision=precision))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"bias_offset": -1, "bias_decay": 3.0},
+        {"bias_offset": 0.5, "bias_decay": 0.1, "l1": 0.01},
+        {"l1": 0.01, "activation": "gelu"},
+        {"feature_dist": "power_law", "feature_prob": 0.3},
+        {"feature_prob": 1.0, "batch_size": 3},
+        {"n_features": 1, "d_embed": 1, "n_neurons": 1, "batch_size": 1, "feature_prob": 0.5},
+    ],
+)
+def test_packed_equals_solo_with_other_knobs(knobs, precision):
+    compare(trial(precision=precision, **knobs))
+
+
+def test_silent_network_waits_for_its_bias_to_decay():
+    """With every neuron silent no gradient moves anything; only the decay brings them back."""
+    engine = PackedEngine((trial(bias_offset=-3, bias_decay=10.0, n_steps=400, lr=0.01),), "cpu")
+    before = engine.weights(0).w_in.clone()
+    first = engine.advance(1)
+    assert torch.equal(engine.weights(0).w_in, before)
+    assert first[0, 0] == pytest.approx(24 * 0.125 / 3, rel=0.5)
+    engine.advance(199)
+    assert not torch.equal(engine.weights(0).w_in, before)
+
+
+def test_no_decay_after_the_first_half():
+    config = trial(bias_offset=-3, bias_decay=0.1, n_steps=20)
+    engine = PackedEngine((config,), "cpu")
+    engine.advance(10)
+    half = engine.weights(0).bias.clone()
+    engine.advance(10)
+    assert torch.equal(engine.weights(0).bias, half)
+    start = PackedEngine((config,), "cpu").weights(0).bias
+    torch.testing.assert_close(half, start * (1 - 0.1 * config.lr) ** 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lamb_is_torch_optimizers(dtype):
+    """Random gradients of very different sizes, a zero tensor, a zero gradient, and norms above the cap."""
+    torch.manual_seed(0)
+    shapes = [(6, 5), (6,), (4, 6)]
+    segments, total = [], 0
+    for shape in shapes:
+        size = int(np.prod(shape))
+        segments.append(slice(total, total + size))
+        total += 16 * -(-size // 16)
+    rows = torch.zeros(3, 4, total, dtype=dtype)
+    params, exp_avg, exp_avg_sq = rows
+    scales = (0.0, 1.0, 30.0, 1.0)
+    oracles = []
+    for trial_index, scale in enumerate(scales):
+        tensors = [torch.nn.Parameter(scale * torch.randn(shape, dtype=dtype)) for shape in shapes]
+        for segment, tensor in zip(segments, tensors, strict=True):
+            params[trial_index, segment] = tensor.detach().ravel()
+        oracles.append((tensors, torch_optimizer.Lamb(tensors, lr=0.01)))
+    for step in range(20):
+        grads = torch.zeros_like(params)
+        for trial_index, (tensors, optimizer) in enumerate(oracles):
+            for segment, tensor in zip(segments, tensors, strict=True):
+                size = 10.0 ** (trial_index * 2 - 4) * (0 if trial_index == 3 and step < 5 else 1)
+                tensor.grad = size * torch.randn_like(tensor)
+                grads[trial_index, segment] = tensor.grad.ravel()
+            optimizer.param_groups[0]["lr"] = 0.01 * (step % 3)
+            optimizer.step()
+        lr = torch.full((4,), 0.01 * (step % 3), dtype=dtype)
+        lamb_step(params, grads, exp_avg, exp_avg_sq, torch.zeros_like(params), tuple(segments), lr)
+    for trial_index, (tensors, _) in enumerate(oracles):
+        for segment, tensor in zip(segments, tensors, strict=True):
+            ours, theirs = params[trial_index, segment], tensor.detach().ravel()
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)

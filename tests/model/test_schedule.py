@@ -1,0 +1,47 @@
+"""Schedules against torch's own, recorded steps, loss windows."""
+
+import pytest
+import torch
+
+from model.config import TrialConfig
+from model.schedule import bias_factor_at, loss_window, lr_at, recorded_steps
+
+
+def test_cosine_is_torchs_annealing_stepped_for_ever():
+    config = TrialConfig(lr=0.03, lr_period=16)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=16, eta_min=0)
+    for step in range(1, 100):
+        assert lr_at(config, step) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+def test_final_step_of_a_power_of_two_lies_on_peak():
+    config = TrialConfig(lr=0.03)
+    assert lr_at(config, 2**17) == pytest.approx(0.03, rel=1e-4)
+    assert lr_at(config, 2**10 + 1) == 0.03
+
+
+def test_cosine_to_zero_ends_at_zero_and_constant_stays():
+    once = TrialConfig(lr=0.03, lr_schedule="cosine_to_zero", n_steps=100)
+    rates = [lr_at(once, s) for s in range(1, 101)]
+    assert rates[0] == 0.03 and rates == sorted(rates, reverse=True) and rates[-1] < 1e-5
+    assert lr_at(TrialConfig(lr=0.03, lr_schedule="constant"), 777) == 0.03
+
+
+def test_bias_decays_with_the_peak_rate_in_the_first_half_only():
+    config = TrialConfig(lr=0.5, bias_decay=0.1, n_steps=11)
+    factors = [bias_factor_at(config, s) for s in range(1, 12)]
+    assert factors == [pytest.approx(0.95)] * 5 + [1.0] * 6
+
+
+def test_recorded_steps():
+    assert list(recorded_steps(1)) == [1]
+    assert list(recorded_steps(8)) == [1, 2, 4, 8]
+    assert list(recorded_steps(9)) == [1, 2, 4, 8, 9]
+
+
+@pytest.mark.parametrize(("step", "window"), [(1, 1), (8, 1), (16, 2), (8192, 1024), (2**17, 1024)])
+def test_loss_window_is_an_eighth_capped_at_a_period(step, window):
+    assert loss_window(TrialConfig(), step) == window
