@@ -55,6 +55,15 @@ class Counts:
     running: int = 0
     """In a pack that a worker is training."""
 
+    @classmethod
+    def of(cls, total: int, ended: Mapping[TrialStatus, int], running: int = 0) -> Counts:
+        """From the number of rows by status."""
+        return cls(total=total, running=running, **{str(status): n for status, n in ended.items()})
+
+    def by_status(self) -> Counter[TrialStatus]:
+        """The number of rows by status."""
+        return Counter({status: getattr(self, status) for status in TrialStatus})
+
     @property
     def ended(self) -> int:
         """Trials that have a row."""
@@ -99,8 +108,7 @@ class Progress:
     """The live display and the heartbeat of one launch; a context manager.
 
     Args:
-        before: how many of the sweep's trials had rows when it was launched, by status.
-        n_total: trials of the sweep.
+        before: the sweep when it was launched, without the trials of `packs`.
     """
 
     def __init__(
@@ -108,12 +116,11 @@ class Progress:
         store: Store,
         sweep: str,
         packs: Sequence[Pack],
-        before: Mapping[TrialStatus, int],
-        n_total: int,
+        before: Counts,
         console: Console,
     ) -> None:
         self._store, self._sweep, self._console = store, sweep, console
-        self._before, self._n_total = Counter(before), n_total
+        self._before, self._n_total = before.by_status(), before.total
         self._n_trials = sum(len(pack.configs) for pack in packs)
         self._n_steps = sum(config.n_steps for pack in packs for config in pack.configs)
         self._packs: dict[str, PackProgress] = {}
@@ -179,7 +186,7 @@ class Progress:
                 ended.update(progress.ended)
             settled = {k: sum(p.ended.values()) for k, p in self._packs.items()}
             running = sum(n - settled.get(pack_id, 0) for pack_id, n in self._running.items())
-        return _counts(self._n_total, ended, running)
+        return Counts.of(self._n_total, ended, running)
 
     def speed(self) -> Speed:
         """The rate over the last minute, and what it makes of the rest."""
@@ -279,17 +286,13 @@ def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
     running = int(beat["running"]) if beat and live else 0
     return SweepStatus(
         sweep=sweep,
-        counts=_counts(len(trial_ids), count_by_status(index.statuses, trial_ids), running),
+        counts=Counts.of(len(trial_ids), count_by_status(index.statuses, trial_ids), running),
         speed=Speed(**beat["speed"]) if beat and live else Speed(),
         live=live,
         updated_at=datetime.fromisoformat(beat["updated_at"]) if beat else None,
         n_hidden=index.n_hidden,
         unreadable=index.unreadable,
     )
-
-
-def _counts(total: int, ended: Mapping[TrialStatus, int], running: int) -> Counts:
-    return Counts(total=total, running=running, **{str(status): n for status, n in ended.items()})
 
 
 def _is_live(beat: Mapping[str, Any]) -> bool:

@@ -85,6 +85,20 @@ class Store:
         Raises:
             StoreError: if something else is there, or nothing can be written.
         """
+        if found := cls.find(root):
+            return found
+        store = cls._at(root)
+        marker = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
+        store._put(MARKER, json.dumps(marker).encode())
+        return store
+
+    @classmethod
+    def find(cls, root: str) -> Store | None:
+        """The results root at `root`; None if there is nothing there yet.  Writes nothing.
+
+        Raises:
+            StoreError: if something else is there.
+        """
         store = cls._at(root)
         if store._exists(MARKER):
             return cls.open(root)
@@ -93,9 +107,7 @@ class Store:
                 f"results go into a new or empty folder or a results root; {store.root} is neither "
                 f"(it holds {first}); choose another --out"
             )
-        marker = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
-        store._put(MARKER, json.dumps(marker).encode())
-        return store
+        return None
 
     @classmethod
     def open(cls, root: str) -> Store:
