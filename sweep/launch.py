@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -196,7 +197,7 @@ def _site(options: LaunchOptions) -> Iterator[_Site]:
         if here:
             yield _Site(
                 device=here.device, n_workers=here.n_workers, memory_bytes=here.memory_bytes,
-                execute=ray.execute,
+                execute=partial(ray.execute, cluster),
             )  # fmt: skip
             return
         device = _cluster_device(options.device, cluster.n_gpus)
@@ -204,7 +205,7 @@ def _site(options: LaunchOptions) -> Iterator[_Site]:
         memory = cluster.n_gpus * _gpu_memory() if device == "cuda" else cluster.memory_bytes
         yield _Site(
             device=device, n_workers=min(options.workers or slots, slots), memory_bytes=memory,
-            execute=ray.execute,
+            execute=partial(ray.execute, cluster),
         )  # fmt: skip
 
 

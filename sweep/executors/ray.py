@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,13 @@ os.environ |= {key: value for key, value in _ENVIRONMENT.items() if key not in o
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 from ray.exceptions import RayActorError  # noqa: E402
 
 from model.config import ConfigError, UserError  # noqa: E402
+from sweep.executors.reaper import reaped  # noqa: E402
 from sweep.packing import Pack  # noqa: E402
 from sweep.progress import Progress  # noqa: E402
-from sweep.store import StoreError  # noqa: E402
 from sweep.worker import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress  # noqa: E402
 
 _REPORT_S = 2.0
@@ -52,7 +52,6 @@ _OBJECT_STORE_BYTES = 256 * 2**20
 """Packs go through the object store, results do not; Ray's default is a third of the memory."""
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
-_SCRATCH = "monosweep-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +62,8 @@ class Cluster:
     n_gpus: int
     memory_bytes: int
     """Over all nodes."""
+    scratch: Path
+    """A folder for Tune's state, on the driver's machine."""
 
 
 @contextmanager
@@ -74,15 +75,34 @@ def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with _scratch() as scratch:
+    with _scratch() as scratch, _loopback() if address is None else nullcontext():
         try:
             if address is None:
                 _start(scratch, n_workers, quiet)
             else:
                 _connect(address, quiet)
-            yield _cluster()
+            yield _cluster(scratch)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """All of Ray's servers on 127.0.0.1.
+
+    Asked for it by argument, Ray takes the machine's outward address instead; what it does on Windows and
+    macOS is what we want here.  `test_ray_listens_on_loopback_only` watches over this.
+    """
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> None:
@@ -91,7 +111,6 @@ def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> No
         num_cpus=n_workers,
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
-        _node_ip_address="127.0.0.1",
         _temp_dir=str(scratch),
         **quiet,
     )
@@ -108,17 +127,18 @@ def _connect(address: str, quiet: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _cluster() -> Cluster:
+def _cluster(scratch: Path) -> Cluster:
     resources = ray.cluster_resources()
     return Cluster(
         n_cpus=int(resources.get("CPU", 0)),
         n_gpus=int(resources.get("GPU", 0)),
         memory_bytes=int(resources.get("memory", 0)),
+        scratch=scratch,
     )
 
 
-def execute(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """Train every pack of `work` on the connected Ray; once `should_stop`, return within a second.
+def execute(cluster: Cluster, work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
+    """Train every pack of `work` on a connected Ray; once `should_stop`, return within a second.
 
     A pack whose worker dies is taken up again from its checkpoint; after too many deaths its halves are
     trained, and a single trial that keeps killing its worker gets a `failed` row.
@@ -131,7 +151,7 @@ def execute(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> 
     while work.packs:
         watch = _Watch(work, progress, should_stop)
         try:
-            _fit(work, watch)
+            _fit(work, watch, cluster.scratch / "tune")
         except _Halt:
             if watch.error is not None:
                 raise watch.error from None
@@ -150,22 +170,21 @@ def _rest(work: Work, lost: Mapping[int, str], progress: Progress) -> Iterator[P
         yield from rest
 
 
-def _fit(work: Work, watch: _Watch) -> None:
+def _fit(work: Work, watch: _Watch, folder: Path) -> None:
     trainable = tune.with_parameters(_PackTrainable, work=work)
-    with _scratch() as scratch:
-        tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1, "gpu": int(work.settings.device == "cuda")}),
-            param_space={"pack": tune.grid_search(list(range(len(work.packs))))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=work.n_workers),
-            run_config=tune.RunConfig(
-                name="packs",
-                storage_path=str(scratch),
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[watch],
-                verbose=0,
-            ),
-        ).fit()
+    tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1, "gpu": int(work.settings.device == "cuda")}),
+        param_space={"pack": tune.grid_search(list(range(len(work.packs))))},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=work.n_workers),
+        run_config=tune.RunConfig(
+            name="packs",
+            storage_path=str(folder),
+            failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    ).fit()
 
 
 class _PackTrainable(tune.Trainable):  # type: ignore[misc]
@@ -263,18 +282,12 @@ def _pickled(path: str | None) -> Any:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A temporary folder; those that killed drivers have left are cleared as well.
+    """A folder for Ray's and Tune's own state; with every process started meanwhile, it goes when we do.
 
     In /tmp, because Ray's socket paths below it must stay under 107 characters.
     """
-    for old in Path("/tmp").glob(f"{_SCRATCH}*-*"):
-        if old.stat().st_uid == os.getuid() and not Path(f"/proc/{old.name.split('-')[1]}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir="/tmp"))
-    try:
+    folder = Path(tempfile.mkdtemp(prefix="monosweep-", dir="/tmp"))
+    with reaped(folder):
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["Cluster", "StoreError", "connected", "execute"]
