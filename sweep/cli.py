@@ -7,7 +7,7 @@ verb that needs it, after its arguments have been read.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +21,6 @@ from sweep.text import table
 
 if TYPE_CHECKING:
     from model.cli import WatchedTrial
-    from sweep.progress import SweepStatus
     from sweep.spec import SweepSpec
 
 Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
@@ -128,13 +127,17 @@ def launch(argv: Sequence[str]) -> int:
     )  # fmt: skip
     from sweep.launch import LaunchOptions
     from sweep.launch import launch as launch_sweep
+    from sweep.reporting import launch_lines
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=_workers(args.workers), address=args.address,
         retry_failed=args.retry_failed, dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
-    return _report(report, args)
+    for line in launch_lines(report, args.out):
+        print(line)
+    whole = report.dry_run or not (report.after.missing or report.after.failed)
+    return 0 if whole else INCOMPLETE
 
 
 def status(argv: Sequence[str]) -> int:
@@ -143,13 +146,12 @@ def status(argv: Sequence[str]) -> int:
         StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
     )
     from sweep.progress import read_status
+    from sweep.reporting import status_lines
 
     found = read_status(args.out, args.sweep)
-    for sweep in found:
-        print(_sweep_line(sweep))
     if not found:
         print(f"no sweeps in {args.out} yet; monosweep launch SPEC --out {args.out} starts one")
-    for line in _root_lines(found[0]) if found else ():
+    for line in status_lines(found):
         print(line)
     return 0
 
@@ -219,22 +221,6 @@ def _check_plot(path: str | None) -> None:
         raise UserError(f"--plot takes a file that ends in {', '.join(_FIGURE_SUFFIXES)}; got {path!r}")
     if not Path(path).parent.is_dir():
         raise UserError(f"--plot cannot write {path!r}: no folder {str(Path(path).parent)!r}; make it first")
-
-
-def _sweep_line(sweep: SweepStatus) -> str:
-    from sweep.progress import describe
-
-    seen = f"last active {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "never active"
-    state = "active" if sweep.live else "done" if sweep.counts.missing == 0 else f"not active, {seen}"
-    return f"{sweep.sweep}: {describe(sweep.counts, sweep.speed)} ({state})"
-
-
-def _root_lines(sweep: SweepStatus) -> Iterator[str]:
-    """What concerns the whole results root, if there is anything to say."""
-    if sweep.n_hidden:
-        yield f"{sweep.n_hidden} rows are repetitions of a trial, and hidden from queries"
-    for part in sweep.unreadable:
-        yield f"{part} cannot be read; launch again to replace it"
 
 
 def _pick(spec: SweepSpec, index: int) -> TrialConfig:
