@@ -55,8 +55,8 @@ class LaunchArgs:
     """Ray Tune, or this process alone."""
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
-    workers: int | None = None
-    """Packs at a time: left out, one per core or GPU (inline: one)."""
+    workers: Annotated[str, tyro.conf.arg(metavar="auto|N")] = "auto"
+    """Packs at a time; auto is one per core or GPU, and one inline."""
     address: str | None = None
     """A running Ray cluster; left out, Ray starts here and ends with the launch."""
     retry_failed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -207,10 +207,12 @@ def _spread_sets(argv: Sequence[str]) -> list[str]:
     return spread
 
 
-def _workers(workers: int | None) -> int | None:
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers must be 1 or more; got {workers}; leave it out for one per core or GPU")
-    return workers
+def _workers(workers: str) -> int | None:
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ConfigError(f"--workers must be auto or a whole number above 0; got {workers!r}")
+    return int(workers)
 
 
 def _check_plot(path: str | None) -> None:

@@ -308,3 +308,67 @@ def test_rows_of_the_root_are_what_a_replay_reads(root: Path) -> None:
     rows = pa.concat_tables([pq.read_table(part, partitioning=None) for part in parts])
     assert sorted(rows["status"].to_pylist()) == ["completed"] * 4 + ["diverged"]
     assert pc.count_distinct(rows["trial_id"]).as_py() == 5
+
+
+# -- launch
+
+
+def launch(out: Path, *argv: str) -> list[str]:
+    return ["launch", "tiny", "--out", str(out), "--executor", "inline", *FAST, *argv]
+
+
+def test_launch_trains_what_is_missing_and_says_what_to_type_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    assert main(launch(out)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 trials trained in ")
+    assert lines[0].endswith(": 4 of 4 completed")
+    assert lines[1] == f"rows      {out}: tables trials, curves, neurons; sweep tiny"
+    assert lines[2] == f"query     monosweep query {out} \"select * from trials where sweep = 'tiny'\""
+    assert main(launch(out)) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "nothing to train: all 4 trials have their rows"
+    assert main(launch(out, "--set", "repeats=3")) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("2 trials trained in ")
+    assert first.endswith("; 4 were there before: 6 of 6 completed")
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(launch(tmp_path / "results", "--dry-run", "--pack-size", "3")) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("would train 4 trials, 128 model-steps, in 2 packs: 1 at a time on cpu, in about ")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_failed_trial_is_reported_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    status = main(launch(out, "--set", "lr=0.01", "repeats=1", *HUGE[1:], "--pack-size", "1"))
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 1
+    assert lines[0].endswith(": 0 of 1 completed, 1 failed")
+    assert "status = 'failed'" in lines[2]
+    assert lines[3] == "again     launch with --retry-failed"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--workers", "0"], "--workers must be auto or a whole number above 0; got '0'"),
+        (["--workers", "two"], "--workers must be auto or a whole number above 0; got 'two'"),
+        (["--pack-size", "big"], "pack_size must be auto or a whole number above 0; got 'big'"),
+        (["--executor", "slurm"], "--executor must be one of"),
+        (["--set", "optimizer=Lamp"], "unknown optimizer 'Lamp'; did you mean 'Lamb'?"),
+        (["--out", "/dev/null"], "/dev/null"),
+    ],
+)
+def test_a_launch_that_cannot_be_is_one_line(
+    tmp_path: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(launch(tmp_path / "results", *argv)) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
