@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -77,13 +79,24 @@ def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     with _scratch() as scratch, _loopback() if address is None else nullcontext():
         try:
-            if address is None:
-                _start(scratch, n_workers, quiet)
-            else:
-                _connect(address, quiet)
+            with _same_signals():
+                if address is None:
+                    _start(scratch, n_workers, quiet)
+                else:
+                    _connect(address, quiet)
             yield _cluster(scratch)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and aborts on it; what was set before is set again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
