@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import tyro
-from tyro.conf import arg
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import ConfigError, TrialConfig, UserError
 from model.records import TrialStatus
+from sweep.arguments import LaunchArgs, PresetsArgs, ReplayArgs, StatusArgs, TrialArgs
 from sweep.options import parse
 from sweep.text import table
 
@@ -26,89 +23,11 @@ if TYPE_CHECKING:
 
 Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
 """Draws a trial's response map from its weights into a file."""
-Device = Literal["auto", "cpu", "cuda"]
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
-Sets = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 DIVERGED = 1
 DIFFERS = 1
 INCOMPLETE = 1
 _FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PresetsArgs:
-    """No options."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaunchArgs:
-    """Options of `launch`."""
-
-    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")]
-    """A preset's name (see monosweep presets) or a YAML file."""
-    out: Annotated[str, arg(metavar="URI")] = "results"
-    """Results root: a folder, or s3://..., gs://...; trials that it already holds are not trained again."""
-    set: Annotated[Sets, arg(metavar="K=V")] = ()
-    """Set a field of every trial or a key of the spec; K=[a,b] makes a grid."""
-    pack_size: Annotated[str | None, arg(metavar="auto|N", help_behavior_hint="")] = None
-    """Trials per pack, in place of the spec's."""
-    executor: Literal["ray", "inline"] = "ray"
-    """Ray Tune, or this process alone."""
-    device: Device = "auto"
-    """Where to train; auto takes a GPU if there is one."""
-    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
-    """Packs at a time; auto is one per core or GPU, and one inline."""
-    address: Annotated[str | None, arg(metavar="ADDR", help_behavior_hint="")] = None
-    """A running Ray cluster; left out, Ray starts here and ends with the launch."""
-    retry_failed: Flag = False
-    """Train failed and stopped trials again."""
-    dry_run: Flag = False
-    """Say what would be trained, and stop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusArgs:
-    """Options of `status`."""
-
-    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
-    """Results root."""
-    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
-    """One sweep's name; left out, all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialArgs:
-    """Options of `trial`."""
-
-    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")] = "quick"
-    """A preset's name or a YAML file."""
-    set: Annotated[Sets, arg(metavar="K=V")] = ()
-    """Set a field of the trial, such as lr=0.01."""
-    index: int = 1
-    """Which of the spec's trials to train, from 1."""
-    device: Device = "auto"
-    """Where to train."""
-    engine: Literal["auto", "solo", "packed"] = "auto"
-    """solo is the readable definition, packed the fast one; auto is packed, or solo under --pdb."""
-    pdb: Flag = False
-    """Open the debugger at the first non-finite loss or exception."""
-    plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Draw the response map into this .png, .pdf or .svg file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayArgs:
-    """Options of `replay`."""
-
-    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
-    """Results root."""
-    trial_id: Annotated[str, tyro.conf.Positional, arg(metavar="TRIAL_ID")]
-    """The trial's id, or a unique beginning of it."""
-    device: Annotated[Device | None, arg(metavar="{auto,cpu,cuda}", help_behavior_hint="")] = None
-    """Where to train; left out, the kind of device that the row names."""
-    plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Draw the response map into this .png, .pdf or .svg file."""
 
 
 def presets(argv: Sequence[str]) -> int:

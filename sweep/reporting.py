@@ -68,4 +68,4 @@ def _activity(sweep: SweepStatus) -> str:
         return "active"
     if not sweep.counts.missing:
         return "done"
-    return f"not active; last {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "never active"
+    return f"not active; last {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "not active"

@@ -1,4 +1,4 @@
-"""Rows and their Arrow schemas, generated from the dataclasses; no column is typed twice.  Torch- and ray-free.
+"""Rows and their Arrow schemas, generated from the dataclasses; no column is typed twice.  Torch-free.
 
     TrialConfig + Metrics + Provenance -> trials     CurvePoint -> curves     NeuronRecord -> neurons
 
@@ -116,7 +116,7 @@ def trial_row(
     key: Key, config: TrialConfig, metrics: Metrics | None, provenance: Provenance
 ) -> dict[str, Any]:
     """One row of `trials`."""
-    parts: tuple[Any, ...] = (key, config, provenance) if metrics is None else (key, config, metrics, provenance)
+    parts: tuple[Any, ...] = (key, config, provenance) + (() if metrics is None else (metrics,))
     row = {f.name: getattr(part, f.name) for part in parts for f in fields(part)}
     row["status"] = str(provenance.status)
     return row

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model.config import FIELD_NAMES, ConfigError, TrialConfig, unknown_name
 from sweep.domains import check_domain, is_grid, is_random, sample
+from sweep.overrides import apply_override
 from sweep.yaml_file import read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
@@ -137,7 +138,7 @@ def load_spec(spec: str, overrides: Sequence[str] = ()) -> SweepSpec:
         raise ConfigError(f"{spec}: {_EMPTY_SPACE}")
     raw.setdefault("name", name)
     for override in overrides:
-        _apply(raw, *_parse_override(override))
+        apply_override(raw, override, list(SweepSpec.model_fields))
     try:
         return _validated(raw)
     except ConfigError as error:
@@ -189,33 +190,6 @@ def _read_mapping(path: Path, spec: str) -> dict[str, Any]:
 
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _parse_override(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set takes key=value, as in --set lr=0.01; got {override!r}")
-    return key.strip(), read_yaml(text, what=f"--set {override!r}")
-
-
-def _apply(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Put one override into the raw mapping; a key that no one knows is left for validation to name."""
-    if key not in FIELD_NAMES:
-        if key not in SweepSpec.model_fields:
-            raise ConfigError(f"--set: {unknown_name('key', key, [*FIELD_NAMES, *SweepSpec.model_fields])}")
-        raw[key] = value
-        return
-    space = _as_list(raw.get("space", [{}]))
-    domain = {"grid": value} if isinstance(value, list) else value
-    varies = isinstance(domain, dict)
-    raw["space"] = [{**_without(sub, key), **({key: domain} if varies else {})} for sub in space]
-    raw["base"] = {**_without(raw.get("base") or {}, key), **({} if varies else {key: value})}
-
-
-def _without(mapping: Any, key: str) -> dict[str, Any]:
-    if not isinstance(mapping, dict):
-        raise ConfigError(f"base and the members of space must hold keys such as lr; got {mapping!r}")
-    return {k: v for k, v in mapping.items() if k != key}
 
 
 def _as_list(space: Any) -> list[Any]:

@@ -79,7 +79,7 @@ def outcome(result: TrialResult) -> str:
         f"{metrics.mono_per_feature:.3f} per feature",
         "features": _features(metrics.features_by_n_mono),
         "dead": f"{metrics.n_dead} of {config.n_neurons} neurons",
-        "positive bias": f"{metrics.n_positive_bias} of {config.n_neurons}; mean {metrics.mean_bias:.4f}",
+        "bias": f"mean {metrics.mean_bias:.4f}, positive in {metrics.n_positive_bias} neurons",
         "capacity": f"{metrics.capacity_sum:.2f} of {config.d_embed} dimensions",
     }
     return "\n".join(f"{name:<14} {text}" for name, text in rows.items())

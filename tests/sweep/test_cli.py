@@ -263,6 +263,15 @@ def test_a_curve_that_differs_is_an_alarm(
     assert "curve: 9 of 54 numbers differ, first mean_bias at step 1: 0.5 in the row" in out
 
 
+def test_a_failed_row_has_nothing_to_compare(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = doctored(status="failed", error="MemoryError: too large", loss=None, last_step=0)
+    assert main(["replay", str(path), trial_id()]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "nothing to compare: the row is of a failed trial (MemoryError: too large); now it is completed"
+
+
 @pytest.mark.parametrize(
     ("which", "message"),
     [
@@ -291,7 +300,7 @@ def test_a_folder_that_is_no_results_root_is_one_line(
 def test_status_counts_the_trials(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store.open(str(root)).write_spec("tiny", load_spec("tiny", ["repeats=3"]).to_json())
     assert main(["status", str(root)]) == 0
-    assert capsys.readouterr().out == "tiny: 4/6 trials done (not active, never active)\n"
+    assert capsys.readouterr().out == "tiny: 4/6 trials done (not active)\n"
 
 
 def test_status_of_an_empty_root_says_how_to_start(
