@@ -286,6 +286,8 @@ class Store:
             return cls(path, pafs.LocalFileSystem(), path)
         try:
             filesystem, base = pafs.FileSystem.from_uri(root)
+            if not base:
+                raise ValueError("it names no bucket")
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
             raise StoreError(
                 f"a results root is a folder or a URI such as s3://bucket/folder; "
