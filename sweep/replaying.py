@@ -91,7 +91,11 @@ def _curve_line(curve: Sequence[Compared]) -> str:
 
 
 def verdict(row: Mapping[str, Any], compared: Sequence[Compared], here: Mapping[str, str]) -> Verdict:
-    """Judge the comparison, which begins with the status; `here` holds this replay's device_name, code_version and library_versions."""
+    """Judge the comparison, which begins with the status.
+
+    Args:
+        here: this replay's device_name, code_version and library_versions.
+    """
     if row["status"] in (TrialStatus.FAILED, TrialStatus.STOPPED):
         now = compared[0].now
         why = f"the row is of a {row['status']} trial ({row['error']})"
