@@ -37,11 +37,11 @@ class Fitted:
 def as_table(table: pa.Table) -> str:
     """Every row and column, aligned; numbers to the right, NULL spelt out.
 
-    >>> print(as_table(pa.table({"lr": [0.003, 0.01], "task": ["abs", None]})))
-    lr     task
-    -----  ----
-    0.003  abs
-    0.010  NULL
+    >>> print(as_table(pa.table({"task": ["abs", None], "lr": [0.003, 0.01]})))
+    task     lr
+    ----  -----
+    abs   0.003
+    NULL  0.010
     """
     return "\n".join(_lines(_columns(table)))
 
@@ -82,10 +82,7 @@ class _Column:
     name: str
     cells: list[str]
     right: bool
-
-    @property
-    def width(self) -> int:
-        return max(map(len, [self.name, *self.cells]))
+    width: int
 
     def aligned(self, text: str) -> str:
         return text.rjust(self.width) if self.right else text.ljust(self.width)
@@ -95,7 +92,8 @@ def _columns(table: pa.Table, widest: int | None = None) -> list[_Column]:
     made = []
     for name, column in zip(table.column_names, table.columns, strict=True):
         cells = [_clip(cell, widest) for cell in _cells(_values(column))]
-        made.append(_Column(_printable(name), cells, _is_number(column.type)))
+        head = _printable(name)
+        made.append(_Column(head, cells, _is_number(column.type), max(map(len, [head, *cells]))))
     return made
 
 
@@ -136,7 +134,7 @@ def _cells(values: list[Any]) -> list[str]:
 
 
 def _decimals(values: list[float]) -> int | None:
-    """How many decimals line all values up; nothing if their sizes differ so much that it would invent digits."""
+    """How many decimals line all values up; nothing if their sizes differ too much for that."""
     finite = [v for v in values if math.isfinite(v)]
     texts = [f"{v:.{SIGNIFICANT}g}" for v in finite]
     decimals = max((len(t.partition(".")[2]) for t in texts), default=0)

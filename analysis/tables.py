@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from analysis.files import Files, LocalFiles, Part, RootError, first_line, open_files, quoted
-from analysis.select import USERS_FAULT, QueryError, check_select, reason_of
+from analysis.queries import USERS_FAULT, QueryError, check_select, reason_of
 from model.config import TrialConfig
 from model.records import TrialStatus
 from sweep.schema import SCHEMA_VERSION, TABLES, arrow_schema, config_of
@@ -154,6 +154,11 @@ class Root:
         """The answer from a fresh connection with these views; without the parts that cannot be read."""
         try:
             return question(self._connect(tables))
+        except RuntimeError as error:
+            # DuckDB turns Ctrl-C into this.
+            if "interrupted" not in str(error).lower():
+                raise
+            raise KeyboardInterrupt from None
         except duckdb.Error as error:
             if isinstance(error, USERS_FAULT):
                 raise QueryError(reason_of(error)) from None
