@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
 from model.config import UserError
 from sweep.schema import TABLES
+
+T = TypeVar("T")
 
 
 class QueryError(UserError):
@@ -36,6 +39,38 @@ def check_select(query: str) -> None:
         raise QueryError(f'a query can only read; got {word.upper()}; if that is a name, write "{word}"')
     for word in _names(query) & _RUNS_TEXT:
         raise QueryError(f"a query cannot call {word}; write the SELECT itself")
+
+
+def interruptible(
+    connection: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]
+) -> T:
+    """`question(connection)`, which Ctrl-C ends at once.
+
+    DuckDB's own look-out for signals misses some (2.0), so it works beside the main thread, which waits.
+    """
+    answer: list[T] = []
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answer.append(question(connection))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    # An event, because Thread.join takes a thread for ended once Ctrl-C has broken into it (CPython 3.11).
+    done = threading.Event()
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        done.wait()
+    except KeyboardInterrupt:
+        while not done.wait(0.05):
+            connection.interrupt()
+        raise
+    if errors:
+        raise errors[0]
+    return answer[0]
 
 
 _WRITING = {"copy", "insert", "update", "delete", "merge", "create", "drop", "alter", "attach", "install"}

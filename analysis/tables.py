@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from analysis.files import Files, LocalFiles, Part, RootError, first_line, open_files, quoted
-from analysis.queries import USERS_FAULT, QueryError, check_select, reason_of
+from analysis.queries import USERS_FAULT, QueryError, check_select, interruptible, reason_of
 from model.config import TrialConfig
 from model.records import TrialStatus
 from sweep.schema import SCHEMA_VERSION, TABLES, arrow_schema, config_of
@@ -153,19 +153,14 @@ class Root:
     def _ask(self, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """The answer from a fresh connection with these views; without the parts that cannot be read."""
         try:
-            return question(self._connect(tables))
-        except RuntimeError as error:
-            # DuckDB turns Ctrl-C into this.
-            if "interrupted" not in str(error).lower():
-                raise
-            raise KeyboardInterrupt from None
+            return interruptible(self._connect(tables), question)
         except duckdb.Error as error:
             if isinstance(error, USERS_FAULT):
                 raise QueryError(reason_of(error)) from None
         self._leave_out_unreadable(tables)
         # Also if every part is sound: one may have been replaced while it was read.
         try:
-            return question(self._connect(tables))
+            return interruptible(self._connect(tables), question)
         except duckdb.Error as error:
             raise QueryError(reason_of(error)) from None
 
