@@ -145,6 +145,12 @@ def test_numbers_are_read_as_in_yaml_1_2(write: Callable[[str], str]) -> None:
     assert [c.lr for c in expand(load_spec(write(text)))] == [0.001, 0.01, 0.1, 0.5, 1.0]
 
 
+def test_merge_keys_may_be_overridden(write: Callable[[str], str]) -> None:
+    text = "base: &a {lr: 0.1, l1: 0.2}\nspace: [&b {<<: *a, lr: 0.3}, {<<: *b, l1: 0.4}]\n"
+    configs = expand(load_spec(write(text)))
+    assert [(c.lr, c.l1) for c in configs] == [(0.3, 0.2), (0.3, 0.4)]
+
+
 def test_name_defaults_to_the_files_stem(write: Callable[[str], str]) -> None:
     assert load_spec(write(SMALL)).name == "sweep-1"
     assert load_spec(write(SMALL + "name: paper/LR1\n")).sweep_name == "paper-LR1"
