@@ -189,10 +189,7 @@ def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
         return
     if not watched.weights:
         raise UserError("--plot needs the weights of a completed trial; this one diverged; try a lower lr")
-    try:
-        draw(watched.weights, watched.result.config, path)
-    except OSError as error:
-        raise UserError(f"--plot cannot write {path!r}: {error.strerror}; choose another file") from error
+    draw(watched.weights, watched.result.config, path)
     print(path)
 
 
