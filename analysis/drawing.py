@@ -110,17 +110,17 @@ def bias(info: BiasInfo) -> Figure:
         rank = np.arange(1, len(panel.bias) + 1)
         ax.axhline(0, color="#999999", lw=0.8)
         for mask, colour, name in (
-            (panel.mono, MONO, "monosemantic"),
-            (~panel.mono & ~panel.dead, POLY, "polysemantic"),
             (panel.dead, "#999999", "answers nothing"),
+            (~panel.mono & ~panel.dead, POLY, "polysemantic"),
+            (panel.mono, MONO, "monosemantic"),
         ):
             if not mask.any():
                 continue
             ax.scatter(rank[mask], panel.bias[mask], s=7, color=colour, lw=0, label=f"{name} ({mask.sum()})")
         ax.set_title(panel.title.replace(", lr", ",\nlr"))
         ax.set_xlabel("neuron, by bias")
-        ax.legend(loc="upper left", markerscale=2, handletextpad=0.2)
-        ax.margins(y=0.25)
+        # sorted values leave this corner free
+        ax.legend(loc="lower right", markerscale=2, handletextpad=0.2, reverse=True)
     axes[0, 0].set_ylabel("bias")
     figure.suptitle("Bias of monosemantic and polysemantic neurons")
     return figure
@@ -148,11 +148,12 @@ def _maps(figure: Figure, axes: Sequence[Axes], maps: Sequence[Map]) -> None:
         edge = one.shown.n_mono - 0.5
         if one.shown.n_mono:
             ax.axhline(edge, color=POLY, lw=1.2)
-        low_down = edge > 0.9 * n_neurons
+        # right of the diagonal the monosemantic block is empty, if it is high enough for a line of text
+        room = one.shown.n_mono > 0.1 * n_neurons
         ax.text(
-            n_features * 0.98, edge + (-0.015 if low_down else 0.015) * n_neurons,
-            f"↑ {one.shown.n_mono} of {n_neurons} monosemantic",
-            color=POLY, ha="right", va="bottom" if low_down else "top", fontsize=8.5, fontweight="bold",
+            n_features * 0.98, edge + (-0.015 if room else 0.015) * n_neurons,
+            f"{one.shown.n_mono} of {n_neurons} monosemantic ↑",
+            color=POLY, ha="right", va="bottom" if room else "top", fontsize=8.5, fontweight="bold",
             bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
         )  # fmt: skip
         ax.grid(False)
