@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from model import blas
 from model.config import ConfigError
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
@@ -30,7 +31,7 @@ def resolve(device: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """The GPU's or processor's own name, such as `NVIDIA H100 80GB HBM3`."""
+    """The GPU's name, such as `NVIDIA H100 80GB HBM3`, or the processor's with the kernels that multiply on it."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     try:
@@ -38,8 +39,7 @@ def device_name(device: str) -> str:
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    isa = torch.backends.cpu.get_cpu_capability()
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({isa})"
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({blas.kernels()})"
 
 
 @contextmanager

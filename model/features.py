@@ -146,6 +146,13 @@ class FeatureStream:
         shape = (self.key.batch_size, self.key.n_features)
         return SparseBatch(self._cells[lo:hi] - index * n_cells, self._values[lo:hi], shape)
 
+    def steps(self, first: int, n_steps: int) -> tuple[Int64[ndarray, " present"], Float32[ndarray, " present"]]:
+        """Cells, counted on through the steps, and values of `n_steps` steps from `first` on."""
+        n_cells = self.key.batch_size * self.key.n_features
+        batches = [self.batch(first + i) for i in range(n_steps)]
+        cells = np.concatenate([b.cells + i * n_cells for i, b in enumerate(batches)])
+        return cells, np.concatenate([b.values for b in batches])
+
     def _draw(self, block: int) -> None:
         cells, values = self._process.draw(block, part=0)
         if self.key.signed:

@@ -1,10 +1,9 @@
-"""The packed engine: many trials of one shape at once, with gradients written out by hand.
+"""The packed engine on a CPU: many trials of one shape, gradients written out by hand, one trial in cache at a time.
 
-Parameters, moments and gradients are rows of contiguous storage, one row a trial.  Trials that read the same
-samples and the same embedding form a group, which draws and embeds them once.  Work is done in tiles: on a
-CPU a tile is one trial, which stays in cache for a chunk of steps; on a GPU it is a whole group, one step at
-a time.  Every operation on a trial therefore has the same shape whoever else is in the pack, and no sum ever
-runs over two trials, so a trial's bits cannot depend on its neighbours.
+Trials that read the same samples and the same embedding form a group, which draws and embeds a chunk of steps
+once.  Each of its trials then trains the whole chunk while its parameters stay in cache.  A trial's
+operations have the same shapes and the same order whoever else is in the pack, and none runs over two trials,
+so its bits cannot depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -19,58 +18,34 @@ from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
+from model import blas, kernels
 from model.config import TrialConfig
 from model.device import DTYPES
-from model.features import FeatureStream, SparseBatch, embedding, stream_key, target_map
-from model.lamb import lamb_step
-from model.network import Weights, activate, activation_slope, initial_weights, n_out
+from model.features import FeatureStream, embedding, stream_key, target_map
+from model.layout import Layout
+from model.network import Weights, activate, activation_slope, initial_weights
 from model.schedule import bias_factor_at, lr_at
 
-ALIGN = 16
-"""Each tensor starts at a multiple of so many elements, so that no kernel's choice depends on its place."""
-CHUNK_BYTES = 2**20
-"""Embedded samples kept for one chunk of steps: they stay in cache while a group passes over them."""
-MAX_CHUNK = 64
+CHUNK_BYTES = 2**21
+"""Dense features of one chunk of steps: enough steps to hide the cost of drawing, few enough to stay in cache."""
+MAX_CHUNK = 128
+BLOCK_BYTES = 4 * 2**20
+"""Activations of one block of samples; a larger batch is worked through in blocks, so that they stay in cache."""
+MIN_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where w_in, bias and w_out lie in a trial's row of storage."""
+class _Chunk:
+    """Inputs and targets of some consecutive steps of a group."""
 
-    segments: tuple[slice, slice, slice]
-    shapes: tuple[tuple[int, ...], ...]
-    row: int
-    """Elements of a row, padding included."""
-
-    @classmethod
-    def of(cls, config: TrialConfig) -> Layout:
-        """The layout of all trials shaped like `config`."""
-        d, k = config.d_embed, config.n_neurons
-        shapes = ((k, d), (k,), (n_out(config), k))
-        starts = [0]
-        for shape in shapes:
-            starts.append(starts[-1] + math.ceil(math.prod(shape) / ALIGN) * ALIGN)
-        w_in, bias, w_out = (slice(s, s + math.prod(shape)) for s, shape in zip(starts, shapes, strict=False))
-        return cls((w_in, bias, w_out), shapes, starts[-1])
-
-    def views(self, rows: Float[Tensor, "tile row"]) -> tuple[Tensor, Tensor, Tensor]:
-        """w_in (tile, k, d), bias (tile, k) and w_out (tile, n_out, k) as views of storage rows."""
-        w_in, bias, w_out = (
-            rows[:, segment].view(-1, *shape)
-            for segment, shape in zip(self.segments, self.shapes, strict=True)
-        )
-        return w_in, bias, w_out
-
-
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """One step's input and target for a group."""
-
-    x: Float[Tensor, "batch d_embed"]
-    cells: Int64[Tensor, " present"] | None
-    """Where the target is not zero, in the flattened (batch, n_out) output; None if it is dense."""
-    target: Tensor
-    """The target at `cells` (present,), or all of it (batch, n_out)."""
+    x: Float[ndarray, "steps batch d_plus_1"]
+    """Embedded samples and a column of ones."""
+    cells: Int64[ndarray, " present"]
+    """Where features are present, counted through the chunk's samples."""
+    values: Float[ndarray, " present"]
+    """The target there."""
+    dense: Float[ndarray, "steps batch d_embed"] | None
+    """The target of `reprojector`; the others' lies at `cells`."""
 
 
 class _Group:
@@ -79,204 +54,198 @@ class _Group:
     Args:
         members: their places in the pack.
         config: any of them.
-        dense: zeros, batch · n_features of them; scratch that all groups share.
     """
 
-    def __init__(self, members: list[int], config: TrialConfig, dense: Float[Tensor, " cells"]) -> None:
-        self.members, self._dense = members, dense
-        self.embedding = embedding(config).to(dense)
-        self.target_map = target_map(config).to(dense) if config.task == "reprojector" else None
-        self._stream = FeatureStream(stream_key(config))
-
-    def samples(self, step: int) -> _Samples:
-        """Draw and embed the samples of one step: x = P f, and what the network is to answer."""
-        batch: SparseBatch = self._stream.batch(step)
-        cells = torch.from_numpy(batch.cells).to(self._dense.device)
-        values = torch.from_numpy(batch.values).to(self._dense)
-        self._dense[cells] = values
-        f = self._dense.view(batch.shape)
-        x = f @ self.embedding.T
-        if self.target_map is not None:
-            samples = _Samples(x, None, f @ self.target_map.T)
-        else:
-            samples = _Samples(x, cells, values.abs())
-        self._dense[cells] = 0
-        return samples
-
-
-class _Tile:
-    """Buffers for one step of some trials, and the step itself."""
-
-    def __init__(self, config: TrialConfig, layout: Layout, size: int, device: str) -> None:
-        self.config, self.layout = config, layout
+    def __init__(self, members: list[int], config: TrialConfig) -> None:
         dtype = DTYPES[config.precision]
-        b, k, out = config.samples_per_step, config.n_neurons, n_out(config)
-        hidden, outer, row = (size, b, k), (size, b, out), (size, layout.row)
-        # e, h, dL/dh; y - target, its square; gradients, update
-        shapes: tuple[tuple[int, ...], ...] = (hidden, hidden, hidden, outer, outer, row, row)
-        self.buffers = tuple(torch.zeros(shape, dtype=dtype, device=device) for shape in shapes)
+        self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
+        self._embedding = embedding(config).to(dtype).numpy()
+        self._target_map = target_map(config).to(dtype).numpy() if config.task == "reprojector" else None
 
-    def step(
-        self,
-        rows: tuple[Tensor, Tensor, Tensor],
-        samples: _Samples,
-        lr: Float[Tensor, " tile"],
-        bias_factor: Float[Tensor, " tile"],
-        l1: Float[Tensor, " tile"] | None,
-        loss_out: Float[Tensor, " tile"],
-    ) -> None:
-        """One optimiser step of every trial in the tile.
+    def chunk(self, first: int, n_steps: int, scratch: Float[ndarray, " cells"]) -> _Chunk:
+        """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
 
         Args:
-            rows: parameters and both moments, (tile, row) each, changed in place.
-            l1: L1 weights, or None where all are 0.
-            loss_out: receives each trial's task loss before the update.
+            scratch: zeros, n_steps · batch · n_features of them; zeros again afterwards.
         """
-        params, exp_avg, exp_avg_sq = rows
-        w_in, bias, w_out = self.layout.views(params)
-        n, batch = len(params), len(samples.x)
-        e, h, dh, error, square, grads, update = (buffer[:n] for buffer in self.buffers)
-        g_in, g_bias, g_out = self.layout.views(grads)
-        x = samples.x.expand(n, *samples.x.shape)
-
-        torch.baddbmm(bias.unsqueeze(1), x, w_in.mT, out=e)
-        activate(self.config.activation, e, out=h)
-        torch.bmm(h, w_out.mT, out=error)
-        _subtract_target(error, samples)
-        torch.square(error, out=square)
-        torch.div(square.sum(dim=(1, 2)), batch, out=loss_out)
-
-        # L = Σ error² / batch, so dL/dy = 2 error / batch; the factor is applied inside the products.
-        torch.baddbmm(g_out, error.mT, h, beta=0, alpha=2 / batch, out=g_out)
-        torch.baddbmm(dh, error, w_out, beta=0, alpha=2 / batch, out=dh)
-        if l1 is not None:
-            dh.add_(torch.sign(h).mul_(l1.view(-1, 1, 1) / batch))
-        de = _times_slope(self.config.activation, dh, e)
-        torch.bmm(de.mT, x, out=g_in)
-        torch.sum(de, dim=1, out=g_bias)
-
-        lamb_step(params, grads, exp_avg, exp_avg_sq, update, self.layout.segments, lr)
-        bias.mul_(bias_factor.unsqueeze(1))
+        cells, values = self._stream.steps(first, n_steps)
+        values = values.astype(scratch.dtype)
+        batch = self.config.samples_per_step
+        scratch[cells] = values
+        f = scratch[: n_steps * batch * self.config.n_features].reshape(n_steps * batch, -1)
+        x = np.empty((n_steps, batch, self.config.d_embed + 1), scratch.dtype)
+        x[..., -1] = 1
+        x[..., :-1] = (f @ self._embedding.T).reshape(n_steps, batch, -1)
+        dense = None if self._target_map is None else (f @ self._target_map.T).reshape(n_steps, batch, -1)
+        scratch[cells] = 0
+        return _Chunk(x, cells, np.abs(values), dense)
 
 
-def _subtract_target(error: Float[Tensor, "tile batch n_out"], samples: _Samples) -> None:
-    if samples.cells is None:
-        error.sub_(samples.target)
-    else:
-        flat = error.view(len(error), -1)
-        flat.index_add_(1, samples.cells, samples.target.expand(len(flat), -1), alpha=-1)
+class _Step:
+    """Buffers for one step of one trial, and the step itself."""
+
+    def __init__(self, config: TrialConfig, layout: Layout) -> None:
+        self.config, self.layout = config, layout
+        self.dtype = np.dtype(config.precision.replace("fp", "float"))
+        self.rows = block_rows(config, layout)
+        self.blocks = math.ceil(config.samples_per_step / self.rows)
+        hidden, outer = (self.rows, layout.n_neurons), (self.rows, layout.n_out)
+        self.h, self.dh, self.slope = (np.zeros(hidden, self.dtype) for _ in range(3))
+        self.error = np.zeros(outer, self.dtype)
+        self.grads, self.block_grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(3))
+        # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
+        self.constants = tuple(kernels.lamb_constants(self.dtype, 2 / config.samples_per_step))
+
+    def __call__(self, member: _Member, chunk: _Chunk, index: int, bounds: Sequence[int]) -> float:
+        """One optimiser step; the task loss before it.
+
+        Args:
+            index: which step of the chunk.
+            bounds: where each block's present cells begin in the chunk, and the end.
+        """
+        batch, total = self.config.samples_per_step, 0.0
+        for block in range(self.blocks):
+            lo, hi = block * self.rows, min((block + 1) * self.rows, batch)
+            grads = self.block_grads if block else self.grads
+            place = index * self.blocks + block
+            present = slice(bounds[place], bounds[place + 1])
+            total += self._gradients(member, chunk, index, slice(lo, hi), present, grads)
+            if block:
+                self.grads += self.block_grads
+        for params, exp_avg, exp_avg_sq, segment, decayed in member.segments:
+            kernels.lamb(
+                params, exp_avg, exp_avg_sq, self.grads[segment], self.update[segment], self.constants,
+                member.lr[index], member.bias_factor[index] if decayed else self.dtype.type(1),
+            )  # fmt: skip
+        return total / batch
+
+    def _gradients(
+        self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice, grads: ndarray
+    ) -> float:
+        """Gradients over some samples, up to the factor 2 / batch; Σ error² over them."""
+        x, n = chunk.x[index, samples], samples.stop - samples.start
+        h, dh, error = self.h[:n], self.dh[:n], self.error[:n]
+        np.matmul(x, member.encoder, out=h)
+        self._activate(h, n)
+        np.matmul(h, member.decoder.T, out=error)
+        if chunk.dense is None:
+            offset = (index * self.config.samples_per_step + samples.start) * self.layout.n_out
+            loss = kernels.subtract_sparse(error, chunk.cells[present], chunk.values[present], offset)
+        else:
+            loss = kernels.subtract_dense(error, chunk.dense[index, samples])
+        np.matmul(error.T, h, out=self.layout.decoder_of(grads))
+        np.matmul(error, member.decoder, out=dh)
+        self._times_slope(dh, h, member.l1)
+        np.matmul(x.T, dh, out=self.layout.encoder_of(grads))
+        return float(loss)
+
+    def _activate(self, h: Float[ndarray, "n n_neurons"], n: int) -> None:
+        """act(e) in the place of e; keeps the slope where it cannot be told from h."""
+        if self.config.activation == "relu":
+            kernels.relu(h)
+            return
+        e = torch.from_numpy(h)
+        torch.from_numpy(self.slope[:n]).copy_(activation_slope(self.config.activation, e))
+        activate(self.config.activation, e, out=e)
+
+    def _times_slope(self, dh: ndarray, h: ndarray, l1: np.floating) -> None:
+        """dL/de in the place of dL/dh; `l1` is the L1 weight in the gradients' units."""
+        if self.config.activation == "relu":
+            kernels.relu_slope(dh, h, l1)
+            return
+        if l1:
+            dh += l1 * np.sign(h)
+        dh *= self.slope[: len(dh)]
 
 
-def _times_slope(
-    activation: str, dh: Float[Tensor, "tile batch n_neurons"], e: Float[Tensor, "tile batch n_neurons"]
-) -> Float[Tensor, "tile batch n_neurons"]:
-    """dL/de, in the place of dL/dh."""
-    if activation == "relu":
-        torch.ops.aten.threshold_backward.grad_input(dh, e, 0, grad_input=dh)
-        return dh
-    return dh.mul_(activation_slope(activation, e))
+class _Member:
+    """One trial's rows of the pack's storage, and its schedule over the current chunk."""
+
+    def __init__(self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]]) -> None:
+        self.config, self.dtype = config, rows[0].dtype.type
+        self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
+        self.segments = [
+            (rows[0][s], rows[1][s], rows[2][s], s, s == layout.segments[1]) for s in layout.segments
+        ]
+        self.l1 = self.dtype(config.l1 / 2)  # l1 / batch, in units of 2 / batch
+        self.lr: list[np.floating] = []
+        self.bias_factor: list[np.floating] = []
+
+    def schedule(self, steps: range) -> None:
+        """Rates and bias factors of the next steps."""
+        self.lr = [self.dtype(lr_at(self.config, s)) for s in steps]
+        self.bias_factor = [self.dtype(bias_factor_at(self.config, s)) for s in steps]
 
 
 class PackedEngine:
-    """Trains a pack of trials of one shape.
+    """Trains a pack of trials of one shape on one thread of a CPU.
 
     Args:
         configs: trials that agree on `SHAPE_FIELDS`, with optimizer Lamb.
-        device: `cpu` or `cuda`.
     """
 
     name = "packed"
 
-    def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
-        self.configs, self.device, self.step = configs, device, 0
-        self.dtype = DTYPES[configs[0].precision]
-        self.layout = Layout.of(configs[0])
-        shape = (len(configs), self.layout.row)
+    def __init__(self, configs: tuple[TrialConfig, ...]) -> None:
+        self.configs, self.step, self.layout = configs, 0, Layout.of(configs[0])
+        dtype = DTYPES[configs[0].precision]
         self.params, self.exp_avg, self.exp_avg_sq = (
-            torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(3)
+            torch.zeros(len(configs), self.layout.row, dtype=dtype) for _ in range(3)
         )
-        for member, config in enumerate(configs):
-            start = initial_weights(config)
-            for view, value in zip(self._views(member), (start.w_in, start.bias, start.w_out), strict=True):
-                view.copy_(value)
-        self._alive = [True] * len(configs)
+        for row, config in zip(self.params, configs, strict=True):
+            self.layout.write(row, initial_weights(config))
+        stores = [s.numpy() for s in (self.params, self.exp_avg, self.exp_avg_sq)]
+        self._members: list[_Member | None] = [
+            _Member(c, self.layout, [s[i] for s in stores]) for i, c in enumerate(configs)
+        ]
+        self._groups = [_Group(members, configs[members[0]]) for members in stream_groups(configs)]
+        self._train_step = _Step(configs[0], self.layout)
         cells = configs[0].samples_per_step * configs[0].n_features
-        self._groups = _groups(configs, torch.zeros(cells, dtype=self.dtype, device=device))
-        largest = 1 if device == "cpu" else max(len(g.members) for g in self._groups)
-        self._tile = _Tile(configs[0], self.layout, largest, device)
+        self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
+        """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
+        self._scratch = np.zeros(self.chunk * cells, stores[0].dtype)
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        """Train `n_steps` more; every trial's task loss at each."""
-        losses = torch.full((n_steps, len(self.configs)), math.nan, dtype=self.dtype, device=self.device)
-        done = 0
-        while done < n_steps:
-            chunk = min(n_steps - done, self.chunk)
-            for group in self._groups:
-                self._train_group(group, losses[done : done + chunk])
-            done += chunk
-            self.step += chunk
-        return losses.cpu().numpy().astype(np.float64)
+        """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
+        losses = np.full((n_steps, len(self.configs)), np.nan)
+        with blas.one_thread(), np.errstate(all="ignore"):  # a diverging trial says so by its loss
+            for done in range(0, n_steps, self.chunk):
+                chunk = losses[done : done + self.chunk]
+                for group in self._groups:
+                    self._train_group(group, chunk)
+                self.step += len(chunk)
+        return losses
 
-    @property
-    def chunk(self) -> int:
-        """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
-        config = self.configs[0]
-        per_step = config.samples_per_step * config.d_embed * 4
-        return int(np.clip(CHUNK_BYTES // per_step, 1, MAX_CHUNK))
-
-    def _train_group(self, group: _Group, losses: Float[Tensor, "chunk pack"]) -> None:
-        members = [m for m in group.members if self._alive[m]]
-        if not members:
+    def _train_group(self, group: _Group, losses: Float64[ndarray, "chunk pack"]) -> None:
+        alive = [(place, member) for place in group.members if (member := self._members[place])]
+        if not alive:
             return
-        samples = [group.samples(self.step + 1 + i) for i in range(len(losses))]
-        for tile in [[m] for m in members] if self.device == "cpu" else [members]:
-            self._train_tile(tile, samples, losses)
+        steps = range(self.step + 1, self.step + 1 + len(losses))
+        chunk = group.chunk(steps[0], len(steps), self._scratch)
+        bounds = self._bounds(chunk, len(steps))
+        for place, member in alive:
+            member.schedule(steps)
+            for index in range(len(steps)):
+                losses[index, place] = self._train_step(member, chunk, index, bounds)
 
-    def _train_tile(
-        self, members: list[int], samples: Sequence[_Samples], losses: Float[Tensor, "chunk pack"]
-    ) -> None:
-        contiguous = members == list(range(members[0], members[-1] + 1))
-        stores = (self.params, self.exp_avg, self.exp_avg_sq)
-        rows = tuple(s[members[0] : members[-1] + 1] if contiguous else s[members] for s in stores)
-        configs = [self.configs[m] for m in members]
-        lr, factor = self._schedules(configs, len(samples))
-        l1 = self._tensor([c.l1 for c in configs]) if any(c.l1 for c in configs) else None
-        out = torch.empty(len(samples), len(members), dtype=self.dtype, device=self.device)
-        for i, at in enumerate(samples):
-            self._tile.step(rows, at, lr[i], factor[i], l1, out[i])  # type: ignore[arg-type]
-        losses[:, members] = out
-        if not contiguous:
-            for store, row in zip(stores, rows, strict=True):
-                store[members] = row
-
-    def _schedules(self, configs: Sequence[TrialConfig], chunk: int) -> tuple[Tensor, Tensor]:
-        """Learning rates and bias factors of the next steps, (chunk, tile) each."""
-        steps = range(self.step + 1, self.step + 1 + chunk)
-        lr = self._tensor([[lr_at(c, s) for c in configs] for s in steps])
-        return lr, self._tensor([[bias_factor_at(c, s) for c in configs] for s in steps])
-
-    def _tensor(self, values: object) -> Tensor:
-        return torch.tensor(values, dtype=self.dtype, device=self.device)
-
-    def _views(self, member: int) -> tuple[Tensor, Tensor, Tensor]:
-        w_in, bias, w_out = self.layout.views(self.params[member : member + 1])
-        return w_in[0], bias[0], w_out[0]
+    def _bounds(self, chunk: _Chunk, n_steps: int) -> list[int]:
+        """Where each block of each step begins among the chunk's present cells."""
+        step, batch, n_features = self._train_step, self.configs[0].samples_per_step, self.configs[0].n_features
+        starts = np.add.outer(np.arange(n_steps) * batch, np.arange(step.blocks) * step.rows).ravel()
+        ends: list[int] = np.searchsorted(chunk.cells, np.append(starts, n_steps * batch) * n_features).tolist()
+        return ends
 
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, as views of the storage."""
-        w_in, bias, w_out = self._views(member)
-        return Weights(w_in=w_in, bias=bias, w_out=w_out)
+        return self.layout.weights(self.params[member])
 
     def overflowed(self) -> list[bool]:
         """Which trials hold a non-finite parameter or moment."""
-        finite = torch.ones(len(self.configs), dtype=torch.bool, device=self.device)
-        for store in (self.params, self.exp_avg, self.exp_avg_sq):
-            finite &= torch.isfinite(store).all(dim=1)
-        return torch.logical_not(finite).tolist()
+        return non_finite(self.state())
 
     def freeze(self, member: int) -> None:
         """Train this trial no further; its neighbours go on as they were."""
-        self._alive[member] = False
+        self._members[member] = None
 
     def state(self) -> dict[str, Tensor]:
         """All that `load` needs."""
@@ -289,8 +258,23 @@ class PackedEngine:
         self.step = step
 
 
-def _groups(configs: Sequence[TrialConfig], dense: Tensor) -> list[_Group]:
+def block_rows(config: TrialConfig, layout: Layout) -> int:
+    """Samples of one block: the whole batch where its activations fit in cache, else a power of two."""
+    per_sample = (2 * layout.n_neurons + layout.n_out) * DTYPES[config.precision].itemsize
+    fitting = max(MIN_BLOCK, 1 << (BLOCK_BYTES // per_sample).bit_length() - 1)
+    return min(config.samples_per_step, fitting)
+
+
+def stream_groups(configs: Sequence[TrialConfig]) -> list[list[int]]:
+    """Places of the trials that share a data stream and an embedding."""
     members: dict[object, list[int]] = {}
-    for member, config in enumerate(configs):
-        members.setdefault(stream_key(config), []).append(member)
-    return [_Group(m, configs[m[0]], dense) for m in members.values()]
+    for place, config in enumerate(configs):
+        members.setdefault(stream_key(config), []).append(place)
+    return list(members.values())
+
+
+def non_finite(stores: Mapping[str, Float[Tensor, "pack row"]]) -> list[bool]:
+    """Which rows of any store hold a NaN or an infinity."""
+    finite = torch.stack([torch.isfinite(store).all(dim=1) for store in stores.values()]).all(dim=0)
+    return torch.logical_not(finite).tolist()
+

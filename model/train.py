@@ -22,6 +22,7 @@ from torch import Tensor
 from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
 from model.device import DTYPES, reproducible, resolve
 from model.features import embedding, target_map
+from model.layout import Layout
 from model.metrics import (
     POSITIVE_BIAS,
     LossRecord,
@@ -31,15 +32,16 @@ from model.metrics import (
     monosemantic,
     neuron_stats,
 )
-from model.network import Weights, n_out
-from model.packed import CHUNK_BYTES, Layout, PackedEngine
+from model.network import Weights
+from model.packed import CHUNK_BYTES, PackedEngine, block_rows
 from model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
 from model.schedule import lr_at, next_recorded, recorded_steps
 from model.solo import SoloEngine, check_optimizer
+from model.stacked import StackedEngine
 
 EngineName = Literal["auto", "packed", "solo"]
 RecordNeurons = Literal["final", "log2"]
-Engine = PackedEngine | SoloEngine
+Engine = PackedEngine | StackedEngine | SoloEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,22 +316,27 @@ def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snap
     return iter(PackTrainer(configs, device))
 
 
-def bytes_per_member(config: TrialConfig) -> int:
-    """Memory that one more trial adds to a pack: parameters, two moments and records, in bytes."""
-    row = 3 * Layout.of(config).row * DTYPES[config.precision].itemsize
+def bytes_per_member(config: TrialConfig, device: str = "cpu") -> int:
+    """Memory that one more trial adds to a pack: parameters, moments and records, in bytes; on a GPU its
+    activations too."""
+    layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     recorded = len(list(recorded_steps(config.n_steps)))
-    own_group = config.d_embed * config.n_features * DTYPES[config.precision].itemsize + 2**20
-    return row + own_group + 8 * (2 * config.lr_period + 9 * config.n_neurons) + 400 * recorded
+    records = 8 * (2 * config.lr_period + 9 * config.n_neurons) + 400 * recorded
+    stream = config.d_embed * config.n_features * item + 2**20
+    activations = config.samples_per_step * (3 * config.n_neurons + 2 * layout.n_out)
+    return item * (3 * layout.row + (activations if device == "cuda" else 0)) + records + stream
 
 
 def bytes_per_pack(config: TrialConfig) -> int:
     """Memory that a worker needs for a pack whatever its size: libraries, buffers of one step and samples."""
     libraries = 450 * 2**20
-    batch, item = config.samples_per_step, DTYPES[config.precision].itemsize
-    step = batch * (3 * config.n_neurons + 2 * n_out(config) + config.n_features) + 2 * Layout.of(config).row
-    responses = 3 * config.n_neurons * config.n_features + 3 * config.n_features**2
-    present = 64 * batch * max(1.0, config.n_features * config.feature_prob)
-    return int(libraries + item * (step + responses) + CHUNK_BYTES + batch * config.d_embed * 4 + 2 * present)
+    layout, item = Layout.of(config), DTYPES[config.precision].itemsize
+    batch, n_features = config.samples_per_step, config.n_features
+    buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 3 * layout.row
+    samples = max(CHUNK_BYTES, batch * n_features * item) * (1 + 2 * config.d_embed / n_features)
+    present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))
+    metrics = 8 * (3 * config.n_neurons * n_features + 4 * n_features**2)
+    return int(libraries + item * buffers + samples + present + metrics)
 
 
 def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
@@ -349,7 +356,9 @@ def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
 
 def _make_engine(configs: tuple[TrialConfig, ...], device: str, engine: EngineName) -> Engine:
     packed = engine == "packed" or (engine == "auto" and configs[0].optimizer == "Lamb")
-    return PackedEngine(configs, device) if packed else SoloEngine(configs, device)
+    if not packed:
+        return SoloEngine(configs, device)
+    return PackedEngine(configs) if device == "cpu" else StackedEngine(configs, device)
 
 
 def _neuron_columns(step: int, weights: Weights, stats: NeuronStats) -> ndarray:

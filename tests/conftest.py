@@ -2,5 +2,5 @@
 
 from jaxtyping import install_import_hook
 
-TYPED = ("device", "features", "lamb", "metrics", "network", "packed", "schedule", "solo", "train")
+TYPED = ("device", "features", "lamb", "layout", "metrics", "network", "packed", "schedule", "solo", "stacked", "train")
 install_import_hook([f"model.{name}" for name in TYPED], "beartype.beartype")

@@ -11,6 +11,7 @@ from model.config import TrialConfig
 from model.lamb import lamb_step
 from model.packed import PackedEngine
 from model.solo import SoloEngine
+from model.stacked import StackedEngine
 
 TASKS = ("decoder", "reprojector", "abs")
 ACTIVATIONS = ("relu", "gelu", "solu")
@@ -25,9 +26,15 @@ def trial(**knobs):
 
 
 def compare(config, n_steps=200):
-    solo, packed = SoloEngine((config,), "cpu"), PackedEngine((config,), "cpu")
-    tolerance = TOLERANCE[config.precision]
-    np.testing.assert_allclose(packed.advance(n_steps), solo.advance(n_steps), rtol=tolerance)
+    solo = SoloEngine((config,), "cpu")
+    expected = solo.advance(n_steps)
+    for packed in (PackedEngine((config,)), StackedEngine((config,), "cpu")):
+        agree(packed, solo, packed.advance(n_steps), expected)
+
+
+def agree(packed, solo, losses, expected):
+    tolerance = TOLERANCE[solo.config.precision]
+    np.testing.assert_allclose(losses, expected, rtol=tolerance)
     for name in ("w_in", "bias", "w_out"):
         ours, theirs = getattr(packed.weights(0), name), getattr(solo.weights(), name)
         assert torch.linalg.vector_norm(ours - theirs) <= tolerance * torch.linalg.vector_norm(theirs)
@@ -57,7 +64,7 @@ def test_packed_equals_solo_with_other_knobs(knobs, precision):
 
 def test_silent_network_waits_for_its_bias_to_decay():
     """With every neuron silent no gradient moves anything; only the decay brings them back."""
-    engine = PackedEngine((trial(bias_offset=-3, bias_decay=10.0, n_steps=400, lr=0.01),), "cpu")
+    engine = PackedEngine((trial(bias_offset=-3, bias_decay=10.0, n_steps=400, lr=0.01),))
     before = engine.weights(0).w_in.clone()
     first = engine.advance(1)
     assert torch.equal(engine.weights(0).w_in, before)
@@ -68,12 +75,12 @@ def test_silent_network_waits_for_its_bias_to_decay():
 
 def test_no_decay_after_the_first_half():
     config = trial(bias_offset=-3, bias_decay=0.1, n_steps=20)
-    engine = PackedEngine((config,), "cpu")
+    engine = PackedEngine((config,))
     engine.advance(10)
     half = engine.weights(0).bias.clone()
     engine.advance(10)
     assert torch.equal(engine.weights(0).bias, half)
-    start = PackedEngine((config,), "cpu").weights(0).bias
+    start = PackedEngine((config,)).weights(0).bias
     torch.testing.assert_close(half, start * (1 - 0.1 * config.lr) ** 10)
 
 

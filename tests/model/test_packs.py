@@ -75,9 +75,9 @@ def test_rows_are_bit_identical_in_every_pack(shape, variant):
 
 def test_initial_weights_and_data_are_bit_identical_in_every_pack():
     configs = pack_of(64, SHAPES[0])
-    together = PackedEngine(tuple(configs), "cpu")
+    together = PackedEngine(tuple(configs))
     for member, config in enumerate(configs):
-        alone = PackedEngine((config,), "cpu").weights(0)
+        alone = PackedEngine((config,)).weights(0)
         for name in ("w_in", "bias", "w_out"):
             assert torch.equal(getattr(together.weights(member), name), getattr(alone, name))
     same_seed = [dataclasses.replace(configs[0], lr=0.1), dataclasses.replace(configs[0], bias_offset=-1)]

@@ -1,0 +1,83 @@
+"""How a trial's parameters lie in one row of storage, on every device and in every checkpoint.
+
+    | w_in, transposed (d_embed, n_neurons) | bias (n_neurons) | padding | w_out (n_out, n_neurons) | padding |
+
+Input weights and bias stand together as one (d_embed + 1, n_neurons) matrix: with a column of ones appended to
+x, one product adds the bias, and its transpose gives the bias' gradient with the weights'.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from model.config import TrialConfig
+from model.network import Weights, n_out
+
+ALIGN = 16
+"""w_out and each row start at a multiple of so many elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Places of one shape's tensors in a row."""
+
+    d_embed: int
+    n_neurons: int
+    n_out: int
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> Layout:
+        """The layout of all trials shaped like `config`."""
+        return cls(config.d_embed, config.n_neurons, n_out(config))
+
+    @property
+    def segments(self) -> tuple[slice, slice, slice]:
+        """w_in, bias and w_out, for which LAMB keeps separate norms."""
+        bias, w_out = self.d_embed * self.n_neurons, _aligned((self.d_embed + 1) * self.n_neurons)
+        return (
+            slice(0, bias),
+            slice(bias, bias + self.n_neurons),
+            slice(w_out, w_out + self.n_out * self.n_neurons),
+        )
+
+    @property
+    def row(self) -> int:
+        """Elements of a row, padding included."""
+        return _aligned(self.segments[2].stop)
+
+    def encoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile d_plus_1 n_neurons"]:
+        """w_in transposed with the bias as its last row, as a view."""
+        return rows[:, : self.segments[1].stop].view(-1, self.d_embed + 1, self.n_neurons)
+
+    def decoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile n_out n_neurons"]:
+        """w_out, as a view."""
+        return rows[:, self.segments[2]].view(-1, self.n_out, self.n_neurons)
+
+    def encoder_of(self, row: Float[ndarray, " row"]) -> Float[ndarray, "d_plus_1 n_neurons"]:
+        """`encoder` of one row of numpy's."""
+        return row[: self.segments[1].stop].reshape(self.d_embed + 1, self.n_neurons)
+
+    def decoder_of(self, row: Float[ndarray, " row"]) -> Float[ndarray, "n_out n_neurons"]:
+        """`decoder` of one row of numpy's."""
+        return row[self.segments[2]].reshape(self.n_out, self.n_neurons)
+
+    def weights(self, row: Float[Tensor, " row"]) -> Weights:
+        """One trial's parameters, as views."""
+        encoder, decoder = self.encoder(row[None])[0], self.decoder(row[None])[0]
+        return Weights(w_in=encoder[:-1].T, bias=encoder[-1], w_out=decoder)
+
+    def write(self, row: Float[Tensor, " row"], weights: Weights) -> None:
+        """Copy `weights` into a row."""
+        own = self.weights(row)
+        own.w_in.copy_(weights.w_in)
+        own.bias.copy_(weights.bias)
+        own.w_out.copy_(weights.w_out)
+
+
+def _aligned(n: int) -> int:
+    return math.ceil(n / ALIGN) * ALIGN
