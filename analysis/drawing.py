@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import PowerNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -140,7 +140,7 @@ def _maps(figure: Figure, axes: Sequence[Axes], maps: Sequence[Map]) -> None:
     """Response maps with one scale and one colour bar; a line ends each monosemantic block."""
     top = max((float(np.quantile(m.shown.response.max(axis=1), 0.95)) for m in maps), default=1.0) or 1.0
     low = min(0.0, *(float(m.shown.response.min()) for m in maps))
-    norm = PowerNorm(0.6, 0, top) if low >= 0 else Normalize(-top, top)
+    norm = PowerNorm(0.6, 0, top) if low >= 0 else TwoSlopeNorm(0, low, top)
     colours = "Blues" if low >= 0 else "RdBu"
     for ax, one in zip(axes, maps, strict=True):
         image = ax.imshow(one.shown.response, aspect="auto", cmap=colours, norm=norm, interpolation="nearest")

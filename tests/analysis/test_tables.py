@@ -21,7 +21,7 @@ from analysis.tables import QueryError, RootError, open_root
 from model.records import TrialStatus
 from sweep.schema import TABLES, arrow_schema
 
-from .conftest import Made, curve_of, quick_trials, trial
+from .conftest import Made, curve_of, quick_trials, trial, weights_of
 
 
 def one(root: Path | str, query: str) -> Any:
@@ -72,6 +72,12 @@ def test_endings_are_preferred_in_order(made: Made, better: int) -> None:
     assert one(made.path, "select pack_id from trials") == "late-but-better"
 
 
+def test_of_equal_endings_the_earliest_is_shown(made: Made) -> None:
+    made.write("trials", "s", "a", [trial("a", at=60)])
+    made.write("trials", "s", "b", [trial("b", at=0)])
+    assert one(made.path, "select pack_id from trials") == "b"
+
+
 def test_equal_endings_at_equal_times_fall_to_the_least_pack(made: Made) -> None:
     for pack in ("b", "a", "c"):
         made.write("trials", "s", pack, [trial(pack)])
@@ -100,6 +106,16 @@ def test_a_column_that_an_older_part_lacks_is_null(troubled: Made) -> None:
     assert one(troubled.path, "select count(capacity_sum) from trials where sweep = 'quick'") == 16
 
 
+def test_older_and_newer_parts_of_one_sweep(made: Made) -> None:
+    made.write("trials", "s", "p0", [trial(seed=0)], lacks=["capacity_sum"])
+    made.write("trials", "s", "p1", [trial(seed=1)])
+    made.write("trials", "s", "p2", [trial(seed=2)], lacks=["device_name"])
+    answer = open_root(str(made.path)).sql("select capacity_sum, device_name from trials order by seed")
+    assert [tuple(row.values()) for row in answer.to_pylist()] == [
+        (None, "a processor"), (15.5, "a processor"), (15.5, None),
+    ]  # fmt: skip
+
+
 def test_a_root_of_older_parts_alone_still_has_the_column(made: Made) -> None:
     made.write("trials", "older", "p0", [trial()], lacks=["capacity_sum"])
     assert one(made.path, "select capacity_sum from trials") is None
@@ -118,11 +134,11 @@ def test_parameters_in_the_path_above_the_root_are_not_columns(tmp_path: Path) -
     assert one(made.path, "select sweep || lr from trials") == "right0.01"
 
 
-@pytest.mark.parametrize("name", ["results[1]", "what?", "*"])
-def test_a_root_whose_name_looks_like_a_pattern(tmp_path: Path, name: str) -> None:
-    made = Made(tmp_path / name)
-    made.commit("s", "p0", [trial()])
-    assert one(made.path, "select count(*) from trials") == 1
+@pytest.mark.parametrize(("name", "decoy"), [("results[1]", "results1"), ("what?", "whats"), ("*", "other")])
+def test_a_root_whose_name_looks_like_a_pattern(tmp_path: Path, name: str, decoy: str) -> None:
+    for folder, lr in ((decoy, 0.5), (name, 0.01)):
+        Made(tmp_path / folder).commit("s", "p0", [trial(lr=lr)])
+    assert one(tmp_path / name, "select lr from trials") == 0.01
 
 
 def test_a_root_that_grows_is_seen_to_grow(made: Made) -> None:
@@ -193,7 +209,7 @@ def test_a_file_uri(quick: Made) -> None:
         ("select 1; drop view trials", "one SELECT; got 2 statements"),
         ("  -- nothing", "one SELECT; got 0 statements"),
         ("with a as (copy (select 1) to '{root}/x.csv') select * from a", "can only read; got COPY"),
-        ("WITH a AS (\nCoPy (select 1) to '{root}/x.csv') select 'é', * from a", "can only read; got COPY"),
+        ("WITH é AS (select 'éé'), a AS (\nCoPy (select 1) to '{root}/x.csv') select * from a", "can only read; got COPY"),
         ("select * from json_execute_serialized_sql('{{}}')", "cannot call json_execute_serialized_sql"),
         ('select * from "JSON_execute_serialized_sql"(\'{{}}\')', "cannot call json_execute_serialized_sql"),
         ("select * from read_text('/etc/hosts')", "may read only the views .* reached for /etc/hosts"),
@@ -255,8 +271,8 @@ def test_an_empty_part_is_named_and_left_out(quick: Made) -> None:
 
 def test_a_file_that_is_still_being_written_is_not_looked_at(quick: Made) -> None:
     folder = quick.path / "trials" / "sweep=quick"
-    (folder / ".part-p7.parquet.tmp").write_bytes(b"half a part")
-    (folder / "part-p7.parquet.1234").write_bytes(b"half a part")
+    for name in (".part-p7.parquet.tmp", "part-p7.parquet.1234", ".part-p7.parquet", "tmp-p7.parquet"):
+        (folder / name).write_bytes(b"half a part")
     said: list[str] = []
     assert open_root(str(quick.path), said.append).trials().num_rows == 16
     assert said == []
@@ -305,8 +321,8 @@ def test_weights_of_a_trial(quick: Made) -> None:
     assert {k: v.shape for k, v in weights.items()} == {
         "w_in": (128, 16), "bias": (128,), "w_out": (64, 128), "embedding": (16, 64),
     }  # fmt: skip
-    np.testing.assert_allclose(np.linalg.norm(weights["embedding"], axis=0), 1, rtol=1e-6)
-    assert (weights["bias"] == -0.93).sum() == 0 or (weights["bias"] < -0.9).sum() == row["n_mono"]
+    for name, saved in weights_of(row).items():
+        np.testing.assert_array_equal(weights[name], saved)
 
 
 def test_no_weights_say_how_to_make_them(troubled: Made) -> None:
