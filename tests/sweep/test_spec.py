@@ -277,7 +277,7 @@ def test_quick_is_the_contrast_of_figure_1() -> None:
     assert {c.lr for c in configs} == {0.003, 0.01, 0.02, 0.03}
     assert {c.seed for c in configs} == {0, 1}
     sizes = {(c.n_features, c.d_embed, c.n_neurons, c.batch_size, c.n_steps, c.feature_prob) for c in configs}
-    assert sizes == {(128, 32, 256, 256, 15872, 1 / 32)}
+    assert sizes == {(128, 32, 256, 512, 15872, 1 / 32)}
 
 
 def test_presets_tell_their_size_and_purpose() -> None:
