@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -52,6 +53,7 @@ _REPORT_S = 2.0
 _SLICE_S = 2.0
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Packs go through the object store, results do not; Ray's default is a third of the memory."""
+_ANSWER_S = 10.0
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
 
@@ -131,13 +133,21 @@ def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> No
 
 def _connect(address: str, quiet: Mapping[str, Any]) -> None:
     try:
+        _check_answers(address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         problem = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
             f"start one, or leave --address out to use this machine"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray tries for minutes to reach an address where nothing listens; OSError says so at once."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def _cluster(scratch: Path) -> Cluster:

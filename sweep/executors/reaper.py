@@ -42,11 +42,12 @@ def reaped(folder: Path) -> Iterator[None]:
 
 def reap(folder: str) -> None:
     """Wait for the driver's end of stdin to close, then clear up."""
+    spared = {os.getpid(), os.getppid()}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     for _ in range(_TRIES):  # a process that was just being started shows up late
-        if not (marked := list(_marked(folder))):
+        if not (marked := list(_marked(folder, spared))):
             break
         for pid in marked:
             with suppress(ProcessLookupError, PermissionError):
@@ -55,14 +56,21 @@ def reap(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _marked(folder: str) -> Iterator[int]:
-    """Processes that were started with the mark; this one, and the driver, were not."""
+def _marked(folder: str, spared: set[int]) -> Iterator[int]:
+    """Processes that were started with the mark or hold a file in the folder open.
+
+    One that writes its title over its environment, as Ray's agents do, still has its logs open.
+    """
     mark = f"{MARK}={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone, or not ours
-            started_with = (entry / "environ").read_bytes().split(b"\0")
-            if mark in started_with and int(entry.name) != os.getpid():
+            marked = mark in (entry / "environ").read_bytes().split(b"\0") or _has_open(entry, folder)
+            if marked and int(entry.name) not in spared:
                 yield int(entry.name)
+
+
+def _has_open(process: Path, folder: str) -> bool:
+    return any(os.readlink(handle).startswith(f"{folder}/") for handle in (process / "fd").iterdir())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,226 @@
+"""Drivers and workers that are killed, interrupted or run out of disk: every trial keeps or gets its one row.
+
+Each test launches with real Ray in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.executors.reaper import MARK
+from sweep.store import Store
+
+Rows = Callable[..., list[dict[str, Any]]]
+TABLES = ("trials", "curves", "neurons")
+_LISTENING = "0A"
+_SPEC = """
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 6000}
+space: {lr: {grid: [0.003, 0.03]}}
+repeats: 4
+pack_size: 2
+"""
+
+
+class Driver:
+    """`monosweep launch` in a process group of its own."""
+
+    def __init__(self, spec: Path, out: Path, *options: str) -> None:
+        self.out, self.errors = out, spec.with_name(f"{spec.stem}-{time.monotonic_ns()}.txt")
+        command = [sys.executable, "-m", "sweep", "launch", str(spec), "--out", str(out), *options]
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                command, stdout=errors, stderr=errors, start_new_session=True, cwd=spec.parent
+            )
+
+    def wait_for(self, happened: Callable[[], Any], seconds: float = 60) -> Any:
+        """What `happened` returns as soon as it is true."""
+        deadline = time.monotonic() + seconds
+        while not (result := happened()):
+            assert self.process.poll() is None, f"ended early: {self.said()}"
+            assert time.monotonic() < deadline, f"waited in vain: {self.said()}"
+            time.sleep(0.05)
+        return result
+
+    def parts(self) -> list[Path]:
+        return list(self.out.glob("trials/*/*.parquet"))
+
+    def family(self) -> dict[int, str]:
+        """The driver's descendants: pid and command line."""
+        parents = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        found, added = set[int](), {self.process.pid}
+        while added:
+            found |= added
+            added = {pid for pid, parent in parents.items() if parent in found} - found
+        return {pid: command_line(pid) for pid in found - {self.process.pid}}
+
+    def workers(self) -> list[int]:
+        return [pid for pid, command in self.family().items() if "PackTrainable" in command]
+
+    def finish(self, seconds: float = 60) -> int:
+        return self.process.wait(seconds)
+
+    def said(self) -> str:
+        return self.errors.read_text()
+
+
+def command_line(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def scratch(family: dict[int, str]) -> Path:
+    """The folder that the reaper among `family` is to remove."""
+    (folder,) = (command.split()[-1] for command in family.values() if "reaper.py" in command)
+    return Path(folder)
+
+
+def gone(pids: Iterator[int] | list[int], seconds: float = 10) -> bool:
+    """Whether these processes end in time; zombies have ended."""
+    left, deadline = set(pids), time.monotonic() + seconds
+    while left and time.monotonic() < deadline:
+        left = {pid for pid in left if command_line(pid)}
+        time.sleep(0.05)
+    return not left
+
+
+def listening(pids: list[int]) -> set[str]:
+    """Local addresses on which these processes accept TCP connections."""
+    inodes = set()
+    for pid in pids:
+        with suppress(OSError):
+            for handle in Path(f"/proc/{pid}/fd").iterdir():
+                inodes.add(os.readlink(handle).removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for n in ("tcp", "tcp6") for line in Path(f"/proc/net/{n}").read_text().splitlines()[1:]]
+    return {address(row[1]) for row in rows if row[3] == _LISTENING and row[9] in inodes}
+
+
+def address(field: str) -> str:
+    """`0100007F:1F90` of /proc/net/tcp as `127.0.0.1`."""
+    raw = bytes.fromhex(field.split(":")[0])
+    words = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+    text = socket.inet_ntop(socket.AF_INET6 if len(words) == 16 else socket.AF_INET, words)
+    return text.removeprefix("::ffff:")
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight trials in four packs of a second or two."""
+    path = tmp_path_factory.mktemp("crash") / "crash.yaml"
+    path.write_text(_SPEC)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(spec: Path) -> Path:
+    """The same sweep trained inline."""
+    driver = Driver(spec, spec.parent / "undisturbed", "--executor", "inline")
+    assert driver.finish() == 0, driver.said()
+    return driver.out
+
+
+def assert_whole(out: Path, undisturbed: Path, rows: Rows) -> None:
+    """One row per trial, and every table as if nothing had happened."""
+    index = Store.open(str(out)).index()
+    assert (len(index.statuses), index.n_hidden, index.unreadable) == (8, 0, ())
+    for table in TABLES:
+        assert rows(out, table) == rows(undisturbed, table)
+    assert list(out.glob("checkpoints/*/*")) == []
+
+
+def test_a_killed_driver_leaves_no_process_and_launching_again_does_the_rest(
+    spec: Path, undisturbed: Path, rows: Rows, tmp_path: Path
+) -> None:
+    driver = Driver(spec, tmp_path / "out", "--workers", "2")
+    driver.wait_for(driver.parts)
+    family = driver.family()
+    driver.process.kill()
+    driver.finish()
+    assert len(family) >= 4
+    assert gone(list(family)), {pid: command_line(pid) for pid in family}
+    assert not scratch(family).exists()
+    done = {path: path.stat().st_mtime_ns for path in driver.parts()}
+    assert 1 <= len(done) < 4
+    again = Driver(spec, driver.out, "--workers", "2")
+    assert again.finish() == 0, again.said()
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "finished packs were trained again"
+    assert_whole(driver.out, undisturbed, rows)
+
+
+def test_a_killed_worker_costs_nothing_but_time(
+    spec: Path, undisturbed: Path, rows: Rows, tmp_path: Path
+) -> None:
+    driver = Driver(spec, tmp_path / "out", "--workers", "2")
+    driver.wait_for(driver.parts)
+    os.kill(driver.wait_for(driver.workers)[0], signal.SIGKILL)
+    assert driver.finish() == 0, driver.said()
+    assert "a worker died (killed or crashed); pack " in driver.said()
+    assert_whole(driver.out, undisturbed, rows)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
+    spec: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """SIGINT as from a terminal, to the whole process group.  Meanwhile: Ray listens on loopback only."""
+    driver = Driver(spec, tmp_path / "out", "--workers", "2")
+    driver.wait_for(driver.parts)
+    family = driver.family()
+    addresses = listening([driver.process.pid, *family])
+    start = time.monotonic()
+    if number == signal.SIGINT:
+        os.killpg(driver.process.pid, number)
+    else:
+        driver.process.send_signal(number)
+    status = driver.finish()
+    assert time.monotonic() - start < 10
+    assert (status, addresses) == (130, {"127.0.0.1"}), driver.said()
+    assert "launch the same command again to go on" in driver.said()
+    assert "Traceback" not in driver.said()
+    assert gone(list(family))
+    assert not scratch(family).exists()
+    statuses = Store.open(str(driver.out)).completed()
+    assert 2 <= len(statuses) < 8
+    assert set(statuses.values()) == {"completed"}
+
+
+def test_a_full_disk_stops_the_sweep_with_one_line(spec: Path, small_disk: Path) -> None:
+    options = ("--set", "save_weights=log2", "--set", "n_steps=128", "--set", "repeats=40", "--workers", "2")
+    driver = Driver(spec, small_disk / "out", *options)
+    assert driver.finish() == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert last.startswith("monosweep: cannot write ")
+    assert "no space left; free some and launch again" in last
+    assert "Traceback" not in driver.said()
+    index = Store.open(str(driver.out)).index()
+    assert index.unreadable == ()
+    assert set(index.statuses.values()) <= {"completed"}
+
+
+def test_an_address_without_a_cluster_is_one_line(spec: Path, tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        driver = Driver(spec, tmp_path / "out", "--address", address)
+        assert driver.finish() == 2, driver.said()
+    assert driver.said().splitlines()[-1].startswith(
+        "monosweep: --address must be that of a running Ray cluster"
+    )
+
+
+def test_nothing_is_marked_outside_a_launch() -> None:
+    assert MARK not in os.environ
