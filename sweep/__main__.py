@@ -37,6 +37,7 @@ VERBS = {
     "status": Verb("sweep.cli", "how far the sweeps of a results root are"),
     "trial": Verb("sweep.cli", "train one trial here, watched (--pdb to debug, --plot to draw)", draws=True),
     "replay": Verb("sweep.cli", "train a finished trial again from its row, and compare", draws=True),
+    "bench": Verb("sweep.cli", "how many trials this machine trains per hour, and what limits it"),
     "query": Verb("analysis.cli", "SQL over the tables of a results root"),
     "figures": Verb("analysis.cli", "the paper's figures from the tables of a results root"),
 }

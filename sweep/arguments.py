@@ -86,3 +86,15 @@ class ReplayArgs:
     """Where to train; left out, the kind of device that the row names."""
     plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Draw the response map into this .png, .pdf or .svg file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchArgs:
+    """Options of `bench`."""
+
+    shapes: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="SHAPE", help_behavior_hint="")] = ()
+    """Which to measure: tiny, small, quick, paper; left out, all."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Processes at a time; auto is one per core."""
+    format: Literal["table", "json"] = "table"
+    """json holds every sample."""

@@ -1,4 +1,4 @@
-"""The verbs of `sweep`: presets, launch, status, trial, replay.  Arguments in, an exit status out.
+"""The verbs of `sweep`: presets, launch, status, trial, replay, bench.  Arguments in, an exit status out.
 
 The front door `sweep.__main__` calls them.  What costs time to import (torch, Ray, rich) is imported by the
 verb that needs it, after its arguments have been read.
@@ -6,6 +6,7 @@ verb that needs it, after its arguments have been read.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import ConfigError, TrialConfig, UserError
 from model.records import TrialStatus
-from sweep.arguments import LaunchArgs, PresetsArgs, ReplayArgs, StatusArgs, TrialArgs
+from sweep.arguments import BenchArgs, LaunchArgs, PresetsArgs, ReplayArgs, StatusArgs, TrialArgs
 from sweep.options import parse
 from sweep.text import table
 
@@ -109,6 +110,34 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     ok = _print_comparison(row, curve_rows, watched)
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
+
+
+def bench(argv: Sequence[str]) -> int:
+    """`monosweep bench`."""
+    args = parse(
+        BenchArgs, argv, prog="monosweep bench",
+        description="How many trials this machine trains per hour, and what limits it; about a minute.",
+    )  # fmt: skip
+    from sweep.bench.shapes import SHAPES, shape_named
+
+    shapes = [shape_named(name) for name in args.shapes] or SHAPES
+    workers = _workers(args.workers)
+    from sweep.bench.measure import as_plain, machine, measure
+    from sweep.bench.report import report
+    from sweep.launch import n_cores
+
+    n_workers = workers or n_cores()
+    rates = measure(shapes, n_workers, tell=_overwrite)
+    _overwrite("")
+    here = machine(n_workers)
+    print(json.dumps(as_plain(here, rates), indent=2) if args.format == "json" else report(here, rates))
+    return 0
+
+
+def _overwrite(line: str) -> None:
+    """What is going on, in one line of a terminal; a log file does without."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def _spec(name: str, sets: Sequence[str], pack_size: str | None = None) -> SweepSpec:
