@@ -5,6 +5,7 @@
                                                     or a list of such mappings: the union of sub-spaces
     num_samples: 8                                  draws of the random knobs at every grid point
     repeats: 2                                      seeds: the base seed, the next one, ...
+    include: [paper/LR1, paper/LR3]                 other sweeps whose sub-spaces join, seeds and all
 
 Expansion only ever adds: see `sweep.domains`.  Every grid point sees the same random draws, so that grid
 values are compared on equal terms.
@@ -129,20 +130,76 @@ class Preset:
 def load_spec(spec: str, overrides: Sequence[str] = ()) -> SweepSpec:
     """Read a YAML file (a path that ends in .yaml or .yml, or any existing file) or a preset by name.
 
+    A spec may `include` others by name or path: their sub-spaces join its own, and overrides reach them too.
     `overrides` are "key=value", the value in YAML.  A field of TrialConfig is taken out of every sub-space
     and fixed; `[a, b]` makes it a grid and `{uniform: [a, b]}` a random knob.  Other keys are the spec's own.
     """
+    return _load(spec, overrides, ())
+
+
+def _load(spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> SweepSpec:
+    """The spec, what it includes joined in; `above` are the files that include it."""
     path, name = _find(spec)
+    if path.resolve() in above:
+        raise ConfigError(f"{spec} includes itself; take it out of its include, or of what that includes")
     raw = _read_mapping(path, spec)
     if "space" in raw and raw["space"] in (None, {}, []):
         raise ConfigError(f"{spec}: {_EMPTY_SPACE}")
     raw.setdefault("name", name)
+    included = _included(raw.pop("include", []), spec, overrides, (*above, path.resolve()))
+    # what a spec that includes others says of its own is a sub-space of its own, if it says anything
+    alone = not included or "base" in raw or "space" in raw
+    given = set(raw)
     for override in overrides:
         apply_override(raw, override, list(SweepSpec.model_fields))
     try:
-        return _validated(raw)
+        own = _validated(raw)
+        return _joined(own, [*([own] if alone else []), *included], given) if included else own
     except ConfigError as error:
         raise ConfigError(f"{spec}: {error}") from None
+
+
+def _included(names: Any, spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> list[SweepSpec]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{spec}: include must list presets or YAML files, as in [quick]; got {names!r}")
+    return [_load(name, overrides, above) for name in names]
+
+
+def _joined(own: SweepSpec, members: Sequence[SweepSpec], given: set[str]) -> SweepSpec:
+    """`own` with the sub-spaces of `members`; it keeps as much as the member that keeps most, unless it says."""
+
+    def most(key: str, levels: Sequence[str]) -> str:
+        if key in given:
+            return str(getattr(own, key))
+        return max((str(getattr(member, key)) for member in members), key=levels.index)
+
+    return own.model_copy(
+        update={
+            "base": {},
+            "space": [sub_space for member in members for sub_space in _self_contained(member)],
+            "repeats": 1,
+            "save_weights": most("save_weights", ("none", "final", "log2")),
+            "record_neurons": most("record_neurons", ("final", "log2")),
+        }
+    )
+
+
+def _self_contained(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """The sub-spaces with `base` and `repeats` put into each, so that they can stand beside others."""
+    for sub_space in spec.space:
+        if any(map(is_random, sub_space.values())):
+            raise ConfigError(
+                f"include takes sweeps of grids and constants; {spec.name} draws at random; launch it by itself"
+            )
+        seeds = sub_space.get("seed", spec.base.get("seed", 0))
+        seeds = seeds["grid"] if is_grid(seeds) else [seeds]
+        if spec.repeats > 1:
+            seeds = sorted({_whole(seed) + r for seed in seeds for r in range(spec.repeats)})
+        yield {**spec.base, **sub_space, "seed": {"grid": seeds}}
+
+
+def _whole(seed: Any) -> int:
+    return TrialConfig(seed=seed).seed
 
 
 def expand(spec: SweepSpec) -> list[TrialConfig]:
@@ -214,7 +271,7 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     place = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        return unknown_name("key", str(first["loc"][-1]), list(SweepSpec.model_fields))
+        return unknown_name("key", str(first["loc"][-1]), [*SweepSpec.model_fields, "include"])
     if first["type"] == "json_invalid":
         return f"not JSON: {first['ctx']['error']}"
     problem = first["msg"].removeprefix("Value error, ")

@@ -255,6 +255,61 @@ def test_whatever_a_file_holds_it_is_a_sweep_or_one_line(tmp_path_factory: Any, 
     assert "\n" not in message
 
 
+# -- include
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Path:
+    """Two sweeps of different sizes and seeds, and one that includes both."""
+    (tmp_path / "a.yaml").write_text(SMALL + "space: {lr: {grid: [0.1, 0.2]}}\nrepeats: 2\nsave_weights: final\n")
+    (tmp_path / "b.yaml").write_text("base: {n_steps: 8, lr: 0.3, seed: 5}\nspace: {l1: {grid: [0, 1]}}\n")
+    names = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    (tmp_path / "both.yaml").write_text(f"include: [{', '.join(names)}]\n")
+    return tmp_path
+
+
+def test_an_including_spec_is_the_union_of_the_included(family: Path) -> None:
+    both = load_spec(str(family / "both.yaml"))
+    parts = [expand(load_spec(str(family / name))) for name in ("a.yaml", "b.yaml")]
+    assert expand(both) == parts[0] + parts[1]
+    assert [len(part) for part in parts] == [4, 2]
+    assert both.name == "both" and both.save_weights == "final"
+    assert ids(SweepSpec.from_json(both.to_json())) == ids(both)
+
+
+def test_what_an_including_spec_says_itself_comes_first(family: Path) -> None:
+    text = (family / "both.yaml").read_text()
+    (family / "more.yaml").write_text(text + "base: {lr: 0.9, n_steps: 2}\nrepeats: 3\nsave_weights: none\n")
+    more = load_spec(str(family / "more.yaml"))
+    assert [(c.lr, c.seed) for c in expand(more)[:3]] == [(0.9, 0), (0.9, 1), (0.9, 2)]
+    assert len(expand(more)) == 3 + 6
+    assert more.save_weights == "none"
+
+
+def test_an_override_reaches_what_is_included(family: Path) -> None:
+    configs = expand(load_spec(str(family / "both.yaml"), ["lr=0.7", "repeats=1"]))
+    assert [(c.lr, c.l1, c.seed) for c in configs] == [(0.7, 0, 0), (0.7, 0, 5), (0.7, 1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("include: quick\n", r"include must list presets or YAML files, .*; got 'quick'"),
+        ("include: [3]\n", r"include must list .*; got \[3\]"),
+        ("include: [quik]\n", r"unknown preset 'quik'; did you mean 'quick'"),
+        ("include: [{here}/sweep-1.yaml]\n", r"includes itself"),
+        ("include: [quick]\nspace: {l1: {uniform: [0, 1]}}\n", r"sweep-1 draws at random; launch it by itself"),
+        ("include: [quick]\nbase: {seed: x}\nrepeats: 2\n", r"seed must be a whole number; got 'x'"),
+    ],
+)
+def test_an_include_that_cannot_be_is_one_clear_line(
+    write: Callable[[str], str], tmp_path: Path, text: str, match: str
+) -> None:
+    with pytest.raises(ConfigError, match=match) as caught:
+        load_spec(write(text.replace("{here}", str(tmp_path))))
+    assert "\n" not in str(caught.value)
+
+
 # -- presets and overrides
 
 
