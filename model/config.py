@@ -18,6 +18,7 @@ Task = Literal["decoder", "reprojector", "abs"]
 Activation = Literal["relu", "gelu", "solu"]
 FeatureDist = Literal["uniform", "power_law"]
 LrSchedule = Literal["cosine", "constant", "cosine_to_zero"]
+BiasDecayMode = Literal["rate", "per_neuron", "tied_to_update"]
 Precision = Literal["fp32", "fp64"]
 
 
@@ -70,10 +71,19 @@ class TrialConfig:
     """Added to every initial bias."""
     bias_decay: float = 0.0
     """After each step of the first half of training, bias *= 1 - bias_decay·lr (the peak lr)."""
+    bias_decay_mode: BiasDecayMode = "rate"
+    """Whose bias decays: `rate` every neuron's; `per_neuron` only that of neurons silent on the whole batch;
+    `tied_to_update` each one's the less, the more its input weights move: times max(0, 1 - s_i), where s_i is the
+    step's relative change of its row of L1 over the peak lr."""
+    bias_reg: float = 0.0
+    """Weight of Σ (b_i - bias_reg_target)² in the optimised loss; the reported loss leaves it out."""
+    bias_reg_target: float = 0.0
+    """Where `bias_reg` pulls the biases."""
     l1: float = 0.0
     """Weight of Σ|h| per sample in the optimised loss; the reported loss leaves it out."""
     connectivity: float = 1.0
-    """Density of fixed Erdős–Rényi masks on both layers; only 1 (dense) is supported so far."""
+    """Density of fixed Erdős–Rényi masks on both layers, in (0, 1]; 1 is dense.  Initial weights are drawn as for
+    the dense layers and then masked."""
     mono_threshold: float = 0.999
     """A neuron is monosemantic when r exceeds this (eq. 7)."""
     optimizer: str = "Lamb"
@@ -137,7 +147,7 @@ _TYPES: dict[str, Any] = get_type_hints(TrialConfig)
 
 SHAPE_FIELDS = (
     "task", "activation", "n_features", "d_embed", "n_neurons", "batch_size", "n_steps",
-    "connectivity", "optimizer", "precision",
+    "connectivity", "bias_decay_mode", "optimizer", "precision",
 )  # fmt: skip
 """Fields that all members of a pack share.  The others are vectors over the pack."""
 
@@ -203,8 +213,11 @@ def _number_hint(value: Any) -> str:
 
 
 _AT_LEAST_ONE = ("n_features", "d_embed", "n_neurons", "batch_size", "n_steps", "lr_period")
-_FINITE = ("feature_prob", "lr", "bias_offset", "bias_decay", "l1", "connectivity", "mono_threshold")
-_NOT_NEGATIVE = ("bias_decay", "l1", "seed")
+_FINITE = (
+    "feature_prob", "lr", "bias_offset", "bias_decay", "bias_reg", "bias_reg_target", "l1", "connectivity",
+    "mono_threshold",
+)  # fmt: skip
+_NOT_NEGATIVE = ("bias_decay", "bias_reg", "l1", "seed")
 _LARGEST = 2**31
 
 
@@ -235,9 +248,7 @@ def _check_ranges(config: TrialConfig) -> None:
             f"d_embed must be at most n_features (P is made of orthonormal columns, section 2); "
             f"got d_embed {config.d_embed}, n_features {config.n_features}"
         )
-    if config.connectivity != 1:
-        raise ConfigError(
-            f"connectivity other than 1 is not supported yet; got {config.connectivity}; leave it out"
-        )
+    if not 0 < config.connectivity <= 1:
+        raise ConfigError(f"connectivity must lie in (0, 1]; got {config.connectivity}")
     if not config.optimizer.isidentifier():
         raise ConfigError(f"optimizer must name a class of torch_optimizer; got {config.optimizer!r}")

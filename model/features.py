@@ -23,7 +23,7 @@ POWER_LAW_EXPONENT = -1.1
 """Exponent of ε_i for `feature_dist: power_law` (paper, section 2)."""
 ARRIVALS_PER_BLOCK = 2**15
 """About how many points are drawn at once: enough to hide call overhead, few enough to stay in cache."""
-_PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5}
+_PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5, "masks": 6}
 _VALUE_BITS = 24
 _GAP_BITS = 40
 

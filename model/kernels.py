@@ -70,8 +70,8 @@ def _sum_of_squares(y):  # type: ignore[no-untyped-def]
 
 
 @_COMPILE
-def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr, bias_factor):  # type: ignore[no-untyped-def]
-    """LAMB on one tensor, as `model.lamb.lamb_step`, then params *= bias_factor.
+def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ignore[no-untyped-def]
+    """LAMB on one tensor, as `model.lamb.lamb_step`; the step that it took along `update`.
 
     Args:
         grads: gradients up to the factor that `lamb_constants` was told.
@@ -93,7 +93,8 @@ def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr, bias_factor)
         ratio = p_norm / u_norm
     step = lr * ratio
     for i in range(params.size):
-        params[i] = (params[i] - step * update[i]) * bias_factor
+        params[i] -= step * update[i]
+    return step
 
 
 def lamb_constants(dtype: np.dtype[Any], grad_factor: float) -> Float[ndarray, " 7"]:

@@ -39,10 +39,29 @@ def initial_weights(config: TrialConfig) -> Weights:
         return torch.from_numpy((uniform.random(shape) * 2 - 1) / math.sqrt(fan_in))
 
     d, k = config.d_embed, config.n_neurons
+    mask = masks(config)
     return Weights(
-        w_in=draw(k, d, fan_in=d),
+        w_in=draw(k, d, fan_in=d) * mask.w_in,
         bias=draw(k, fan_in=d) + config.bias_offset,
-        w_out=draw(n_out(config), k, fan_in=k),
+        w_out=draw(n_out(config), k, fan_in=k) * mask.w_out,
+    )
+
+
+def masks(config: TrialConfig) -> Weights:
+    """Erdős–Rényi masks: 1 where a connection exists, with probability `connectivity`, else 0; float64.
+
+    All biases exist (paper, claim 6: sparse layers at equal compute).
+    """
+    uniform = np.random.Generator(generator(config.seed, "masks"))
+
+    def draw(*shape: int) -> Tensor:
+        if config.connectivity == 1:
+            return torch.ones(shape, dtype=torch.float64)
+        return torch.from_numpy((uniform.random(shape) < config.connectivity).astype(np.float64))
+
+    d, k = config.d_embed, config.n_neurons
+    return Weights(
+        w_in=draw(k, d), bias=torch.ones(k, dtype=torch.float64), w_out=draw(n_out(config), k)
     )
 
 

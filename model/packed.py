@@ -23,8 +23,8 @@ from model.config import TrialConfig
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
 from model.layout import Layout
-from model.network import Weights, activate, activation_slope, initial_weights
-from model.schedule import bias_factor_at, lr_at
+from model.network import Weights, activate, activation_slope, initial_weights, masks
+from model.schedule import bias_decay_at, lr_at
 
 CHUNK_BYTES = 2**21
 """Dense features of one chunk of steps: enough steps to hide the cost of drawing, few enough to stay in cache."""
@@ -93,6 +93,8 @@ class _Step:
         self.h, self.dh, self.slope = (np.zeros(hidden, self.dtype) for _ in range(3))
         self.error = np.zeros(outer, self.dtype)
         self.grads, self.block_grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(3))
+        self.active = np.zeros(layout.n_neurons, bool)
+        """Which neurons answered any sample of the step; kept for `per_neuron` only."""
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
         self.constants = tuple(kernels.lamb_constants(self.dtype, 2 / config.samples_per_step))
 
@@ -112,12 +114,37 @@ class _Step:
             total += self._gradients(member, chunk, index, slice(lo, hi), present, grads)
             if block:
                 self.grads += self.block_grads
-        for params, exp_avg, exp_avg_sq, segment, decayed in member.segments:
-            kernels.lamb(
-                params, exp_avg, exp_avg_sq, self.grads[segment], self.update[segment], self.constants,
-                member.lr[index], member.bias_factor[index] if decayed else self.dtype.type(1),
-            )  # fmt: skip
+        self._finish_gradients(member)
+        steps = [
+            kernels.lamb(*rows, self.grads[segment], self.update[segment], self.constants, member.lr[index])
+            for rows, segment in zip(member.segments, self.layout.segments, strict=True)
+        ]
+        if decay := member.bias_decay[index]:
+            member.bias *= 1 - self.dtype.type(decay) * self._decay_share(member, steps[0])
         return total / batch
+
+    def _finish_gradients(self, member: _Member) -> None:
+        """Add what does not depend on the samples."""
+        config, bias_grads = self.config, self.grads[self.layout.segments[1]]
+        if member.config.bias_reg:
+            bias_grads += (member.bias - self.dtype.type(member.config.bias_reg_target)) * self.dtype.type(
+                member.config.bias_reg * config.samples_per_step
+            )
+        if member.mask is not None:
+            self.grads *= member.mask
+
+    def _decay_share(self, member: _Member, step_in: float) -> Float[ndarray, " n_neurons"]:
+        """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
+        share = np.ones(self.layout.n_neurons, self.dtype)
+        if self.config.bias_decay_mode == "per_neuron":
+            share[self.active] = 0
+        if self.config.bias_decay_mode == "tied_to_update":
+            update = self.update[self.layout.segments[0]].reshape(self.config.d_embed, -1)
+            moved = abs(step_in) * np.linalg.norm(update, axis=0)
+            size = np.linalg.norm(member.encoder[:-1], axis=0)
+            relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
+            np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
+        return share
 
     def _gradients(
         self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice, grads: ndarray
@@ -127,6 +154,9 @@ class _Step:
         h, dh, error = self.h[:n], self.dh[:n], self.error[:n]
         np.matmul(x, member.encoder, out=h)
         self._activate(h, n)
+        if self.config.bias_decay_mode == "per_neuron":
+            answered = (h > 0).any(axis=0)
+            np.logical_or(self.active & bool(samples.start), answered, out=self.active)
         np.matmul(h, member.decoder.T, out=error)
         if chunk.dense is None:
             offset = (index * self.config.samples_per_step + samples.start) * self.layout.n_out
@@ -159,22 +189,28 @@ class _Step:
 
 
 class _Member:
-    """One trial's rows of the pack's storage, and its schedule over the current chunk."""
+    """One trial's rows of the pack's storage, and its schedule over the current chunk.
 
-    def __init__(self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]]) -> None:
-        self.config, self.dtype = config, rows[0].dtype.type
+    Args:
+        rows: parameters and both moments.
+        mask: 1 where a connection exists, else 0; None if all do.
+    """
+
+    def __init__(
+        self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]], mask: ndarray | None
+    ) -> None:
+        self.config, self.mask, self.dtype = config, mask, rows[0].dtype.type
         self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
-        self.segments = [
-            (rows[0][s], rows[1][s], rows[2][s], s, s == layout.segments[1]) for s in layout.segments
-        ]
+        self.bias = self.encoder[-1]
+        self.segments = [[row[segment] for row in rows] for segment in layout.segments]
         self.l1 = self.dtype(config.l1 / 2)  # l1 / batch, in units of 2 / batch
         self.lr: list[np.floating] = []
-        self.bias_factor: list[np.floating] = []
+        self.bias_decay: list[float] = []
 
     def schedule(self, steps: range) -> None:
-        """Rates and bias factors of the next steps."""
+        """Learning rates and bias decays of the next steps."""
         self.lr = [self.dtype(lr_at(self.config, s)) for s in steps]
-        self.bias_factor = [self.dtype(bias_factor_at(self.config, s)) for s in steps]
+        self.bias_decay = [bias_decay_at(self.config, s) for s in steps]
 
 
 class PackedEngine:
@@ -195,8 +231,9 @@ class PackedEngine:
         for row, config in zip(self.params, configs, strict=True):
             self.layout.write(row, initial_weights(config))
         stores = [s.numpy() for s in (self.params, self.exp_avg, self.exp_avg_sq)]
+        mask_rows = {seed: mask_row(self.layout, c) for seed, c in {c.seed: c for c in configs}.items()}
         self._members: list[_Member | None] = [
-            _Member(c, self.layout, [s[i] for s in stores]) for i, c in enumerate(configs)
+            _Member(c, self.layout, [s[i] for s in stores], mask_rows[c.seed]) for i, c in enumerate(configs)
         ]
         self._groups = [_Group(members, configs[members[0]]) for members in stream_groups(configs)]
         self._train_step = _Step(configs[0], self.layout)
@@ -263,6 +300,15 @@ def block_rows(config: TrialConfig, layout: Layout) -> int:
     per_sample = (2 * layout.n_neurons + layout.n_out) * DTYPES[config.precision].itemsize
     fitting = max(MIN_BLOCK, 1 << (BLOCK_BYTES // per_sample).bit_length() - 1)
     return min(config.samples_per_step, fitting)
+
+
+def mask_row(layout: Layout, config: TrialConfig) -> Float[ndarray, " row"] | None:
+    """The masks of a sparse network in the layout of its parameters; None if it is dense."""
+    if config.connectivity == 1:
+        return None
+    row = torch.zeros(layout.row, dtype=DTYPES[config.precision])
+    layout.write(row, masks(config))
+    return row.numpy()
 
 
 def stream_groups(configs: Sequence[TrialConfig]) -> list[list[int]]:

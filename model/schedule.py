@@ -23,9 +23,9 @@ def lr_at(config: TrialConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - 1) / half_wave))
 
 
-def bias_factor_at(config: TrialConfig, step: int) -> float:
-    """What the bias is multiplied by after `step`: 1 - bias_decay·lr in the first half, then 1."""
-    return 1 - config.bias_decay * config.lr if 2 * step <= config.n_steps else 1.0
+def bias_decay_at(config: TrialConfig, step: int) -> float:
+    """The part of its bias that a neuron may lose after `step`: bias_decay·lr in the first half, then 0."""
+    return config.bias_decay * config.lr if 2 * step <= config.n_steps else 0.0
 
 
 def recorded_steps(n_steps: int) -> Iterator[int]:

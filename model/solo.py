@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from model.config import ConfigError, TrialConfig, unknown_name
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, generator, stream_key, target_map
-from model.network import Weights, activate, initial_weights
-from model.schedule import bias_factor_at, lr_at
+from model.network import Weights, activate, initial_weights, masks
+from model.schedule import bias_decay_at, lr_at
 
 
 def check_optimizer(config: TrialConfig) -> None:
@@ -76,13 +76,15 @@ class Network(nn.Module):
         self.w_in = nn.Parameter(start.w_in.to(device, dtype))
         self.bias = nn.Parameter(start.bias.to(device, dtype))
         self.w_out = nn.Parameter(start.w_out.to(device, dtype))
+        exists = masks(config)
+        self.mask_in, self.mask_out = exists.w_in.to(device, dtype), exists.w_out.to(device, dtype)
 
     def forward(
         self, x: Float[Tensor, "batch d_embed"]
     ) -> tuple[Float[Tensor, "batch n_neurons"], Float[Tensor, "batch n_out"]]:
         """Hidden activations h and output y."""
-        h = activate(self.config.activation, x @ self.w_in.T + self.bias)
-        return h, h @ self.w_out.T
+        h = activate(self.config.activation, x @ (self.w_in * self.mask_in).T + self.bias)
+        return h, h @ (self.w_out * self.mask_out).T
 
 
 class SoloEngine:
@@ -118,15 +120,32 @@ class SoloEngine:
         x, target = self._batch()
         h, y = self.network(x)
         loss = torch.square(y - target).sum() / len(x)
-        objective = loss + self.config.l1 * h.abs().sum() / len(x)
+        objective = loss + self.config.l1 * h.abs().sum() / len(x) + self._bias_penalty()
         self.optimizer.zero_grad()
         self._backward(objective)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.config, self.step)
+        before = self.network.w_in.detach().clone()
         self._update()
         with torch.no_grad():
-            self.network.bias.mul_(bias_factor_at(self.config, self.step))
+            self.network.bias.mul_(1 - bias_decay_at(self.config, self.step) * self._decay_share(h, before))
         return float(loss.detach())
+
+    def _bias_penalty(self) -> Tensor:
+        off = self.network.bias - self.config.bias_reg_target
+        return self.config.bias_reg * torch.square(off).sum()
+
+    def _decay_share(self, h: Tensor, w_in_before: Tensor) -> Tensor:
+        """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
+        w_in = self.network.w_in
+        if self.config.bias_decay_mode == "per_neuron":
+            return (h <= 0).all(dim=0).to(self.dtype)
+        if self.config.bias_decay_mode == "tied_to_update":
+            moved = torch.linalg.vector_norm(w_in - w_in_before, dim=1)
+            size = torch.linalg.vector_norm(w_in, dim=1)
+            relative = torch.where(size > 0, moved / size, 0.0)
+            return (1 - relative / self.config.lr).clamp_min(0)
+        return torch.ones_like(self.network.bias)
 
     def _update(self) -> None:
         if self.config.optimizer != "Adahessian":

@@ -22,8 +22,8 @@ from model.features import FeatureStream, embedding, stream_key, target_map
 from model.lamb import lamb_step
 from model.layout import Layout
 from model.network import Weights, activate, activation_slope, initial_weights
-from model.packed import non_finite, stream_groups
-from model.schedule import bias_factor_at, lr_at
+from model.packed import mask_row, non_finite, stream_groups
+from model.schedule import bias_decay_at, lr_at
 
 _STORES = ("params", "exp_avg", "exp_avg_sq")
 CHUNK_STEPS = 16
@@ -63,6 +63,13 @@ class _Tile:
         self.error, self.square = (self._zeros(*outer) for _ in range(2))
         self.grads, self.update = (self._zeros(n, layout.row) for _ in range(2))
         self.l1 = self.tensor([c.l1 / batch for c in configs]).view(-1, 1, 1)
+        self.bias_reg, self.bias_target, self.peak_lr = (
+            self.tensor(values).view(-1, 1)
+            for values in zip(*((c.bias_reg, c.bias_reg_target, c.lr) for c in configs), strict=True)
+        )
+        self.decay_mode = config.bias_decay_mode
+        row = mask_row(layout, config)
+        self.mask = None if row is None else torch.from_numpy(row).to(self.embedding)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self.embedding.dtype, device=self.embedding.device)
@@ -91,7 +98,7 @@ class _Tile:
         rows: tuple[Tensor, Tensor, Tensor],
         samples: _Samples,
         lr: Float[Tensor, " tile"],
-        bias_factor: Float[Tensor, " tile"],
+        bias_decay: Float[Tensor, " tile"],
     ) -> Float[Tensor, " tile"]:
         """One optimiser step of every trial in the tile; their task losses before it.
 
@@ -117,9 +124,24 @@ class _Tile:
         self.dh.mul_(activation_slope(self.configs[0].activation, self.e))
         torch.bmm(x.mT, self.dh, out=g_encoder)
 
+        g_encoder[:, -1].add_((encoder[:, -1] - self.bias_target) * (2 * self.bias_reg))
+        if self.mask is not None:
+            self.grads.mul_(self.mask)
+
+        before = encoder[:, :-1].clone() if self.decay_mode == "tied_to_update" else None
         lamb_step(rows[0], self.grads, *rows[1:], self.update, self.layout.segments, lr)
-        encoder[:, -1].mul_(bias_factor.unsqueeze(1))
+        encoder[:, -1].mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, before))
         return loss
+
+    def _decay_share(self, encoder: Tensor, before: Tensor | None) -> Tensor:
+        """How much of the bias decay each neuron feels, (tile, n_neurons), 0 to 1 (`bias_decay_mode`)."""
+        if self.decay_mode == "per_neuron":
+            return (self.h <= 0).all(dim=1).to(encoder)
+        if before is not None:
+            moved = torch.linalg.vector_norm(encoder[:, :-1] - before, dim=1)
+            size = torch.linalg.vector_norm(encoder[:, :-1], dim=1)
+            return (1 - torch.where(size > 0, moved / size, 0.0) / self.peak_lr).clamp_min(0)
+        return torch.ones_like(encoder[:, -1])
 
     def _subtract_target(self, samples: _Samples) -> None:
         if samples.cells is None:
@@ -129,9 +151,9 @@ class _Tile:
             flat.index_add_(1, samples.cells, samples.target.expand(len(flat), -1), alpha=-1)
 
     def schedules(self, steps: range) -> tuple[Tensor, Tensor]:
-        """Learning rates and bias factors of some steps, (steps, tile) each."""
+        """Learning rates and bias decays of some steps, (steps, tile) each."""
         lr = self.tensor([[lr_at(c, s) for c in self.configs] for s in steps])
-        return lr, self.tensor([[bias_factor_at(c, s) for c in self.configs] for s in steps])
+        return lr, self.tensor([[bias_decay_at(c, s) for c in self.configs] for s in steps])
 
 
 class StackedEngine:
@@ -173,9 +195,9 @@ class StackedEngine:
     def _train_tile(self, tile: _Tile, steps: range) -> Float[Tensor, "steps tile"]:
         places = slice(self._place[tile.members[0]], self._place[tile.members[-1]] + 1)
         rows = (self._stores[0][places], self._stores[1][places], self._stores[2][places])
-        lr, bias_factor = tile.schedules(steps)
+        lr, bias_decay = tile.schedules(steps)
         return torch.stack(
-            [tile.step(rows, tile.samples(s), lr[i], bias_factor[i]) for i, s in enumerate(steps)]
+            [tile.step(rows, tile.samples(s), lr[i], bias_decay[i]) for i, s in enumerate(steps)]
         )
 
     def weights(self, member: int) -> Weights:

@@ -123,8 +123,8 @@ def trial_row(
 
 
 def config_of(row: Mapping[str, Any]) -> TrialConfig:
-    """The config that a row of `trials` was trained from."""
-    return TrialConfig.from_dict({f.name: row[f.name] for f in fields(TrialConfig)})
+    """The config that a row of `trials` was trained from; a knob that an older part lacks has its default."""
+    return TrialConfig.from_dict({f.name: row[f.name] for f in fields(TrialConfig) if row[f.name] is not None})
 
 
 def markdown(table: str) -> str:

@@ -37,9 +37,10 @@ def test_trial_id_depends_on_every_field():
         "task": "abs", "activation": "gelu", "n_features": 511, "d_embed": 63, "n_neurons": 1023,
         "feature_prob": 0.5, "feature_dist": "power_law", "batch_size": 4, "n_steps": 5, "lr": 0.5,
         "lr_schedule": "constant", "lr_period": 7, "bias_offset": 1, "bias_decay": 1, "l1": 1,
+        "connectivity": 0.5, "bias_decay_mode": "per_neuron", "bias_reg": 1, "bias_reg_target": -1,
         "mono_threshold": 0.9, "optimizer": "Yogi", "precision": "fp64", "seed": 1,
     }  # fmt: skip
-    assert set(others) == set(TrialConfig().to_dict()) - {"connectivity"}
+    assert set(others) == set(TrialConfig().to_dict())
     ids = {TrialConfig(**{name: value}).trial_id for name, value in others.items()}
     assert len(ids | {TrialConfig().trial_id}) == len(others) + 1
 
@@ -71,7 +72,9 @@ def test_from_dict_round_trips():
         ({"seed": 2**63}, "seed must be below 2.63"),
         ({"task": "encoder"}, "task must be one of decoder, reprojector, abs; got 'encoder'"),
         ({"d_embed": 600}, "d_embed must be at most n_features"),
-        ({"connectivity": 0.5}, "connectivity other than 1 is not supported yet; got 0.5"),
+        ({"connectivity": 0}, r"connectivity must lie in \(0, 1\]; got 0"),
+        ({"bias_reg": -1}, "bias_reg must be 0 or more"),
+        ({"bias_decay_mode": "slow"}, "bias_decay_mode must be one of rate, per_neuron, tied_to_update"),
         ({"mono_threshold": 1}, "mono_threshold must lie between 0 and 1"),
         ({"optimizer": "no such"}, "optimizer must name a class"),
         ({"optimizer": 3}, "optimizer must be a word; got 3"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.config import TrialConfig
-from model.schedule import bias_factor_at, loss_window, lr_at, recorded_steps
+from model.schedule import bias_decay_at, loss_window, lr_at, recorded_steps
 
 
 def test_cosine_is_torchs_annealing_stepped_for_ever():
@@ -32,8 +32,8 @@ def test_cosine_to_zero_ends_at_zero_and_constant_stays():
 
 def test_bias_decays_with_the_peak_rate_in_the_first_half_only():
     config = TrialConfig(lr=0.5, bias_decay=0.1, n_steps=11)
-    factors = [bias_factor_at(config, s) for s in range(1, 12)]
-    assert factors == [pytest.approx(0.95)] * 5 + [1.0] * 6
+    decays = [bias_decay_at(config, s) for s in range(1, 12)]
+    assert decays == [pytest.approx(0.05)] * 5 + [0.0] * 6
 
 
 def test_recorded_steps():
