@@ -199,7 +199,8 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
 
 
 def test_a_full_disk_stops_the_sweep_with_one_line(spec: Path, small_disk: Path) -> None:
-    options = ("--set", "save_weights=log2", "--set", "n_steps=128", "--set", "repeats=40", "--workers", "2")
+    (small_disk / "filler").write_bytes(bytes(160 * 1024))
+    options = ("--set", "save_weights=log2", "--set", "n_steps=128", "--set", "repeats=8", "--workers", "2")
     driver = Driver(spec, small_disk / "out", *options)
     assert driver.finish() == 2, driver.said()
     last = driver.said().strip().splitlines()[-1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
@@ -28,7 +29,7 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def commit(
     store: Store, configs: list[TrialConfig], pack_id: str, status: str = "completed", sweep: str = "s",
-    finished_at: datetime = _NOON, extra: str = "",
+    finished_at: datetime = _NOON, extra: str = "", neurons: Sequence[dict[str, Any]] = (),
 ) -> None:  # fmt: skip
     """Commit a pack whose rows all have the same status."""
     provenance = Provenance(
@@ -43,7 +44,7 @@ def commit(
          "n_mono": 0, "mean_bias": 0.0, "lr": 0.1}
         for c in configs for step in (2, 1)
     ]  # fmt: skip
-    tables = {"trials": rows, "curves": points, "neurons": []}
+    tables = {"trials": rows, "curves": points, "neurons": neurons}
     store.commit(sweep, pack_id, {name: arrow_table(name, rows) for name, rows in tables.items()})
 
 
@@ -129,6 +130,20 @@ def test_a_full_disk_loses_nothing_that_was_committed(small_disk: Path, trial: T
     assert not [name for name in left if name.endswith(".tmp")]
     assert [n for n in left if "trials" in n] == [n for n in before if "trials" in n]
     assert store.completed() == {trial(seed=1).trial_id: "completed"}
+
+
+def test_a_pack_whose_neurons_do_not_fit_is_not_there(small_disk: Path, trial: Trial) -> None:
+    """`trials` would fit, but it comes last."""
+    store = Store.create(str(small_disk / "results"))
+    noise = np.random.default_rng(0).random(100_000).tolist()
+    neurons = [
+        {"trial_id": "t", "pack_id": "p", "step": 1, "neuron": i, "r": r, "bias": r, "feature": 0,
+         "norm_in": r, "norm_out": r}
+        for i, r in enumerate(noise)
+    ]  # fmt: skip
+    with pytest.raises(StoreError, match="no space left"):
+        commit(store, [trial()], "p", neurons=neurons)
+    assert (store.completed(), store.pack_statuses("s", "p")) == ({}, [])
 
 
 def test_a_pack_is_committed_by_its_trials_and_loses_its_checkpoint(tmp_path: Path, trial: Trial) -> None:
