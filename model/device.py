@@ -12,7 +12,8 @@ import torch
 from model import blas
 from model.config import ConfigError
 
-DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32}
+"""Type of parameters, moments and element-wise arithmetic by `precision`."""
 
 
 def resolve(device: str) -> str:

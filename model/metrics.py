@@ -80,7 +80,7 @@ class LossRecord:
     def __init__(self, configs: tuple[TrialConfig, ...]) -> None:
         self.configs = configs
         self.step = 0
-        size = max(MIN_LOSS_STEPS, *(2 * c.lr_period for c in configs))
+        size = max(MIN_LOSS_STEPS, *(loss_window(c, c.n_steps) for c in configs))
         self.recent: Float64[ndarray, "pack size"] = np.zeros((len(configs), size))
         """The latest losses; step s stands at (s - 1) mod size."""
         self.least: Float64[ndarray, " pack"] = np.full(len(configs), np.inf)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
 from model.layout import Layout
 from model.network import Weights, activate, activation_slope, initial_weights, masks
+from model.products import BFloat16, Exact, Products
 from model.schedule import bias_decay_at, lr_at
 
 CHUNK_BYTES = 2**21
@@ -86,7 +88,10 @@ class _Step:
 
     def __init__(self, config: TrialConfig, layout: Layout) -> None:
         self.config, self.layout = config, layout
-        self.dtype = np.dtype(config.precision.replace("fp", "float"))
+        self.dtype = torch.zeros(0, dtype=DTYPES[config.precision]).numpy().dtype
+        self.products: Products = BFloat16() if config.precision == "bf16" else Exact()
+        self.encoder: Any = None
+        self.decoder: Any = None
         self.rows = block_rows(config, layout)
         self.blocks = math.ceil(config.samples_per_step / self.rows)
         hidden, outer = (self.rows, layout.n_neurons), (self.rows, layout.n_out)
@@ -150,23 +155,28 @@ class _Step:
         self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice, grads: ndarray
     ) -> float:
         """Gradients over some samples, up to the factor 2 / batch; Σ error² over them."""
-        x, n = chunk.x[index, samples], samples.stop - samples.start
+        n, operand, product = samples.stop - samples.start, self.products.operand, self.products.product
         h, dh, error = self.h[:n], self.dh[:n], self.error[:n]
-        np.matmul(x, member.encoder, out=h)
+        x = operand("x", chunk.x[index, samples])
+        if samples.start == 0:
+            self.encoder, self.decoder = operand("encoder", member.encoder), operand("decoder", member.decoder)
+        product(x, self.encoder, h)
         self._activate(h, n)
         if self.config.bias_decay_mode == "per_neuron":
             answered = (h > 0).any(axis=0)
             np.logical_or(self.active & bool(samples.start), answered, out=self.active)
-        np.matmul(h, member.decoder.T, out=error)
+        answers = operand("h", h)
+        product(answers, self.decoder.T, error)
         if chunk.dense is None:
             offset = (index * self.config.samples_per_step + samples.start) * self.layout.n_out
             loss = kernels.subtract_sparse(error, chunk.cells[present], chunk.values[present], offset)
         else:
             loss = kernels.subtract_dense(error, chunk.dense[index, samples])
-        np.matmul(error.T, h, out=self.layout.decoder_of(grads))
-        np.matmul(error, member.decoder, out=dh)
+        errors = operand("error", error)
+        product(errors.T, answers, self.layout.decoder_of(grads))
+        product(errors, self.decoder, dh)
         self._times_slope(dh, h, member.l1)
-        np.matmul(x.T, dh, out=self.layout.encoder_of(grads))
+        product(x.T, operand("dh", dh), self.layout.encoder_of(grads))
         return float(loss)
 
     def _activate(self, h: Float[ndarray, "n n_neurons"], n: int) -> None:

@@ -83,8 +83,16 @@ class Network(nn.Module):
         self, x: Float[Tensor, "batch d_embed"]
     ) -> tuple[Float[Tensor, "batch n_neurons"], Float[Tensor, "batch n_out"]]:
         """Hidden activations h and output y."""
-        h = activate(self.config.activation, x @ (self.w_in * self.mask_in).T + self.bias)
-        return h, h @ (self.w_out * self.mask_out).T
+        ones = torch.ones_like(x[:, :1])
+        encoder = torch.cat([(self.w_in * self.mask_in).T, self.bias[None]])
+        h = activate(self.config.activation, self._product(torch.cat([x, ones], dim=1), encoder))
+        return h, self._product(h, (self.w_out * self.mask_out).T)
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        """a @ b; for `bf16` of rounded operands, and so in the backward pass."""
+        if self.config.precision != "bf16":
+            return a @ b
+        return (a.bfloat16() @ b.bfloat16()).to(a.dtype)
 
 
 class SoloEngine:

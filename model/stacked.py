@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from model.config import TrialConfig
+from model.config import ConfigError, TrialConfig
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
 from model.lamb import lamb_step
@@ -168,6 +168,8 @@ class StackedEngine:
     chunk = CHUNK_STEPS
 
     def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
+        if configs[0].precision == "bf16":
+            raise ConfigError("precision bf16 is not supported on a GPU yet; use fp32, or --device cpu")
         self.configs, self.step, self.layout = configs, 0, Layout.of(configs[0])
         # Members of a tile stand together in storage; `_place` says where each member went.
         tiles = stream_groups(configs)

@@ -35,7 +35,7 @@ from model.metrics import (
 from model.network import Weights
 from model.packed import CHUNK_BYTES, PackedEngine, block_rows
 from model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
-from model.schedule import lr_at, next_recorded, recorded_steps
+from model.schedule import loss_window, lr_at, next_recorded, recorded_steps
 from model.solo import SoloEngine, check_optimizer
 from model.stacked import StackedEngine
 
@@ -141,15 +141,18 @@ class PackTrainer:
             yield snapshot
 
     def advance(self, max_seconds: float = math.inf) -> Snapshot | None:
-        """Train to the next recorded step and return it, or return None once about `max_seconds` have passed.
+        """Train to the next recorded step and return it, or return None once about `max_seconds` have passed;
+        always trains something.
 
         Where the trainer is interrupted does not change a bit of what it trains.
         """
         start = time.perf_counter()
         target = next_recorded(self.step, self.n_steps)
         with reproducible(self.device):
-            while self.step < target and not self.done and time.perf_counter() - start < max_seconds:
+            while self.step < target and not self.done:
                 self._train(min(target - self.step, self._engine.chunk))
+                if time.perf_counter() - start >= max_seconds:
+                    break
             reached = self.step == target or self.done
             snapshot = self._snapshot() if reached else None
         self._seconds += time.perf_counter() - start
@@ -321,7 +324,7 @@ def bytes_per_member(config: TrialConfig, device: str = "cpu") -> int:
     activations too."""
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     recorded = len(list(recorded_steps(config.n_steps)))
-    records = 8 * (2 * config.lr_period + 9 * config.n_neurons) + 400 * recorded
+    records = 8 * (loss_window(config, config.n_steps) + 9 * config.n_neurons) + 400 * recorded
     stream = config.d_embed * config.n_features * item + 2**20
     activations = config.samples_per_step * (3 * config.n_neurons + 2 * layout.n_out)
     return item * (3 * layout.row + (activations if device == "cuda" else 0)) + records + stream

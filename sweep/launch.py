@@ -265,18 +265,18 @@ def _fresh(
         return []
     return make_packs(
         rest, pack_size=spec.pack_size, n_workers=site.n_workers, memory_bytes=site.memory_bytes,
-        footprint=_footprint, largest=LARGEST_PACK if site.device == "cpu" else _LARGEST_GPU_PACK,
+        footprint=partial(_footprint, site.device), largest=LARGEST_PACK if site.device == "cpu" else _LARGEST_GPU_PACK,
     )  # fmt: skip
 
 
-def _footprint(config: TrialConfig) -> tuple[int, int]:
+def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
     from model.train import bytes_per_member, bytes_per_pack
 
-    return bytes_per_pack(config), bytes_per_member(config)
+    return bytes_per_pack(config), bytes_per_member(config, device)
 
 
 def _plan(packs: Sequence[Pack], n_resumed: int, site: _Site) -> Plan:
-    needs = sorted((_pack_bytes(pack) for pack in packs), reverse=True)
+    needs = sorted((_pack_bytes(site.device, pack) for pack in packs), reverse=True)
     return Plan(
         n_trials=sum(len(pack.configs) for pack in packs), n_packs=len(packs), n_resumed=n_resumed,
         model_steps=sum(config.n_steps for pack in packs for config in pack.configs),
@@ -285,8 +285,8 @@ def _plan(packs: Sequence[Pack], n_resumed: int, site: _Site) -> Plan:
     )  # fmt: skip
 
 
-def _pack_bytes(pack: Pack) -> int:
-    per_pack, per_member = _footprint(pack.configs[0])
+def _pack_bytes(device: str, pack: Pack) -> int:
+    per_pack, per_member = _footprint(device, pack.configs[0])
     return per_pack + per_member * len(pack.configs)
 
 

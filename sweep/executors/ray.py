@@ -106,7 +106,7 @@ def _loopback() -> Iterator[None]:
     """All of Ray's servers on 127.0.0.1.
 
     Asked for it by argument, Ray takes the machine's outward address instead; what it does on Windows and
-    macOS is what we want here.  `test_ray_listens_on_loopback_only` watches over this.
+    macOS is what we want here.  `tests/sweep/test_crash.py` watches over this.
     """
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     before, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER

@@ -1,5 +1,6 @@
 """The oracle: the packed engine, with gradients by hand, against autograd and torch_optimizer.Lamb."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_packed_equals_solo(task, activation, schedule, precision):
 )
 def test_packed_equals_solo_with_other_knobs(knobs, precision):
     compare(trial(precision=precision, **knobs))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_bf16_packed_equals_bf16_solo(task, activation):
+    """Both round the same operands; what remains is the order of sums, seen through a rounding to 8 bits."""
+    config = trial(task=task, activation=activation, precision="bf16", l1=0.001)
+    ours, theirs = PackedEngine((config,)).advance(200), SoloEngine((config,), "cpu").advance(200)
+    exact = SoloEngine((dataclasses.replace(config, precision="fp32"),), "cpu").advance(200)
+    assert np.abs(ours / theirs - 1).mean() < 0.01
+    assert 0 < np.abs(ours / exact - 1).mean() < 0.03
 
 
 def test_silent_network_waits_for_its_bias_to_decay():

@@ -1,0 +1,58 @@
+"""The matrix products of a training step on a CPU, in the precision that a trial asks for.
+
+`fp32` and `fp64` multiply with numpy, in place.  `bf16` rounds both operands to bfloat16, multiplies with torch
+(which uses AMX or AVX512-BF16 where the processor has them and accumulates in single precision) and hands
+back single precision; everything between the products stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+
+class Products(Protocol):
+    """How a step multiplies."""
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> Any:
+        """`values` as a product wants them; the same name twice reuses one buffer."""
+
+    def product(self, a: Any, b: Any, out: Float[ndarray, "rows columns"]) -> None:
+        """a @ b into `out`; `a` and `b` are operands, transposed or not."""
+
+
+class Exact:
+    """Products in the type of the data."""
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
+        """The values themselves."""
+        return values
+
+    def product(self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"]) -> None:
+        """a @ b into `out`."""
+        np.matmul(a, b, out=out)
+
+
+class BFloat16:
+    """Products of operands rounded to bfloat16."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, tuple[int, ...]], torch.Tensor] = {}
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> torch.Tensor:
+        """A rounded copy, good until the name is used again."""
+        return self._buffer(name, values.shape).copy_(torch.from_numpy(values))
+
+    def product(self, a: torch.Tensor, b: torch.Tensor, out: Float[ndarray, "rows columns"]) -> None:
+        """a @ b into `out`, rounded to bfloat16 once on the way."""
+        torch.from_numpy(out).copy_(torch.mm(a, b, out=self._buffer("out", out.shape)))
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        key = (name, shape)
+        if key not in self._buffers:
+            self._buffers[key] = torch.empty(shape, dtype=torch.bfloat16)
+        return self._buffers[key]
