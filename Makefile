@@ -1,5 +1,7 @@
 # make sweep   set up, run the `quick` sweep, and show its table, its SQL and its figure
 # make test    set up, and run the tests          make check   lint and types
+# make bench   set up, and measure training against its peers (a quarter of an hour)
+# make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 PYTHON ?= python3
 OUT ?= results
 VENV := .venv
@@ -9,7 +11,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test check clean
+.PHONY: sweep test check bench bench-overhead clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -25,6 +27,13 @@ check: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# OpenBLAS picks the kernels for this processor, whatever the shell says.
+bench: $(VENV)/installed-for-benchmarks
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/full.py
+
+bench-overhead: $(VENV)/installed
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/overhead.py
+
 clean:  ## leaves results alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -38,6 +47,11 @@ $(VENV)/installed: pyproject.toml | $(VENV)/created
 $(VENV)/installed-for-tests: pyproject.toml | $(VENV)/created
 	@echo "installing monosweep, what it needs and its tests need, into $(VENV)"
 	$(PIP) install --editable '.[test]'
+	@touch $(VENV)/installed $@
+
+$(VENV)/installed-for-benchmarks: pyproject.toml | $(VENV)/created
+	@echo "installing monosweep, what it needs and its benchmarks need, into $(VENV)"
+	$(PIP) install --editable '.[bench]'
 	@touch $(VENV)/installed $@
 
 $(VENV)/created:

@@ -53,9 +53,11 @@ class FiguresOptions:
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAMES ...]")] = ()
-    """Which figures: summary, traces, mono, bias, response; all that the tables can carry if left out."""
+    """Which figures: summary, traces, mono, bias, response (all that the tables can carry if left out); fig1 to fig26
+    are the paper's own by number, and paper stands for all of those that the tables can carry."""
     trial: Annotated[str | None, arg(metavar="ID")] = None
-    """The trial that bias and response show; else the most monosemantic of each group."""
+    """The trial that bias, response and the paper's figures of one network show; else the most monosemantic of
+    each group."""
     to: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder for the figures; else OUT/figures, or ./figures where OUT is a URI."""
     by: Annotated[str | None, arg(metavar="COLUMN")] = None

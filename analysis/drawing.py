@@ -29,6 +29,7 @@ from analysis.figures import (
     TracesInfo,
 )  # fmt: skip
 from analysis.groups import is_number, named, ordered, shown, words
+from analysis.numbered import AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo
 
 STYLE: dict[str, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
@@ -196,6 +197,112 @@ def summary(info: SummaryInfo) -> Figure:
         axes = parts[1].subplots(1, len(info.maps), squeeze=False)
         _maps(parts[1], list(axes[0]), info.maps)
     figure.suptitle(info.claim or f"Monosemantic neurons and loss against {named(info.mono.by)}")
+    return figure
+
+
+@_styled
+def cdf(info: CdfInfo) -> Figure:
+    """Figure 2: how r is distributed over the neurons, a line per recorded step."""
+    figure, axes = _grid(1, 1, 4.8, 3.6)
+    ax = axes[0, 0]
+    for (step, r), colour in zip(info.r.items(), _colours(list(info.r)).values(), strict=True):
+        share = np.arange(1, len(r) + 1) / len(r)
+        ax.step(r, share, where="post", color=colour, lw=1.6, label=f"{step:,}")
+    ax.axvline(info.threshold, color=POLY, lw=0.8, ls="--")
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("r (1: answers one feature alone)")
+    ax.set_ylabel("share of neurons with r up to this")
+    figure.legend(title="training steps", loc="outside right upper")
+    figure.suptitle("Monosemanticity of the neurons over training", fontsize=10.5)
+    ax.set_title(info.title)
+    return figure
+
+
+@_styled
+def plane(info: PlaneInfo) -> Figure:
+    """Figure 9: monosemantic neurons in the plane of bias_offset and ε, with the curve of -√ε."""
+    figure, axes = _grid(1, 2, 7.6, 3.5, sharey=True)
+    x, y = np.arange(len(info.offsets)), np.arange(len(info.probs))
+    for ax, values, label in (
+        (axes[0, 0], info.mono_per_feature, PER_FEATURE.replace("\n", " ")),
+        (axes[0, 1], info.mono_per_neuron, "monosemantic share of neurons"),
+    ):
+        image = ax.imshow(values, aspect="auto", cmap="viridis", origin="lower", vmin=0)
+        # cells are evenly spaced, offsets need not be: the curve goes through the cells' own coordinate
+        ax.plot(np.interp(info.curve, info.offsets, x), y, color=POLY, lw=2)
+        ax.set_xticks(x, [shown("bias_offset", round(float(v), 3)) for v in info.offsets], rotation=45)
+        ax.set_yticks(y, [shown("feature_prob", float(v)) for v in info.probs])
+        ax.set_xlabel(named("bias_offset"))
+        ax.grid(False)
+        figure.colorbar(image, ax=ax, label=label)
+    axes[0, 0].set_ylabel(named("feature_prob"))
+    axes[0, 0].text(
+        0.98, 0.03, "orange: one standard deviation\nof a new neuron's input (−√ε)", color="white", fontsize=7.5,
+        ha="right", va="bottom", transform=axes[0, 0].transAxes,
+    )  # fmt: skip
+    figure.suptitle("Monosemantic neurons by initial bias and density of features")
+    return figure
+
+
+_OWNERS = (("no", FAMILIES[5]), ("one", FAMILIES[1]), ("two or more", FAMILIES[0]))
+
+
+@_styled
+def amplitude(info: AmplitudeInfo) -> Figure:
+    """Figures 24 and 25: output against input amplitude of a feature alone; a line per feature."""
+    figure, axes = _grid(1, 3, 8.2, 3.5, sharex=True, sharey=True)
+    owners = np.minimum(info.n_owners, len(_OWNERS) - 1)
+    for ax, response, title in zip(
+        axes[0],
+        (info.whole, info.mono, info.poly),
+        ("whole network", "neurons of negative bias", "neurons of positive bias"),
+        strict=True,
+    ):
+        ax.plot([0, 1], [0, 1], color="#999999", lw=0.8, ls=":")
+        for kind, (_, colour) in enumerate(_OWNERS):
+            ax.plot(info.strengths, response[:, owners == kind], color=colour, lw=0.6, alpha=0.45)
+        ax.set_title(title)
+        ax.set_xlabel("input amplitude")
+    for kink, name, height in ((info.first_kink, "first", 0.95), (info.second_kink, "second", 0.85)):
+        if np.isfinite(kink):
+            axes[0, 1].axvline(kink, color="#555555", lw=0.9, ls="--")
+            axes[0, 1].text(
+                kink - 0.02, height, f"{name} {kink:.2f}", ha="right", fontsize=7.5,
+                transform=axes[0, 1].get_xaxis_transform(),
+            )  # fmt: skip
+    axes[0, 0].set_ylabel("output amplitude of that feature")
+    handles = [mpl.lines.Line2D([], [], color=colour, lw=2) for _, colour in _OWNERS]
+    counts = [int((owners == kind).sum()) for kind in range(len(_OWNERS))]
+    labels = [
+        f"{n} features with {how_many} monosemantic neuron{'' if how_many == 'one' else 's'}"
+        for (how_many, _), n in zip(_OWNERS, counts, strict=True)
+    ]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.suptitle(f"Each feature alone ({info.title})", fontsize=10.5)
+    return figure
+
+
+@_styled
+def linear(info: LinearInfo) -> Figure:
+    """Figure 26: the positive-bias half as a linear map, and its singular values."""
+    figure, axes = _grid(1, 2, 7.4, 3.6)
+    left, right = axes[0]
+    top = float(np.abs(info.matrix).max()) or 1.0
+    image = left.imshow(info.matrix, cmap="RdBu", norm=TwoSlopeNorm(0, -top, top), interpolation="nearest")
+    left.grid(False)
+    left.set_xlabel("input feature")
+    left.set_ylabel("output")
+    figure.colorbar(image, ax=left, label="entry of L2₊ L1₊ P", pad=0.02)
+    rank = np.arange(1, len(info.singular_values) + 1)
+    right.axhline(1, color="#999999", lw=0.8)
+    right.axvline(info.d_embed + 0.5, color=POLY, lw=0.9, ls="--")
+    right.plot(rank, info.singular_values, "o", ms=3, color=MONO)
+    right.text(info.d_embed + 2, 0.5, f"d = {info.d_embed}", color=POLY)
+    right.set_ylim(bottom=-0.03)
+    right.set_xlabel("rank")
+    right.set_ylabel("singular value")
+    figure.suptitle(f"The positive-bias neurons without their nonlinearity ({info.title})", fontsize=10)
     return figure
 
 

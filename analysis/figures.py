@@ -1,6 +1,7 @@
 """Every figure: first a typed info, computed from the tables and testable as numbers; drawing.py paints it.
 
     Root + Selection -> Data -> traces | bias | response | mono | summary info -> drawing.py -> PNG and PDF
+                             -> numbered.py: fig1 to fig26
 
 Figure numbers are those of Jermyn, Schiefer and Hubinger (arXiv 2211.09169).
 """
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 MOST_PANELS = 6
 """Groups beyond this many are left out of a figure; its note says so."""
+ALL_NUMBERED = "paper"
+"""The name that stands for fig1 to fig26."""
 SAME_LOSS = 1.01
 """A loss up to this factor counts as no cost (the paper's `equal or slightly better`)."""
 
@@ -71,11 +74,13 @@ class Data:
     def chosen(self) -> list[tuple[str, Row]]:
         """(title, trial) to show one by one: the one asked for, or the best of each group."""
         picked = [("", self.trial)] if self.trial else [(label, best(rows)) for label, rows in self.groups()]
-        return [(_title(label, row, self.by), row) for label, row in picked]
+        return [(title_of(label, row, self.by), row) for label, row in picked]
 
 
-def _title(label: str, row: Row, by: str) -> str:
-    return ", ".join(filter(None, (label, f"{words(by)} {shown(by, row[by])}", f"seed {row['seed']}")))
+def title_of(label: str, row: Row, by: str) -> str:
+    """One trial among those of its group."""
+    value = "" if by == "seed" else f"{words(by)} {shown(by, row[by])}"
+    return ", ".join(filter(None, (label, value, f"seed {row['seed']}")))
 
 
 # -- traces (figures 3 and 7)
@@ -305,7 +310,7 @@ def summary_info(data: Data) -> SummaryInfo:
         same = [row for row in rows if value is None or row[data.by] == value]
         if kept := [row for row in same if (row["sweep"], row["pack_id"]) in saved]:
             row = best(kept)
-            maps.append(_map(_title(label, row, data.by), row, data.root.weights(row["trial_id"])))
+            maps.append(_map(title_of(label, row, data.by), row, data.root.weights(row["trial_id"])))
     return SummaryInfo(mono, maps, _claim(data, mono))
 
 
@@ -340,23 +345,28 @@ def _claim(data: Data, mono: MonoInfo) -> str | None:
 def draw(
     root: Root, folder: str | Path, names: Sequence[str], selection: Selection, note: Callable[[str], None]
 ) -> Iterator[Path]:
-    """Draw `names` (all that the tables can carry if empty) into `folder`; yields each PNG when it is there.
+    """Draw `names` into `folder`; yields each PNG when it is there.
 
-    A PDF is written beside each PNG.  What is left out is told to `note`.
+    No names mean all of FIGURES that the tables can carry, `paper` those of fig1 to fig26 that they
+    can.  A PDF is written beside each PNG.  What is left out is told to `note`.
 
     Raises:
         FigureError: if a name is unknown, or nothing can be drawn.
         QueryError: as `Root.sql` and `Root.weights` do.
     """
+    from analysis.numbered import NUMBERED, paint
+
     for name in names:
-        if name not in FIGURES:
-            raise FigureError(unknown_name("figure", name, tuple(FIGURES)))
+        if name not in (*FIGURES, *NUMBERED, ALL_NUMBERED):
+            raise FigureError(unknown_name("figure", name, (*FIGURES, *NUMBERED, ALL_NUMBERED)))
     data = load(root, selection)
-    for name in names or FIGURES:
+    wanted = dict.fromkeys(FIGURES if not names else (*names, *NUMBERED) if ALL_NUMBERED in names else names)
+    wanted.pop(ALL_NUMBERED, None)
+    for name in wanted:
         try:
-            figure = FIGURES[name](data)
+            figure = FIGURES[name](data) if name in FIGURES else paint(name, data, selection.by)
         except UserError as error:
-            if names:
+            if name in names:
                 raise
             note(f"no {name} figure: {error}")
             continue

@@ -223,9 +223,9 @@ class _Work:
         return self.settings.save_weights == "log2" or (self.settings.save_weights == "final" and final)
 
     def _is_due(self, trainer: PackTrainer, snapshot: Snapshot | None, age_s: float) -> bool:
-        if trainer.done:
-            return False
-        if snapshot is not None or self.stopped:
+        if trainer.done or self.stopped:
+            return self.stopped
+        if snapshot is not None:
             return age_s >= _NOT_WORTH_SAVING_S
         return age_s >= _CHECKPOINT_AFTER_S
 
