@@ -1,0 +1,25 @@
+"""The examples in docstrings are true."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for room in ("model", "sweep", "analysis")
+    for path in (ROOT / room).rglob("*.py")
+    if ">>>" in path.read_text()
+)
+
+
+def test_there_are_examples():
+    assert {"model.config", "model.features", "model.train"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0

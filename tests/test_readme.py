@@ -1,0 +1,106 @@
+"""The README's commands do what it says: each is run, on the `tiny` sweep where it says `quick`."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.schema import TABLES, markdown
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    """Every `monosweep …` of the sh blocks; a command may span lines inside its quotes."""
+    found = []
+    for block in blocks("sh"):
+        words = shlex.split(re.sub(r"^\s*\S*monosweep", "\0", block, flags=re.MULTILINE), comments=True)
+        starts = [i for i, word in enumerate(words) if word == "\0"]
+        found += [words[a + 1 : b] for a, b in zip(starts, [*starts[1:], len(words)], strict=True)]
+    return found
+
+
+def run(argv, folder, stdin=""):
+    return subprocess.run(
+        [sys.executable, "-m", "sweep", *argv], cwd=folder, input=stdin, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where `monosweep launch tiny --out results` has run."""
+    folder = tmp_path_factory.mktemp("readme")
+    done = run(["launch", "tiny", "--out", "results", "--executor", "inline", "--set", "save_weights=final"], folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_readme_shows_every_verb():
+    assert {argv[0] for argv in commands()} == {"presets", "launch", "status", "query", "trial", "replay"}
+
+
+@pytest.mark.parametrize("argv", [a for a in commands() if a[0] not in ("launch", "replay") and "--pdb" not in a])
+def test_command(argv, folder):
+    done = run([re.sub("^quick$", "tiny", word) for word in argv], folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_launching_as_shown_trains_and_then_extends(tmp_path):
+    launches = [[re.sub("^quick$", "tiny", w) for w in argv] for argv in commands() if argv[0] == "launch"]
+    assert [run(argv, tmp_path).returncode for argv in launches] == [0, 0]
+    counted = run(["query", "results", "select count(*) as n from trials", "--format", "json"], tmp_path)
+    assert json.loads(counted.stdout) == [{"n": 8}]
+
+
+def test_replay_as_shown(folder):
+    rows = run(["query", "results", "select trial_id from trials", "--format", "json"], folder)
+    trial_id = json.loads(rows.stdout)[0]["trial_id"]
+    (argv,) = (argv for argv in commands() if argv[0] == "replay")
+    assert re.fullmatch("[0-9a-f]{16}", argv[-1])
+    done = run([*argv[:-1], trial_id], folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("bit-equal on this machine")
+
+
+def test_debugging_as_shown_stops_where_the_loss_breaks(folder):
+    (argv,) = (argv for argv in commands() if "--pdb" in argv)
+    done = run(argv, folder, stdin="p 6 * 7\nq\n")
+    assert "(Pdb)" in done.stdout and "42" in done.stdout
+
+
+def test_the_spec_is_one(folder):
+    (spec,) = blocks("yaml")
+    (folder / "my.yaml").write_text(spec)
+    done = run(["launch", "my.yaml", "--dry-run"], folder)
+    assert done.returncode == 0, done.stderr
+    assert "64 trials" in done.stdout
+
+
+def test_the_python_example(folder):
+    (code,) = blocks("python")
+    code += "\nassert table.num_rows == 4 and len(curves)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_columns_are_documented_as_they_are(table):
+    shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
+    assert shown and shown[1] == markdown(table)
+
+
+def test_the_figure_is_there():
+    (path,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert (ROOT / path).stat().st_size > 10_000
