@@ -96,5 +96,7 @@ class BenchArgs:
     """Which to measure: tiny, small, quick, paper; left out, all."""
     workers: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Processes at a time; auto is one per core."""
+    turns: int = 3
+    """How often each is measured; the median counts."""
     format: Literal["table", "json"] = "table"
     """json holds every sample."""

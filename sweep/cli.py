@@ -122,12 +122,14 @@ def bench(argv: Sequence[str]) -> int:
 
     shapes = [shape_named(name) for name in args.shapes] or SHAPES
     workers = _workers(args.workers)
+    if args.turns < 1:
+        raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
     from sweep.bench.measure import as_plain, machine, measure
     from sweep.bench.report import report
     from sweep.launch import n_cores
 
     n_workers = workers or n_cores()
-    rates = measure(shapes, n_workers, tell=_overwrite)
+    rates = measure(shapes, n_workers, turns=args.turns, tell=_overwrite)
     _overwrite("")
     here = machine(n_workers)
     print(json.dumps(as_plain(here, rates), indent=2) if args.format == "json" else report(here, rates))

@@ -81,7 +81,8 @@ class Crew:
 
     def _tell(self, message: object) -> None:
         for member in self._members:
-            member.pipe.send(message)
+            with suppress(OSError):  # a dead process is noticed when its pipe is read
+                member.pipe.send(message)
 
     def _hear(self) -> list[Any]:
         return [_receive(member) for member in self._members]
@@ -90,7 +91,7 @@ class Crew:
 def _receive(member: _Member) -> object:
     try:
         answer = member.pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):
         member.process.join()
         raise RuntimeError(f"a benchmark process died (exit code {member.process.exitcode})") from None
     if isinstance(answer, Exception):

@@ -19,7 +19,6 @@ from sweep.bench.shapes import Shape
 
 SECONDS: Mapping[Kind, float] = {"packed": 1.0, "solo": 1.0, "openblas": 0.7, "torch": 0.7, "memory": 0.2}
 """How long each load is measured at a turn."""
-TURNS = 3
 MEMBERS = 16
 """Trials of a measured pack; more are no faster, because each trains alone in its core's cache."""
 _MEMBERS_AT_LARGE = 2
@@ -86,7 +85,7 @@ def measure(
     shapes: Sequence[Shape],
     n_workers: int,
     *,
-    turns: int = TURNS,
+    turns: int,
     seconds: Mapping[Kind, float] = SECONDS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[ShapeRates]:

@@ -1,0 +1,252 @@
+"""`make bench`: monosweep, its peers and the machine's limit, in turns; writes results/*.json and *.md.
+
+Every contender has the whole machine while it is measured.  Each turn measures all of them once, so that
+whatever else the machine does is spread over them; the table holds medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from checks import ENGINES_TOLERANCE, STANDARD_ERRORS, Agreement, agreements, engines_differ_by
+from contenders import ours, plain_tune
+from contenders.jax_peer import JaxPeer
+from contenders.sample import CASES, Case, Sample, Turn
+from sweep.bench.crew import Crew
+from sweep.bench.loads import Kind, Load
+from sweep.bench.measure import SECONDS, Limit, Machine, limit_of, machine
+from sweep.bench.report import number, sizes
+from sweep.launch import n_cores
+from sweep.text import table
+
+RESULTS = Path(__file__).parent / "results"
+OURS, OURS_RAY, PLAIN, JAX = "ours, inline", "ours, ray", "plain", "jax"
+BARE: tuple[Kind, ...] = ("packed", "openblas", "torch", "memory")
+"""Measured by the crew: the packed engine alone, and the floors."""
+SWEEP = 64
+"""Trials of the sweep whose wall time includes starting."""
+_SEEDS_PER_TURN = 100
+
+
+@dataclass
+class Measured:
+    """Everything that the turns have brought."""
+
+    cases: Sequence[Case]
+    samples: list[Sample] = field(default_factory=list)
+    startups: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    bare: dict[tuple[str, Kind], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Work per second by shape and load."""
+
+    def add(self, contender: str, turn: Turn) -> None:
+        self.samples += turn.samples
+        self.startups[contender].append(turn.startup_s)
+
+    def step_ms(self, contender: str, shape: str) -> list[float]:
+        return [s.step_ms for s in self.samples if (s.contender, s.shape) == (contender, shape)]
+
+    def limit(self, case: Case) -> Limit:
+        return limit_of(case.shape, {kind: self.bare[case.shape.name, kind] for kind in BARE})
+
+    def engine_ms(self, case: Case) -> float:
+        return 1e3 / median(self.bare[case.shape.name, "packed"])
+
+
+def measure(cases: Sequence[Case], turns: int, n_workers: int, tell: Callable[[str], None]) -> Measured:
+    """All contenders and the limit, `turns` times."""
+    measured = Measured(cases)
+    with closing(JaxPeer(cases)) as jax:
+        for turn in range(turns):
+            seed = turn * _SEEDS_PER_TURN
+            for contender, train in _contenders(cases, n_workers, jax).items():
+                tell(f"turn {turn + 1} of {turns}: {contender}")
+                measured.add(contender, train(seed))
+            tell(f"turn {turn + 1} of {turns}: limit")
+            _measure_bare(measured, n_workers)
+    return measured
+
+
+def _contenders(cases: Sequence[Case], n_workers: int, jax: JaxPeer) -> Mapping[str, Callable[[int], Turn]]:
+    return {
+        OURS: lambda seed: ours.turn("inline", cases, n_workers, seed),
+        PLAIN: lambda seed: plain_tune.turn(cases, n_workers, seed),
+        JAX: jax.turn,
+        OURS_RAY: lambda seed: ours.turn("ray", cases, n_workers, seed),
+    }
+
+
+def _measure_bare(measured: Measured, n_workers: int) -> None:
+    with Crew(n_workers) as crew:
+        for case in measured.cases:
+            configs = case.shape.trials(case.n_packed // n_workers)
+            for kind in BARE:
+                measured.bare[case.shape.name, kind].append(crew.rate(Load(kind, configs), SECONDS[kind]))
+
+
+def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], engines: Mapping[str, float]) -> Any:
+    """The results file."""
+    blas = {name: os.environ.get(name, "unset") for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": asdict(here) | {"system": platform.platform(), "environment": blas} | {"versions": _versions(here)},
+        "startup_s": measured.startups,
+        "shapes": [_shape(measured, case) for case in measured.cases],
+        "engines_differ_by": engines,
+        "loss_checks": [asdict(check) | {"holds": check.holds} for check in checks],
+    }
+
+
+def _shape(measured: Measured, case: Case) -> dict[str, Any]:
+    name = case.shape.name
+    steps = {c: measured.step_ms(c, name) for c in (OURS, OURS_RAY, PLAIN, JAX)}
+    return {
+        "case": asdict(case),
+        "step_ms": {c: {"median": median(v), "samples": v} for c, v in steps.items()},
+        "limit": asdict(measured.limit(case)),
+        "bare_per_second": {kind: measured.bare[name, kind] for kind in BARE},
+    }
+
+
+def _versions(here: Machine) -> Mapping[str, str]:
+    return {**here.versions, **{name: metadata.version(name) for name in ("torch-optimizer", "jax", "jaxlib")}}
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "model", "sweep"], check=False).returncode
+    return commit.stdout.strip() + (" with changes" if changed else "")
+
+
+_HEADER = (
+    "shape", "N / d / k / batch", "steps", "contender", "ms/step", "range", "trials/h", f"/h, {SWEEP} cold",
+    "ours ÷ it", "share",
+)  # fmt: skip
+
+
+def rows(measured: Measured) -> list[tuple[str, ...]]:
+    """One row per shape and contender, the limit last."""
+    return [row for case in measured.cases for row in _rows_of(measured, case)]
+
+
+def _rows_of(measured: Measured, case: Case) -> list[tuple[str, ...]]:
+    name, limit = case.shape.name, measured.limit(case)
+    reference = median(measured.step_ms(OURS_RAY, name))
+    found = []
+    for contender in (OURS_RAY, OURS, PLAIN, JAX):
+        samples, startup_s = measured.step_ms(contender, name), median(measured.startups[contender])
+        cold = _per_hour(case, median(samples), startup_s)
+        spread = f"{number(min(samples))} – {number(max(samples))}"
+        found.append(_row(case, contender, median(samples), spread, cold, reference, limit))
+    found.append(_row(case, "engine alone", measured.engine_ms(case), "", "", reference, limit))
+    found.append(_row(case, f"products alone ({limit.library})", limit.products_ms, "", "", reference, limit))
+    found.append(_row(case, "memory alone", limit.traffic_ms, "", "", reference, limit))
+    return found
+
+
+def _row(
+    case: Case, who: str, step_ms: float, spread: str, cold: str, reference: float, limit: Limit
+) -> tuple[str, ...]:
+    return (
+        case.shape.name, sizes(case.shape), f"{case.shape.n_steps:,}", who, number(step_ms), spread,
+        number(3.6e6 / (step_ms * case.shape.n_steps)), cold, f"{step_ms / reference:.2f}",
+        f"{limit.products_ms / step_ms:.0%}" if spread or who == "engine alone" else "",
+    )  # fmt: skip
+
+
+def _per_hour(case: Case, step_ms: float, startup_s: float) -> str:
+    return number(3600 * SWEEP / (startup_s + SWEEP * case.shape.n_steps * step_ms / 1e3))
+
+
+def markdown(measured: Measured, result: Mapping[str, Any], turns: int) -> str:
+    """The table and all that is needed to read it."""
+    here, header = result["machine"], [list(_HEADER), ["---"] * len(_HEADER)]
+    lines = [f"| {' | '.join(row)} |" for row in (*header, *rows(measured))]
+    return "\n".join([
+        f"# Benchmark of {result['date'][:10]}, commit {result['commit']}",
+        "",
+        f"{here['device']}, {here['n_cores']} cores, float32; {here['system']}.  ",
+        f"OpenBLAS environment: {here['environment']}.  ",
+        ", ".join(f"{name} {version}" for name, version in here["versions"].items()) + ".",
+        "",
+        f"Medians of {turns} turns; at a turn every contender has the whole machine once.",
+        "",
+        *lines,
+        "",
+        _READING,
+        "",
+        *_check_lines(result),
+    ])  # fmt: skip
+
+
+_READING = f"""- ms/step: milliseconds per step of one trial, whole machine, while all cores train; range: of the turns.
+- trials/h: whole trials of so many steps at that pace. `/h, {SWEEP} cold`: the same for a sweep of {SWEEP} trials
+  with everything else that costs time: starting processes or Ray, importing, compiling, scheduling, storing.
+- ours ÷ it: how many times faster monosweep through Ray Tune is. share: products alone ÷ ms/step.
+- products alone: the five matrix products of a step in the engine's own layout, one process per core, by the
+  faster of NumPy's OpenBLAS and torch. memory alone: what a step must read and write besides, at the bandwidth
+  measured over as much memory as a step touches."""
+
+
+def _check_lines(result: Mapping[str, Any]) -> list[str]:
+    checks = result["loss_checks"]
+    worst = max(abs(c["ours"] - c["theirs"]) / c["tolerance"] for c in checks)
+    width = max(c["tolerance"] / c["ours"] for c in checks)
+    rates = (
+        f"- {s['case']['shape']['name']}: OpenBLAS {s['limit']['gigaflops']['openblas']:.0f}, torch "
+        f"{s['limit']['gigaflops']['torch']:.0f} GFLOP/s, {s['limit']['gigabytes_per_s']:.0f} GB/s"
+        for s in result["shapes"]
+    )
+    return [
+        "Rates of the products and of memory, all cores:",
+        "",
+        *rates,
+        "",
+        "Start-up, median seconds: " + ", ".join(f"{k} {median(v):.1f}" for k, v in result["startup_s"].items()) + ".",
+        "",
+        f"Loss checks: {sum(c['holds'] for c in checks)} of {len(checks)} mean losses of the peers lie within "
+        f"{STANDARD_ERRORS} standard errors of ours (furthest: {STANDARD_ERRORS * worst:.1f}; widest tolerance: "
+        f"{width:.1%} of the loss); solo and packed engine differ by at most "
+        f"{max(result['engines_differ_by'].values()):.1e}.",
+    ]
+
+
+def main() -> int:
+    """Measure, print, write; 1 if the contenders do not train the same thing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--name", default="cpu", help="file name below results/, without ending")
+    args = parser.parse_args()
+    engines = {c.shape.name: engines_differ_by(c.shape, min(20, c.n_steps // 2)) for c in CASES}
+    measured = measure(CASES, args.turns, n_cores(), lambda line: print(line, file=sys.stderr, flush=True))
+    checks = list(agreements(CASES, measured.samples, OURS))
+    result = as_plain(measured, machine(n_cores()), checks, engines)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{args.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{args.name}.md").write_text(markdown(measured, result, args.turns) + "\n")
+    print(table(_HEADER, rows(measured), right=range(4, len(_HEADER))))
+    print("\n".join(["", *_check_lines(result)]))
+    for check in checks:
+        if not check.holds:
+            print(f"not the same loss: {check}")
+    same = all(check.holds for check in checks) and max(engines.values()) <= ENGINES_TOLERANCE
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
