@@ -320,14 +320,14 @@ def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snap
 
 
 def bytes_per_member(config: TrialConfig, device: str = "cpu") -> int:
-    """Memory that one more trial adds to a pack: parameters, moments and records, in bytes; on a GPU its
-    activations too."""
+    """Memory that one more trial adds to a pack, in bytes: parameters and moments, their two copies while a
+    checkpoint is written, records and data stream; on a GPU its activations too."""
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     recorded = len(list(recorded_steps(config.n_steps)))
     records = 8 * (loss_window(config, config.n_steps) + 9 * config.n_neurons) + 400 * recorded
     stream = config.d_embed * config.n_features * item + 2**20
     activations = config.samples_per_step * (3 * config.n_neurons + 2 * layout.n_out)
-    return item * (3 * layout.row + (activations if device == "cuda" else 0)) + records + stream
+    return item * (9 * layout.row + (activations if device == "cuda" else 0)) + records + stream
 
 
 def bytes_per_pack(config: TrialConfig) -> int:

@@ -1,0 +1,51 @@
+"""A worker takes no more memory than the sizes that packs are bounded by say."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from model.config import TrialConfig
+from model.train import bytes_per_member, bytes_per_pack
+
+SCRIPT = """
+import json, resource, sys
+from model.config import TrialConfig
+from model.train import PackTrainer
+shape, n, seeds = json.loads(sys.argv[1])
+trainer = PackTrainer([TrialConfig(**shape, lr=0.001 * (i + 1), seed=i % seeds) for i in range(n)], "cpu")
+trainer.advance()
+trainer.to_bytes()
+for _ in trainer:
+    pass
+trainer.results()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+QUICK = {
+    "n_features": 128, "d_embed": 32, "n_neurons": 256, "batch_size": 512, "feature_prob": 1 / 32, "n_steps": 2,
+}  # fmt: skip
+PAPER = {"n_steps": 1}
+
+
+def peak(shape, n, seeds):
+    """Most bytes that a worker held while it trained, saved and finished a pack."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps([shape, n, seeds])], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("seeds", [1, 48])
+def test_a_member_adds_no_more_than_documented(seeds):
+    config = TrialConfig(**QUICK)
+    one, many = peak(QUICK, 1, 1), peak(QUICK, 49, seeds)
+    assert many - one <= 48 * bytes_per_member(config)
+    assert many <= bytes_per_pack(config) + 49 * bytes_per_member(config)
+
+
+def test_the_papers_size_fits_in_two_gigabytes():
+    config = TrialConfig(**PAPER)
+    used = peak(PAPER, 6, 1)
+    assert used < 2 * 2**30
+    assert used <= bytes_per_pack(config) + 6 * bytes_per_member(config)
