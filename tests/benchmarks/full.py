@@ -49,8 +49,8 @@ class Measured:
     cases: Sequence[Case]
     samples: list[Sample] = field(default_factory=list)
     startups: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    bare: dict[tuple[str, Kind], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Work per second by shape and load."""
+    bare: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Work per second by shape and load; `bf16` is the packed engine with products in bfloat16."""
 
     def add(self, contender: str, turn: Turn) -> None:
         self.samples += turn.samples
@@ -62,8 +62,8 @@ class Measured:
     def limit(self, case: Case) -> Limit:
         return limit_of(case.shape, {kind: self.bare[case.shape.name, kind] for kind in BARE})
 
-    def engine_ms(self, case: Case) -> float:
-        return 1e3 / median(self.bare[case.shape.name, "packed"])
+    def engine_ms(self, case: Case, load: str = "packed") -> float:
+        return 1e3 / median(self.bare[case.shape.name, load])
 
 
 def measure(cases: Sequence[Case], turns: int, n_workers: int, tell: Callable[[str], None]) -> Measured:
@@ -92,9 +92,11 @@ def _contenders(cases: Sequence[Case], n_workers: int, jax: JaxPeer) -> Mapping[
 def _measure_bare(measured: Measured, n_workers: int) -> None:
     with Crew(n_workers) as crew:
         for case in measured.cases:
-            configs = case.shape.trials(case.n_packed // n_workers)
-            for kind in BARE:
-                measured.bare[case.shape.name, kind].append(crew.rate(Load(kind, configs), SECONDS[kind]))
+            n = case.n_packed // n_workers
+            loads = {kind: Load(kind, case.shape.trials(n)) for kind in BARE}
+            loads["bf16"] = Load("packed", case.shape.trials(n, precision="bf16"))
+            for name, load in loads.items():
+                measured.bare[case.shape.name, name].append(crew.rate(load, SECONDS[load.kind]))
 
 
 def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], engines: Mapping[str, float]) -> Any:
@@ -118,7 +120,7 @@ def _shape(measured: Measured, case: Case) -> dict[str, Any]:
         "case": asdict(case),
         "step_ms": {c: {"median": median(v), "samples": v} for c, v in steps.items()},
         "limit": asdict(measured.limit(case)),
-        "bare_per_second": {kind: measured.bare[name, kind] for kind in BARE},
+        "bare_per_second": {load: rates for (shape, load), rates in measured.bare.items() if shape == name},
     }
 
 
@@ -154,6 +156,7 @@ def _rows_of(measured: Measured, case: Case) -> list[tuple[str, ...]]:
         spread = f"{number(min(samples))} – {number(max(samples))}"
         found.append(_row(case, contender, median(samples), spread, cold, reference, limit))
     found.append(_row(case, "engine alone", measured.engine_ms(case), "", "", reference, limit))
+    found.append(_row(case, "engine alone, bf16", measured.engine_ms(case, "bf16"), "", "", reference, limit))
     found.append(_row(case, f"products alone ({limit.library})", limit.products_ms, "", "", reference, limit))
     found.append(_row(case, "memory alone", limit.traffic_ms, "", "", reference, limit))
     return found
@@ -165,7 +168,7 @@ def _row(
     return (
         case.shape.name, sizes(case.shape), f"{case.shape.n_steps:,}", who, number(step_ms), spread,
         number(3.6e6 / (step_ms * case.shape.n_steps)), cold, f"{step_ms / reference:.2f}",
-        f"{limit.products_ms / step_ms:.0%}" if spread or who == "engine alone" else "",
+        f"{limit.products_ms / step_ms:.0%}" if spread or who.startswith("engine") else "",
     )  # fmt: skip
 
 
@@ -197,6 +200,7 @@ def markdown(measured: Measured, result: Mapping[str, Any], turns: int) -> str:
 _READING = f"""- ms/step: milliseconds per step of one trial, whole machine, while all cores train; range: of the turns.
 - trials/h: whole trials of so many steps at that pace. `/h, {SWEEP} cold`: the same for a sweep of {SWEEP} trials
   with everything else that costs time: starting processes or Ray, importing, compiling, scheduling, storing.
+- engine alone: the packed engine without snapshots, store and executor, one process per core.
 - ours ÷ it: how many times faster monosweep through Ray Tune is. share: products alone ÷ ms/step.
 - products alone: the five matrix products of a step in the engine's own layout, one process per core, by the
   faster of NumPy's OpenBLAS and torch. memory alone: what a step must read and write besides, at the bandwidth
@@ -232,6 +236,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--name", default="cpu", help="file name below results/, without ending")
     args = parser.parse_args()
+    if args.turns < 2:
+        parser.error(f"--turns must be 2 or more, for the losses' standard errors; got {args.turns}")
     engines = {c.shape.name: engines_differ_by(c.shape, min(20, c.n_steps // 2)) for c in CASES}
     measured = measure(CASES, args.turns, n_cores(), lambda line: print(line, file=sys.stderr, flush=True))
     checks = list(agreements(CASES, measured.samples, OURS))
