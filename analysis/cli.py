@@ -1,4 +1,4 @@
-"""The verbs `monosweep query` and `monosweep figures`: results to stdout, remarks to stderr.
+"""The verbs `monosweep query`, `figures` and `claims`: results to stdout, remarks to stderr.
 
 Mistakes are raised as `UserError`, which the front door prints.  matplotlib is imported by `figures` alone.
 """
@@ -66,6 +66,18 @@ class FiguresOptions:
     """Draw only trials for which this condition holds, such as "sweep = 'quick'"."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimsOptions:
+    """Arguments of `monosweep claims`."""
+
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """The results root: a folder, or a URI such as s3://bucket/results."""
+    format: Literal["table", "json"] = "table"
+    """A table for people; json has every field, with the reason for each accepted range."""
+    where: Annotated[str | None, arg(metavar="SQL")] = None
+    """Use only trials for which this condition holds, such as "device = 'cuda'"."""
+
+
 def query(argv: Sequence[str]) -> int:
     """`monosweep query OUT SQL`; returns the exit status.
 
@@ -102,6 +114,28 @@ def figures(argv: Sequence[str]) -> int:
     folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))
     for path in draw(open_root(options.out), folder, options.names, selection, note=_remark):
         print(path)
+    return 0
+
+
+def claims(argv: Sequence[str]) -> int:
+    """`monosweep claims OUT`: what the paper finds, held against the tables; returns the exit status.
+
+    Raises:
+        UserError: if the arguments, the root or the condition are at fault.
+    """
+    options = parse(
+        ClaimsOptions, argv, prog="monosweep claims",
+        description="Hold the paper's findings against the tables of a results root.",
+    )  # fmt: skip
+    from analysis.claims import as_lines, as_rows, check, summary
+    from analysis.findings import CLAIMS
+
+    verdicts = check(open_root(options.out), CLAIMS, options.where)
+    if options.format == "json":
+        print(as_json(as_rows(verdicts)))
+    else:
+        print(as_table(as_lines(verdicts)))
+        _remark(summary(verdicts))
     return 0
 
 

@@ -203,7 +203,7 @@ def summary(info: SummaryInfo) -> Figure:
 @_styled
 def cdf(info: CdfInfo) -> Figure:
     """Figure 2: how r is distributed over the neurons, a line per recorded step."""
-    figure, axes = _grid(1, 1, 4.8, 3.6)
+    figure, axes = _grid(1, 1, 6.4, 3.8)
     ax = axes[0, 0]
     for (step, r), colour in zip(info.r.items(), _colours(list(info.r)).values(), strict=True):
         share = np.arange(1, len(r) + 1) / len(r)
@@ -214,7 +214,7 @@ def cdf(info: CdfInfo) -> Figure:
     ax.set_xlabel("r (1: answers one feature alone)")
     ax.set_ylabel("share of neurons with r up to this")
     figure.legend(title="training steps", loc="outside right upper")
-    figure.suptitle("Monosemanticity of the neurons over training", fontsize=10.5)
+    figure.suptitle("Monosemanticity of the neurons over training")
     ax.set_title(info.title)
     return figure
 
@@ -237,15 +237,14 @@ def plane(info: PlaneInfo) -> Figure:
         ax.grid(False)
         figure.colorbar(image, ax=ax, label=label)
     axes[0, 0].set_ylabel(named("feature_prob"))
-    axes[0, 0].text(
-        0.98, 0.03, "orange: one standard deviation\nof a new neuron's input (−√ε)", color="white", fontsize=7.5,
-        ha="right", va="bottom", transform=axes[0, 0].transAxes,
-    )  # fmt: skip
+    line = mpl.lines.Line2D([], [], color=POLY, lw=2)
+    label = "−√ε, one standard deviation of a new neuron's input"
+    figure.legend([line], [label], loc="outside lower center")
     figure.suptitle("Monosemantic neurons by initial bias and density of features")
     return figure
 
 
-_OWNERS = (("no", FAMILIES[5]), ("one", FAMILIES[1]), ("two or more", FAMILIES[0]))
+_OWNERS = (("none", FAMILIES[5]), ("one", FAMILIES[1]), ("two or more", FAMILIES[0]))
 
 
 @_styled
@@ -264,21 +263,19 @@ def amplitude(info: AmplitudeInfo) -> Figure:
             ax.plot(info.strengths, response[:, owners == kind], color=colour, lw=0.6, alpha=0.45)
         ax.set_title(title)
         ax.set_xlabel("input amplitude")
-    for kink, name, height in ((info.first_kink, "first", 0.95), (info.second_kink, "second", 0.85)):
+    for kink, name, side in ((info.first_kink, "first", "right"), (info.second_kink, "second", "left")):
         if np.isfinite(kink):
             axes[0, 1].axvline(kink, color="#555555", lw=0.9, ls="--")
             axes[0, 1].text(
-                kink - 0.02, height, f"{name} {kink:.2f}", ha="right", fontsize=7.5,
-                transform=axes[0, 1].get_xaxis_transform(),
+                kink + (0.02 if side == "left" else -0.02), 0.95, f"{name}\nkink {kink:.2f}", ha=side, va="top",
+                fontsize=7.5, transform=axes[0, 1].get_xaxis_transform(),
             )  # fmt: skip
     axes[0, 0].set_ylabel("output amplitude of that feature")
     handles = [mpl.lines.Line2D([], [], color=colour, lw=2) for _, colour in _OWNERS]
     counts = [int((owners == kind).sum()) for kind in range(len(_OWNERS))]
-    labels = [
-        f"{n} features with {how_many} monosemantic neuron{'' if how_many == 'one' else 's'}"
-        for (how_many, _), n in zip(_OWNERS, counts, strict=True)
-    ]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    labels = [f"{how_many} ({n})" for (how_many, _), n in zip(_OWNERS, counts, strict=True)]
+    title = "features by their number of monosemantic neurons"
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, title=title)
     figure.suptitle(f"Each feature alone ({info.title})", fontsize=10.5)
     return figure
 

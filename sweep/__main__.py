@@ -40,6 +40,7 @@ VERBS = {
     "bench": Verb("sweep.cli", "how many trials this machine trains per hour, and what limits it"),
     "query": Verb("analysis.cli", "SQL over the tables of a results root"),
     "figures": Verb("analysis.cli", "the paper's figures from the tables of a results root"),
+    "claims": Verb("analysis.cli", "the paper's findings held against the tables of a results root"),
 }
 
 
