@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ConfigError, TrialConfig
-from sweep.spec import SweepSpec, expand, load_spec, preset_names, presets
+from sweep.spec import SweepSpec, expand, load_spec, presets
 
 SMALL = "base: {n_features: 16, d_embed: 4, n_neurons: 32, batch_size: 64, n_steps: 256}\n"
 
@@ -129,12 +129,15 @@ def test_a_new_knob_or_sub_space_leaves_the_draws_of_others() -> None:
     assert set(ids(spec(small, num_samples=4))) <= set(ids(spec(large, num_samples=4)))
 
 
-def test_a_spec_goes_through_json_and_back() -> None:
-    for name in preset_names():
-        loaded = load_spec(name, ["lr=[1e-3, 2e-3]", "l1={loguniform: [1e-6, 1e-3]}", "num_samples=3"])
-        again = SweepSpec.from_json(loaded.to_json())
-        assert again == loaded
-        assert ids(again) == ids(loaded)
+RANDOM = ["l1={loguniform: [1e-6, 1e-3]}", "num_samples=3"]
+
+
+@pytest.mark.parametrize(("name", "more"), [("quick", RANDOM), ("small/G3", RANDOM), ("small", []), ("paper", [])])
+def test_a_spec_goes_through_json_and_back(name: str, more: list[str]) -> None:
+    loaded = load_spec(name, ["lr=[1e-3, 2e-3]", *more])
+    again = SweepSpec.from_json(loaded.to_json())
+    assert again == loaded
+    assert ids(again) == ids(loaded)
 
 
 # -- YAML
