@@ -156,8 +156,8 @@ def frame() -> np.ndarray:
     for _ in range(10_000):
         one, two = rng.choice([-1.0, 1.0], (2, 32))
         if max(np.abs(walsh @ signs).max() for signs in (one, two, one * two)) <= 12:
-            bases = [np.eye(32), walsh / 32**0.5, (one * walsh).T / 32**0.5, (two * walsh).T / 32**0.5]
-            return np.hstack([bases[0], bases[1], bases[2].T, bases[3].T])
+            turned = [walsh, one[:, None] * walsh, two[:, None] * walsh]
+            return np.hstack([np.eye(32), *(basis / 32**0.5 for basis in turned)])
     raise AssertionError("no such signs")
 
 
