@@ -47,6 +47,8 @@ PANEL = 2.6
 """Width of a panel, in inches."""
 MOST_LABELS = 8
 """Values beyond which a legend turns into a few of them."""
+CROWDED = 0.1
+"""Ticks closer than this share of the axis are turned."""
 PER_FEATURE = "monosemantic neurons\nper feature"
 LOSS = "task loss\n(squared error per sample)"
 
@@ -74,7 +76,7 @@ def _grid(rows: int, columns: int, width: float, height: float, **options: Any) 
 def traces(info: TracesInfo) -> Figure:
     """Figures 3 and 7: loss, monosemantic neurons and mean bias over training; a column per panel."""
     n = len(info.panels)
-    figure, axes = _grid(3, n, max(4.6, PANEL * n + 1.2), 6.2, sharex=True, sharey="row")
+    figure, axes = _grid(3, n, max(6.4, PANEL * n + 1.2), 6.2, sharex=True, sharey="row")
     values = ordered({value for panel in info.panels for value in panel.median})
     colours = _colours(values)
     rows = ((LOSS, "loss"), (PER_FEATURE, "mono_per_feature"), ("mean bias", "mean_bias"))
@@ -319,12 +321,24 @@ def _series_lines(ax: Axes, info: MonoInfo, name: str) -> None:
         )
     if info.log_x:
         ax.set_xscale("log")
-    if len(values) <= MOST_LABELS:
-        ax.xaxis.set_major_locator(FixedLocator([float(place[v]) for v in values]))
+    if ticks := _ticks(values, info.log_x):
+        places = [float(place[v]) for v in ticks]
+        ax.xaxis.set_major_locator(FixedLocator(places))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xticklabels([shown(info.by, v) for v in values])
+        closest, span = min(np.diff(sorted(places)), default=1.0), max(places) - min(places)
+        ax.set_xticklabels(
+            [shown(info.by, v) for v in ticks], rotation=45 if not info.log_x and closest < CROWDED * span else 0
+        )
     ax.set_xlabel(named(info.by))
     ax.set_ylim(bottom=0)
+
+
+def _ticks(values: Sequence[Any], log_x: bool) -> list[Any]:
+    """Which values the axis names: all if they are few, on a logarithmic axis else some powers of two."""
+    if len(values) <= MOST_LABELS:
+        return list(values)
+    powers = [v for v in values if log_x and float(np.log2(v)).is_integer()]
+    return powers[:: -(-len(powers) // MOST_LABELS)] if powers else []
 
 
 def _family_legend(figure: Any, ax: Axes, series: Sequence[Series]) -> None:
