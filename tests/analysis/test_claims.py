@@ -79,6 +79,16 @@ def test_seeds_that_lack_a_part_are_left_out(made: Made, tables: dict[str, list[
     assert judged(by_name["LR3 mono"], rows, SMALL, made).n_seeds == 3
 
 
+def test_trials_whose_neurons_never_woke_say_nothing_of_the_bias(made: Made, tables: dict[str, list[Row]]) -> None:
+    """Not even those that started at -2 and decayed too slowly to be trained."""
+    silent = {"n_dead": 250, "mono_per_neuron": 0.0}
+    rows = [row | silent if row["bias_offset"] == -2 else row for row in tables["small"]]
+    for claim in (claim for claim in CLAIMS if claim.name.startswith("B ")):
+        verdict, awake = judged(claim, rows, SMALL, made), judged(claim, tables["small"], SMALL, made)
+        assert verdict.outcome is Outcome.HOLDS
+        assert verdict.ours == pytest.approx(awake.ours, rel=0.01)
+
+
 # -- on neurons and weights
 
 
