@@ -1,7 +1,8 @@
 """`make bench`: monosweep, its peers and the machine's limit, in turns; writes results/*.json and *.md.
 
 Every contender has the whole machine while it is measured.  Each turn measures all of them once, so that
-whatever else the machine does is spread over them; the table holds medians.
+whatever else the machine does is spread over them; the table holds medians over the turns before and after which
+nothing else was running, as far as there are enough of those.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -34,7 +36,11 @@ from sweep.launch import n_cores
 from sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
-OURS, OURS_RAY, PLAIN, JAX = "ours, inline", "ours, ray", "plain", "jax"
+OURS, OURS_RAY, PLAIN, JAX, LIMIT = "ours, inline", "ours, ray", "plain", "jax", "limit"
+QUIET = 0.15
+"""Cores that other programs may keep busy without disturbing the measurement."""
+_PATIENCE_S = 10.0
+_FEWEST = 2
 BARE: tuple[Kind, ...] = ("packed", "openblas", "torch", "memory")
 """Measured by the crew: the packed engine alone, and the floors."""
 SWEEP = 64
@@ -49,6 +55,8 @@ class Measured:
     cases: Sequence[Case]
     samples: list[Sample] = field(default_factory=list)
     startups: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    others: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    """How many cores other programs kept busy just before and just after each turn, by contender."""
     bare: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     """Work per second by shape and load; `bf16` is the packed engine with products in bfloat16."""
 
@@ -56,14 +64,25 @@ class Measured:
         self.samples += turn.samples
         self.startups[contender].append(turn.startup_s)
 
-    def step_ms(self, contender: str, shape: str) -> list[float]:
-        return [s.step_ms for s in self.samples if (s.contender, s.shape) == (contender, shape)]
+    def calm(self, contender: str) -> list[int]:
+        """The turns at which the machine was ours; all of them if those are fewer than two."""
+        quiet = [i for i, loads in enumerate(self.others[contender]) if max(loads) < QUIET]
+        return quiet if len(quiet) >= _FEWEST else list(range(len(self.others[contender])))
+
+    def step_ms(self, contender: str, shape: str, calm: bool = True) -> list[float]:
+        """Of the calm turns, or of all."""
+        found = [s.step_ms for s in self.samples if (s.contender, s.shape) == (contender, shape)]
+        return [found[i] for i in self.calm(contender)] if calm else found
+
+    def rates(self, case: Case, load: str) -> list[float]:
+        """Of a bare load at the calm turns."""
+        return [self.bare[case.shape.name, load][i] for i in self.calm(LIMIT)]
 
     def limit(self, case: Case) -> Limit:
-        return limit_of(case.shape, {kind: self.bare[case.shape.name, kind] for kind in BARE})
+        return limit_of(case.shape, {kind: self.rates(case, kind) for kind in BARE})
 
     def engine_ms(self, case: Case, load: str = "packed") -> float:
-        return 1e3 / median(self.bare[case.shape.name, load])
+        return 1e3 / median(self.rates(case, load))
 
 
 def measure(cases: Sequence[Case], turns: int, n_workers: int, tell: Callable[[str], None]) -> Measured:
@@ -74,10 +93,38 @@ def measure(cases: Sequence[Case], turns: int, n_workers: int, tell: Callable[[s
             seed = turn * _SEEDS_PER_TURN
             for contender, train in _contenders(cases, n_workers, jax).items():
                 tell(f"turn {turn + 1} of {turns}: {contender}")
+                before = await_quiet()
                 measured.add(contender, train(seed))
-            tell(f"turn {turn + 1} of {turns}: limit")
+                measured.others[contender].append((before, busy_cores()))
+            tell(f"turn {turn + 1} of {turns}: {LIMIT}")
+            before = await_quiet()
             _measure_bare(measured, n_workers)
+            measured.others[LIMIT].append((before, busy_cores()))
     return measured
+
+
+def await_quiet() -> float:
+    """Wait, but not for ever, until other programs leave the machine alone; how many cores they keep busy."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (load := busy_cores()) >= QUIET and time.monotonic() < deadline:
+        pass
+    return load
+
+
+def busy_cores() -> float:
+    """Cores that were busy over a second in which this process sleeps; 0 where the system does not tell."""
+    before = _busy_s()
+    time.sleep(1)
+    return _busy_s() - before
+
+
+def _busy_s() -> float:
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _contenders(cases: Sequence[Case], n_workers: int, jax: JaxPeer) -> Mapping[str, Callable[[int], Turn]]:
@@ -107,6 +154,8 @@ def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], eng
         "commit": _commit(),
         "machine": asdict(here) | {"system": platform.platform(), "environment": blas} | {"versions": _versions(here)},
         "startup_s": measured.startups,
+        "busy_cores_of_others": measured.others,
+        "calm_turns": {contender: len(measured.calm(contender)) for contender in measured.others},
         "shapes": [_shape(measured, case) for case in measured.cases],
         "engines_differ_by": engines,
         "loss_checks": [asdict(check) | {"holds": check.holds} for check in checks],
@@ -115,10 +164,11 @@ def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], eng
 
 def _shape(measured: Measured, case: Case) -> dict[str, Any]:
     name = case.shape.name
-    steps = {c: measured.step_ms(c, name) for c in (OURS, OURS_RAY, PLAIN, JAX)}
+    contenders = (OURS, OURS_RAY, PLAIN, JAX)
     return {
         "case": asdict(case),
-        "step_ms": {c: {"median": median(v), "samples": v} for c, v in steps.items()},
+        "step_ms": {c: median(measured.step_ms(c, name)) for c in contenders},
+        "step_ms_at_each_turn": {c: measured.step_ms(c, name, calm=False) for c in contenders},
         "limit": asdict(measured.limit(case)),
         "bare_per_second": {load: rates for (shape, load), rates in measured.bare.items() if shape == name},
     }
@@ -187,7 +237,9 @@ def markdown(measured: Measured, result: Mapping[str, Any], turns: int) -> str:
         f"OpenBLAS environment: {here['environment']}.  ",
         ", ".join(f"{name} {version}" for name, version in here["versions"].items()) + ".",
         "",
-        f"Medians of {turns} turns; at a turn every contender has the whole machine once.",
+        f"Medians of {turns} turns, or of those at which nothing else ran: "
+        + ", ".join(f"{contender} {n}" for contender, n in result["calm_turns"].items())
+        + ".  At a turn every contender has the whole machine once.",
         "",
         *lines,
         "",
@@ -197,7 +249,7 @@ def markdown(measured: Measured, result: Mapping[str, Any], turns: int) -> str:
     ])  # fmt: skip
 
 
-_READING = f"""- ms/step: milliseconds per step of one trial, whole machine, while all cores train; range: of the turns.
+_READING = f"""- ms/step: milliseconds per step of one trial, whole machine, all cores training; range: of those turns.
 - trials/h: whole trials of so many steps at that pace. `/h, {SWEEP} cold`: the same for a sweep of {SWEEP} trials
   with everything else that costs time: starting processes or Ray, importing, compiling, scheduling, storing.
 - engine alone: the packed engine without snapshots, store and executor, one process per core.
