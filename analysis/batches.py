@@ -181,7 +181,7 @@ SMALL = Scale(
     abs_neurons=512,
     long_steps=63488,
     low_lr=0.003,
-    decays={"": 0.25, "E2": 0.08, "E3": 0.05, "E4": 0.008},
+    decays={"": 0.25, "E2": 0.08, "E3": 0.05, "E4": 0.008, "LR5": 0.05},
     b_probs=(1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128),
 )  # fmt: skip
 SCALES = (PAPER, SMALL)
