@@ -29,26 +29,18 @@ class Layout:
     d_embed: int
     n_neurons: int
     n_out: int
+    segments: tuple[slice, slice, slice]
+    """w_in, bias and w_out, for which LAMB keeps separate norms."""
+    row: int
+    """Elements of a row, padding included."""
 
     @classmethod
     def of(cls, config: TrialConfig) -> Layout:
         """The layout of all trials shaped like `config`."""
-        return cls(config.d_embed, config.n_neurons, n_out(config))
-
-    @property
-    def segments(self) -> tuple[slice, slice, slice]:
-        """w_in, bias and w_out, for which LAMB keeps separate norms."""
-        bias, w_out = self.d_embed * self.n_neurons, _aligned((self.d_embed + 1) * self.n_neurons)
-        return (
-            slice(0, bias),
-            slice(bias, bias + self.n_neurons),
-            slice(w_out, w_out + self.n_out * self.n_neurons),
-        )
-
-    @property
-    def row(self) -> int:
-        """Elements of a row, padding included."""
-        return _aligned(self.segments[2].stop)
+        d, k, out = config.d_embed, config.n_neurons, n_out(config)
+        start = _aligned((d + 1) * k)
+        segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + out * k))
+        return cls(d, k, out, segments, _aligned(segments[2].stop))
 
     def encoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile d_plus_1 n_neurons"]:
         """w_in transposed with the bias as its last row, as a view."""

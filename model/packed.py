@@ -61,7 +61,8 @@ class _Group:
     def __init__(self, members: list[int], config: TrialConfig) -> None:
         dtype = DTYPES[config.precision]
         self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
-        self._embedding = embedding(config).to(dtype).numpy()
+        self.embedding = embedding(config).to(dtype)
+        self._read = self.embedding.numpy().T
         self._target_map = target_map(config).to(dtype).numpy() if config.task == "reprojector" else None
 
     def chunk(self, first: int, n_steps: int, scratch: Float[ndarray, " cells"]) -> _Chunk:
@@ -77,7 +78,7 @@ class _Group:
         f = scratch[: n_steps * batch * self.config.n_features].reshape(n_steps * batch, -1)
         x = np.empty((n_steps, batch, self.config.d_embed + 1), scratch.dtype)
         x[..., -1] = 1
-        x[..., :-1] = (f @ self._embedding.T).reshape(n_steps, batch, -1)
+        x[..., :-1] = (f @ self._read).reshape(n_steps, batch, -1)
         dense = None if self._target_map is None else (f @ self._target_map.T).reshape(n_steps, batch, -1)
         scratch[cells] = 0
         return _Chunk(x, cells, np.abs(values), dense)
@@ -246,6 +247,7 @@ class PackedEngine:
             _Member(c, self.layout, [s[i] for s in stores], mask_rows[c.seed]) for i, c in enumerate(configs)
         ]
         self._groups = [_Group(members, configs[members[0]]) for members in stream_groups(configs)]
+        self._group_of = {member: group for group in self._groups for member in group.members}
         self._train_step = _Step(configs[0], self.layout)
         cells = configs[0].samples_per_step * configs[0].n_features
         self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
@@ -285,6 +287,10 @@ class PackedEngine:
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, as views of the storage."""
         return self.layout.weights(self.params[member])
+
+    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
+        """P of one trial."""
+        return self._group_of[member].embedding
 
     def overflowed(self) -> list[bool]:
         """Which trials hold a non-finite parameter or moment."""

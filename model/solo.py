@@ -111,7 +111,7 @@ class SoloEngine:
         (self.config,) = self.configs = configs
         self.device, self.dtype, self.step = device, DTYPES[self.config.precision], 0
         self.network = Network(self.config, device)
-        self.embedding = embedding(self.config).to(device, self.dtype)
+        self._embedding = embedding(self.config).to(device, self.dtype)
         self.target_map = (
             target_map(self.config).to(device, self.dtype) if self.config.task == "reprojector" else None
         )
@@ -174,12 +174,16 @@ class SoloEngine:
 
     def _batch(self) -> tuple[Float[Tensor, "batch d_embed"], Float[Tensor, "batch n_out"]]:
         f = torch.from_numpy(self.stream.batch(self.step).dense()).to(self.device, self.dtype)
-        return f @ self.embedding.T, f.abs() if self.target_map is None else f @ self.target_map.T
+        return f @ self._embedding.T, f.abs() if self.target_map is None else f @ self.target_map.T
 
     def weights(self, member: int = 0) -> Weights:
         """Parameters of the trial."""
         net = self.network
         return Weights(w_in=net.w_in.detach(), bias=net.bias.detach(), w_out=net.w_out.detach())
+
+    def embedding(self, member: int = 0) -> Float[Tensor, "d_embed n_features"]:
+        """P of the trial."""
+        return self._embedding
 
     def overflowed(self) -> list[bool]:
         """Whether a parameter or an optimizer state has become non-finite."""

@@ -183,6 +183,7 @@ class StackedEngine:
         for member, config in enumerate(configs):
             self.layout.write(self._stores[0][self._place[member]], initial_weights(config))
         self._tiles = [_Tile(members, [configs[m] for m in members], self.layout, device) for members in tiles]
+        self._tile_of = {member: tile for tile in self._tiles for member in tile.members}
         self._frozen: set[int] = set()
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
@@ -205,6 +206,10 @@ class StackedEngine:
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, as views of the storage."""
         return self.layout.weights(self._stores[0][self._place[member]])
+
+    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
+        """P of one trial."""
+        return self._tile_of[member].embedding
 
     def overflowed(self) -> list[bool]:
         """Which trials hold a non-finite parameter or moment."""

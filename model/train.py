@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
 from model.device import DTYPES, reproducible, resolve
-from model.features import embedding, target_map
+from model.features import target_map
 from model.layout import Layout
 from model.metrics import (
     POSITIVE_BIAS,
@@ -195,8 +195,7 @@ class PackTrainer:
         return point
 
     def _stats(self, member: int) -> NeuronStats:
-        config, weights = self.configs[member], self._engine.weights(member)
-        return neuron_stats(config, weights, embedding(config).to(weights.w_in))
+        return neuron_stats(self.configs[member], self._engine.weights(member), self._engine.embedding(member))
 
     def results(self) -> list[TrialResult]:
         """Every member's rows.
@@ -217,7 +216,7 @@ class PackTrainer:
             error=reason,
             last_step=step,
             metrics=self._metrics(member) if reason is None else None,
-            curve=_columns(CurvePoint, np.array([astuple(p) for p in self._curves[member]], np.float64)),
+            curve=_columns(CurvePoint, np.array([_values(p) for p in self._curves[member]], np.float64)),
             neurons=_columns(NeuronRecord, _stack(self._neurons[member], len(fields(NeuronRecord)))),
             wall_time_s=self._seconds / len(self.configs),
         )
@@ -234,7 +233,7 @@ class PackTrainer:
             n_dead=int(stats.dead.sum()),
             n_positive_bias=int((weights.bias > POSITIVE_BIAS).sum()),
             mean_bias=last.mean_bias,
-            capacity_sum=float(capacities(weights.w_in @ embedding(config).to(weights.w_in)).sum()),
+            capacity_sum=float(capacities(weights.w_in @ self._engine.embedding(member)).sum()),
             features_by_n_mono=features_by_n_mono(config, stats),
         )
 
@@ -249,7 +248,7 @@ class PackTrainer:
                 continue
             weights = self._engine.weights(member)
             named = {"w_in": weights.w_in, "bias": weights.bias, "w_out": weights.w_out}
-            named["embedding"] = embedding(config).to(weights.w_in)
+            named["embedding"] = self._engine.embedding(member)
             if config.task == "reprojector":
                 named["target_map"] = target_map(config).to(weights.w_in)
             tensors |= {f"{config.trial_id}/{k}": v.cpu().clone() for k, v in named.items()}
@@ -377,6 +376,10 @@ def _neuron_columns(step: int, weights: Weights, stats: NeuronStats) -> ndarray:
         "norm_out": torch.linalg.vector_norm(weights.w_out, dim=0),
     }
     return np.stack([columns[f.name].cpu().double().numpy() for f in fields(NeuronRecord)])
+
+
+def _values(point: CurvePoint) -> list[float]:
+    return [getattr(point, f.name) for f in fields(point)]
 
 
 def _stack(snapshots: list[ndarray], n_columns: int) -> ndarray:
