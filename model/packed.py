@@ -314,7 +314,7 @@ class PackedEngine:
 def block_rows(config: TrialConfig, layout: Layout) -> int:
     """Samples of one block: the whole batch where its activations fit in cache, else a power of two."""
     per_sample = (2 * layout.n_neurons + layout.n_out) * DTYPES[config.precision].itemsize
-    fitting = max(MIN_BLOCK, 1 << (BLOCK_BYTES // per_sample).bit_length() - 1)
+    fitting = max(MIN_BLOCK, 1 << max(0, (BLOCK_BYTES // per_sample).bit_length() - 1))
     return min(config.samples_per_step, fitting)
 
 

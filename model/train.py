@@ -378,7 +378,7 @@ def _neuron_columns(step: int, weights: Weights, stats: NeuronStats) -> ndarray:
     return np.stack([columns[f.name].cpu().double().numpy() for f in fields(NeuronRecord)])
 
 
-def _values(point: CurvePoint) -> list[float]:
+def _values(point: CurvePoint) -> list[int | float]:
     return [getattr(point, f.name) for f in fields(point)]
 
 

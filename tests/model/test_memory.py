@@ -10,7 +10,8 @@ from model.config import TrialConfig
 from model.train import bytes_per_member, bytes_per_pack
 
 SCRIPT = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from model.config import TrialConfig
 from model.train import PackTrainer
 shape, n, seeds = json.loads(sys.argv[1])
@@ -20,7 +21,8 @@ trainer.to_bytes()
 for _ in trainer:
     pass
 trainer.results()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not ru_maxrss, which a child inherits from the process that started it.
+print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
 """
 QUICK = {
     "n_features": 128, "d_embed": 32, "n_neurons": 256, "batch_size": 512, "feature_prob": 1 / 32, "n_steps": 2,
