@@ -9,7 +9,7 @@ import pytest
 from model.config import TrialConfig
 from model.train import bytes_per_member, bytes_per_pack
 
-SCRIPT = """
+SCRIPT = r"""
 import json, re, sys
 from pathlib import Path
 from model.config import TrialConfig
