@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"monosweep: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("monosweep: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"monosweep: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

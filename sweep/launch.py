@@ -112,7 +112,7 @@ def launch(
     Raises:
         ConfigError: if a trial or option cannot be used; nothing has been trained then.
         StoreError: if the results root cannot be used; rows that were committed are safe.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, once workers have ended; committed rows are safe.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once workers have ended; its text says what is kept.
     """
     start = time.monotonic()
     options, console = options or LaunchOptions(), console or Console(stderr=True)
@@ -169,8 +169,7 @@ def _train(
     after = progress.counts()
     if stopping.is_set():
         kept = f"{after.ended} of {after.total} trials have their rows"
-        _say(console, f"stopped; {kept}; launch the same command again to go on")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
     return plan, after
 
 
