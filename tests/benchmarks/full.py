@@ -66,8 +66,12 @@ class Measured:
 
     def calm(self, contender: str) -> list[int]:
         """The turns at which the machine was ours; all of them if those are fewer than two."""
-        quiet = [i for i, loads in enumerate(self.others[contender]) if max(loads) < QUIET]
+        quiet = self.undisturbed(contender)
         return quiet if len(quiet) >= _FEWEST else list(range(len(self.others[contender])))
+
+    def undisturbed(self, contender: str) -> list[int]:
+        """The turns before and after which nothing else ran."""
+        return [i for i, loads in enumerate(self.others[contender]) if max(loads) < QUIET]
 
     def step_ms(self, contender: str, shape: str, calm: bool = True) -> list[float]:
         """Of the calm turns, or of all."""
@@ -155,7 +159,7 @@ def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], eng
         "machine": asdict(here) | {"system": platform.platform(), "environment": blas} | {"versions": _versions(here)},
         "startup_s": measured.startups,
         "busy_cores_of_others": measured.others,
-        "calm_turns": {contender: len(measured.calm(contender)) for contender in measured.others},
+        "undisturbed_turns": {contender: len(measured.undisturbed(contender)) for contender in measured.others},
         "shapes": [_shape(measured, case) for case in measured.cases],
         "engines_differ_by": engines,
         "loss_checks": [asdict(check) | {"holds": check.holds} for check in checks],
@@ -237,9 +241,10 @@ def markdown(measured: Measured, result: Mapping[str, Any], turns: int) -> str:
         f"OpenBLAS environment: {here['environment']}.  ",
         ", ".join(f"{name} {version}" for name, version in here["versions"].items()) + ".",
         "",
-        f"Medians of {turns} turns, or of those at which nothing else ran: "
-        + ", ".join(f"{contender} {n}" for contender, n in result["calm_turns"].items())
-        + ".  At a turn every contender has the whole machine once.",
+        f"Medians of the turns that no other program disturbed, of {turns} in all: "
+        + ", ".join(f"{contender} {n}" for contender, n in result["undisturbed_turns"].items())
+        + f"; of all turns where those are fewer than {_FEWEST}, and then not to be relied on.  At a turn every "
+        "contender has the whole machine once.",
         "",
         *lines,
         "",
