@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -373,6 +374,7 @@ def _library_versions() -> str:
     return f"python {platform.python_version()}, {libraries}"
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

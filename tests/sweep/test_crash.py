@@ -25,7 +25,7 @@ Rows = Callable[..., list[dict[str, Any]]]
 TABLES = ("trials", "curves", "neurons")
 _LISTENING = "0A"
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 6000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40_000}
 space: {lr: {grid: [0.003, 0.03]}}
 repeats: 4
 pack_size: 2
@@ -68,7 +68,8 @@ class Driver:
         return {pid: command_line(pid) for pid in found - {self.process.pid}}
 
     def workers(self) -> list[int]:
-        return [pid for pid, command in self.family().items() if "PackTrainable" in command]
+        """Processes that are training right now, by the title that Ray gives them."""
+        return [pid for pid, command in self.family().items() if "Trainable.train" in command]
 
     def finish(self, seconds: float = 60) -> int:
         return self.process.wait(seconds)
@@ -119,7 +120,7 @@ def address(field: str) -> str:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight trials in four packs of a second or two."""
+    """Eight trials in four packs of a few seconds."""
     path = tmp_path_factory.mktemp("crash") / "crash.yaml"
     path.write_text(_SPEC)
     return path
@@ -166,6 +167,7 @@ def test_a_killed_worker_costs_nothing_but_time(
 ) -> None:
     driver = Driver(spec, tmp_path / "out", "--workers", "2")
     driver.wait_for(driver.parts)
+    time.sleep(1)  # by now the worker that wrote this part is in the middle of its next pack
     os.kill(driver.wait_for(driver.workers)[0], signal.SIGKILL)
     assert driver.finish() == 0, driver.said()
     assert "a worker died (killed or crashed); pack " in driver.said()
