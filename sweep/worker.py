@@ -326,18 +326,18 @@ def _tables(pack: Pack, results: Sequence[TrialResult], engine: str, device: str
     """The three parts of a trained pack, trial by trial."""
     from model.device import device_name
 
-    name = device_name(device)
+    name, pack_id = device_name(device), pack.pack_id
     rows = []
     for result in results:
-        key = Key(trial_id=result.config.trial_id, pack_id=pack.pack_id)
+        key = Key(trial_id=result.config.trial_id, pack_id=pack_id)
         provenance = _provenance(
             result.status, result.error, result.last_step, result.wall_time_s, engine, device, name
         )
         rows.append(trial_row(key, result.config, _metrics(result), provenance))
     return {
         "trials": arrow_table("trials", rows),
-        "curves": _stacked("curves", pack.pack_id, [(r.config.trial_id, r.curve) for r in results]),
-        "neurons": _stacked("neurons", pack.pack_id, [(r.config.trial_id, r.neurons) for r in results]),
+        "curves": _stacked("curves", pack_id, [(r.config.trial_id, r.curve) for r in results]),
+        "neurons": _stacked("neurons", pack_id, [(r.config.trial_id, r.neurons) for r in results]),
     }
 
 
