@@ -19,7 +19,7 @@ Activation = Literal["relu", "gelu", "solu"]
 FeatureDist = Literal["uniform", "power_law"]
 LrSchedule = Literal["cosine", "constant", "cosine_to_zero"]
 BiasDecayMode = Literal["rate", "per_neuron", "tied_to_update"]
-Precision = Literal["fp32", "fp64", "bf16"]
+Precision = Literal["fp32", "fp64", "bf16", "tf32"]
 
 
 class UserError(Exception):
@@ -89,7 +89,8 @@ class TrialConfig:
     optimizer: str = "Lamb"
     """A class of torch_optimizer by name; any but Lamb trains in the solo engine with its own defaults."""
     precision: Precision = "fp32"
-    """Floating-point type; `bf16` rounds the operands of matrix products and keeps all else in single precision."""
+    """Floating-point type; `bf16` and `tf32` round the operands of matrix products to 8 and 11 significant bits and
+    keep all else in single precision."""
     seed: int = 0
     """Fixes initial weights, embedding and data."""
 

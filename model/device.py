@@ -12,7 +12,7 @@ import torch
 from model import blas
 from model.config import ConfigError
 
-DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32}
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32, "tf32": torch.float32}
 """Type of parameters, moments and element-wise arithmetic by `precision`."""
 
 

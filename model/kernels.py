@@ -17,12 +17,12 @@ from model.lamb import BETA1, BETA2, EPS, NORM_CAP
 
 # Contraction and reordering let sums run in vector registers.  NaN and infinity keep their meaning, because a
 # diverging trial is recognised by them.
-_COMPILE: Any = numba.njit(
+COMPILE: Any = numba.njit(
     fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", boundscheck=False, cache=True
 )
 
 
-@_COMPILE
+@COMPILE
 def relu(e):  # type: ignore[no-untyped-def]
     """max(e, 0), in place."""
     flat = e.reshape(-1)
@@ -31,7 +31,7 @@ def relu(e):  # type: ignore[no-untyped-def]
         flat[i] = max(flat[i], zero)
 
 
-@_COMPILE
+@COMPILE
 def relu_slope(dh, h, l1):  # type: ignore[no-untyped-def]
     """dL/dh into dL/de, in place: (dh + l1) where h > 0, else 0."""
     flat, gate = dh.reshape(-1), h.reshape(-1)
@@ -40,7 +40,7 @@ def relu_slope(dh, h, l1):  # type: ignore[no-untyped-def]
         flat[i] = flat[i] + l1 if gate[i] > zero else zero
 
 
-@_COMPILE
+@COMPILE
 def subtract_sparse(y, cells, values, offset):  # type: ignore[no-untyped-def]
     """y -= target, which is zero but for `values` at `cells - offset` of the flattened y; Σ y² after it."""
     flat = y.reshape(-1)
@@ -49,7 +49,7 @@ def subtract_sparse(y, cells, values, offset):  # type: ignore[no-untyped-def]
     return _sum_of_squares(y)
 
 
-@_COMPILE
+@COMPILE
 def subtract_dense(y, target):  # type: ignore[no-untyped-def]
     """y -= target; Σ y² after it."""
     flat, other = y.reshape(-1), target.reshape(-1)
@@ -58,7 +58,7 @@ def subtract_dense(y, target):  # type: ignore[no-untyped-def]
     return _sum_of_squares(y)
 
 
-@_COMPILE
+@COMPILE
 def _sum_of_squares(y):  # type: ignore[no-untyped-def]
     total = 0.0
     for row in range(y.shape[0]):
@@ -69,7 +69,19 @@ def _sum_of_squares(y):  # type: ignore[no-untyped-def]
     return total
 
 
-@_COMPILE
+@COMPILE
+def round_to_tf32(values, out):  # type: ignore[no-untyped-def]
+    """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
+    bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1).view(np.uint32)
+    for i in range(bits.size):
+        word = bits[i]
+        odd = (word >> np.uint32(13)) & np.uint32(1)
+        finite = (word & np.uint32(0x7F800000)) != np.uint32(0x7F800000)
+        up = np.uint32(0xFFF) + odd if finite else np.uint32(0)
+        rounded[i] = (word + up) & np.uint32(0xFFFFE000) if finite else word
+
+
+@COMPILE
 def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ignore[no-untyped-def]
     """LAMB on one tensor, as `model.lamb.lamb_step`; the step that it took along `update`.
 

@@ -23,9 +23,10 @@ from model import blas, kernels
 from model.config import TrialConfig
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
+from model.fused import is_fused, train_chunk
 from model.layout import Layout
 from model.network import Weights, activate, activation_slope, initial_weights, masks
-from model.products import BFloat16, Exact, Products
+from model.products import products
 from model.schedule import bias_decay_at, lr_at
 
 CHUNK_BYTES = 2**21
@@ -46,6 +47,8 @@ class _Chunk:
     """Where features are present, counted through the chunk's samples."""
     values: Float[ndarray, " present"]
     """The target there."""
+    bounds: Int64[ndarray, " blocks"]
+    """Where each block of samples begins among the cells, and the end."""
     dense: Float[ndarray, "steps batch d_embed"] | None
     """The target of `reprojector`; the others' lies at `cells`."""
 
@@ -56,11 +59,13 @@ class _Group:
     Args:
         members: their places in the pack.
         config: any of them.
+        rows: samples of a block.
     """
 
-    def __init__(self, members: list[int], config: TrialConfig) -> None:
+    def __init__(self, members: list[int], config: TrialConfig, rows: int) -> None:
         dtype = DTYPES[config.precision]
         self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
+        self._starts = np.arange(0, config.samples_per_step, rows)
         self.embedding = embedding(config).to(dtype)
         self._read = self.embedding.numpy().T
         self._target_map = target_map(config).to(dtype).numpy() if config.task == "reprojector" else None
@@ -81,16 +86,17 @@ class _Group:
         x[..., :-1] = (f @ self._read).reshape(n_steps, batch, -1)
         dense = None if self._target_map is None else (f @ self._target_map.T).reshape(n_steps, batch, -1)
         scratch[cells] = 0
-        return _Chunk(x, cells, np.abs(values), dense)
+        starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
+        return _Chunk(x, cells, np.abs(values), np.searchsorted(cells, starts * self.config.n_features), dense)
 
 
 class _Step:
-    """Buffers for one step of one trial, and the step itself."""
+    """Buffers for the steps of one trial after another, and the step itself."""
 
     def __init__(self, config: TrialConfig, layout: Layout) -> None:
         self.config, self.layout = config, layout
         self.dtype = torch.zeros(0, dtype=DTYPES[config.precision]).numpy().dtype
-        self.products: Products = BFloat16() if config.precision == "bf16" else Exact()
+        self.products = products(config.precision)
         self.encoder: Any = None
         self.decoder: Any = None
         self.rows = block_rows(config, layout)
@@ -103,20 +109,35 @@ class _Step:
         """Which neurons answered any sample of the step; kept for `per_neuron` only."""
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
         self.constants = tuple(kernels.lamb_constants(self.dtype, 2 / config.samples_per_step))
+        self.fused = is_fused(config)
+        """Whether a chunk's steps are compiled into one function; they mean the same either way."""
 
-    def __call__(self, member: _Member, chunk: _Chunk, index: int, bounds: Sequence[int]) -> float:
-        """One optimiser step; the task loss before it.
+    def train(self, member: _Member, chunk: _Chunk) -> Float64[ndarray, " steps"]:
+        """Train one trial on a chunk; its task loss before each step."""
+        if not self.fused:
+            return np.array([self._train_step(member, chunk, index) for index in range(len(chunk.x))])
+        losses, none = np.empty(len(chunk.x)), np.empty((0, 0, 0), self.dtype)
+        train_chunk(
+            member.rows,
+            none.ravel() if member.mask is None else member.mask,
+            (chunk.x, chunk.cells, chunk.values, none if chunk.dense is None else chunk.dense, chunk.bounds),
+            (member.lr, member.bias_decay, member.l1, member.bias_reg, member.bias_target),
+            (self.h, self.dh, self.error),
+            (self.grads, self.block_grads, self.update),
+            self.constants,
+            (self.layout.d_embed, self.layout.n_neurons, self.layout.n_out, self.layout.segments[2].start),
+            losses,
+        )
+        return losses
 
-        Args:
-            index: which step of the chunk.
-            bounds: where each block's present cells begin in the chunk, and the end.
-        """
+    def _train_step(self, member: _Member, chunk: _Chunk, index: int) -> float:
+        """One optimiser step, the chunk's step `index`; the task loss before it."""
         batch, total = self.config.samples_per_step, 0.0
         for block in range(self.blocks):
             lo, hi = block * self.rows, min((block + 1) * self.rows, batch)
             grads = self.block_grads if block else self.grads
             place = index * self.blocks + block
-            present = slice(bounds[place], bounds[place + 1])
+            present = slice(chunk.bounds[place], chunk.bounds[place + 1])
             total += self._gradients(member, chunk, index, slice(lo, hi), present, grads)
             if block:
                 self.grads += self.block_grads
@@ -125,17 +146,13 @@ class _Step:
             kernels.lamb(*rows, self.grads[segment], self.update[segment], self.constants, member.lr[index])
             for rows, segment in zip(member.segments, self.layout.segments, strict=True)
         ]
-        if decay := member.bias_decay[index]:
-            member.bias *= 1 - self.dtype.type(decay) * self._decay_share(member, steps[0])
+        member.bias *= 1 - member.bias_decay[index] * self._decay_share(member, steps[0])
         return total / batch
 
     def _finish_gradients(self, member: _Member) -> None:
         """Add what does not depend on the samples."""
-        config, bias_grads = self.config, self.grads[self.layout.segments[1]]
-        if member.config.bias_reg:
-            bias_grads += (member.bias - self.dtype.type(member.config.bias_reg_target)) * self.dtype.type(
-                member.config.bias_reg * config.samples_per_step
-            )
+        if member.bias_reg:
+            self.grads[self.layout.segments[1]] += (member.bias - member.bias_target) * member.bias_reg
         if member.mask is not None:
             self.grads *= member.mask
 
@@ -210,18 +227,21 @@ class _Member:
     def __init__(
         self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]], mask: ndarray | None
     ) -> None:
-        self.config, self.mask, self.dtype = config, mask, rows[0].dtype.type
+        self.config, self.mask, self.dtype = config, mask, rows[0].dtype
+        self.rows = tuple(rows)
         self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
         self.bias = self.encoder[-1]
         self.segments = [[row[segment] for row in rows] for segment in layout.segments]
-        self.l1 = self.dtype(config.l1 / 2)  # l1 / batch, in units of 2 / batch
-        self.lr: list[np.floating] = []
-        self.bias_decay: list[float] = []
+        # Both in units of the gradients, which lack a factor of 2 / batch.
+        self.l1 = self.dtype.type(config.l1 / 2)
+        self.bias_reg = self.dtype.type(config.bias_reg * config.samples_per_step)
+        self.bias_target = self.dtype.type(config.bias_reg_target)
+        self.lr = self.bias_decay = np.empty(0, self.dtype)
 
     def schedule(self, steps: range) -> None:
         """Learning rates and bias decays of the next steps."""
-        self.lr = [self.dtype(lr_at(self.config, s)) for s in steps]
-        self.bias_decay = [bias_decay_at(self.config, s) for s in steps]
+        self.lr = np.array([lr_at(self.config, s) for s in steps], self.dtype)
+        self.bias_decay = np.array([bias_decay_at(self.config, s) for s in steps], self.dtype)
 
 
 class PackedEngine:
@@ -246,9 +266,9 @@ class PackedEngine:
         self._members: list[_Member | None] = [
             _Member(c, self.layout, [s[i] for s in stores], mask_rows[c.seed]) for i, c in enumerate(configs)
         ]
-        self._groups = [_Group(members, configs[members[0]]) for members in stream_groups(configs)]
+        self._step = _Step(configs[0], self.layout)
+        self._groups = [_Group(m, configs[m[0]], self._step.rows) for m in stream_groups(configs)]
         self._group_of = {member: group for group in self._groups for member in group.members}
-        self._train_step = _Step(configs[0], self.layout)
         cells = configs[0].samples_per_step * configs[0].n_features
         self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
         """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
@@ -271,18 +291,9 @@ class PackedEngine:
             return
         steps = range(self.step + 1, self.step + 1 + len(losses))
         chunk = group.chunk(steps[0], len(steps), self._scratch)
-        bounds = self._bounds(chunk, len(steps))
         for place, member in alive:
             member.schedule(steps)
-            for index in range(len(steps)):
-                losses[index, place] = self._train_step(member, chunk, index, bounds)
-
-    def _bounds(self, chunk: _Chunk, n_steps: int) -> list[int]:
-        """Where each block of each step begins among the chunk's present cells."""
-        step, batch, n_features = self._train_step, self.configs[0].samples_per_step, self.configs[0].n_features
-        starts = np.add.outer(np.arange(n_steps) * batch, np.arange(step.blocks) * step.rows).ravel()
-        ends: list[int] = np.searchsorted(chunk.cells, np.append(starts, n_steps * batch) * n_features).tolist()
-        return ends
+            losses[:, place] = self._step.train(member, chunk)
 
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, as views of the storage."""
@@ -339,4 +350,3 @@ def non_finite(stores: Mapping[str, Float[Tensor, "pack row"]]) -> list[bool]:
     """Which rows of any store hold a NaN or an infinity."""
     finite = torch.stack([torch.isfinite(store).all(dim=1) for store in stores.values()]).all(dim=0)
     return torch.logical_not(finite).tolist()
-

@@ -2,7 +2,8 @@
 
 `fp32` and `fp64` multiply with numpy, in place.  `bf16` rounds both operands to bfloat16, multiplies with torch
 (which uses AMX or AVX512-BF16 where the processor has them and accumulates in single precision) and hands
-back single precision; everything between the products stays as it is.
+back single precision; everything between the products stays as it is.  `tf32` rounds the operands as a GPU's tensor
+cores take them and multiplies in single precision: no faster here, for trials that were or will be trained there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
+
+from model import kernels
 
 
 class Products(Protocol):
@@ -31,6 +34,25 @@ class Exact:
     def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
         """The values themselves."""
         return values
+
+    def product(self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"]) -> None:
+        """a @ b into `out`."""
+        np.matmul(a, b, out=out)
+
+
+class TF32:
+    """Products of operands rounded to TF32, accumulated in single precision."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, ndarray] = {}
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
+        """A rounded copy, good until the name is used again."""
+        if name not in self._buffers or len(self._buffers[name]) < len(values):
+            self._buffers[name] = np.empty_like(values)
+        rounded = self._buffers[name][: len(values)]
+        kernels.round_to_tf32(values, rounded)
+        return rounded
 
     def product(self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"]) -> None:
         """a @ b into `out`."""
@@ -56,3 +78,10 @@ class BFloat16:
         if key not in self._buffers:
             self._buffers[key] = torch.empty(shape, dtype=torch.bfloat16)
         return self._buffers[key]
+
+
+def products(precision: str) -> Products:
+    """How trials of this `precision` multiply."""
+    if precision == "bf16":
+        return BFloat16()
+    return TF32() if precision == "tf32" else Exact()

@@ -89,10 +89,33 @@ class Network(nn.Module):
         return h, self._product(h, (self.w_out * self.mask_out).T)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """a @ b; for `bf16` of rounded operands, and so in the backward pass."""
+        """a @ b; for `bf16` and `tf32` of rounded operands, and so in the backward pass."""
+        if self.config.precision == "tf32":
+            return _TF32Product.apply(a, b)  # type: ignore[no-any-return, no-untyped-call]
         if self.config.precision != "bf16":
             return a @ b
         return (a.bfloat16() @ b.bfloat16()).to(a.dtype)
+
+
+class _TF32Product(torch.autograd.Function):
+    """a @ b of operands rounded to TF32, in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.operands = round_to_tf32(a), round_to_tf32(b)
+        y: Tensor = ctx.operands[0] @ ctx.operands[1]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (a, b), grad = ctx.operands, round_to_tf32(grads[0])
+        return grad @ b.mT, a.mT @ grad
+
+
+def round_to_tf32(values: Tensor) -> Tensor:
+    """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
+    fraction, exponent = torch.frexp(values.double())
+    return torch.ldexp(torch.round(fraction * 2**11), exponent - 11).to(values.dtype)
 
 
 class SoloEngine:
@@ -112,9 +135,7 @@ class SoloEngine:
         self.device, self.dtype, self.step = device, DTYPES[self.config.precision], 0
         self.network = Network(self.config, device)
         self._embedding = embedding(self.config).to(device, self.dtype)
-        self.target_map = (
-            target_map(self.config).to(device, self.dtype) if self.config.task == "reprojector" else None
-        )
+        self.target_map = target_map(self.config).to(device, self.dtype) if self.config.task == "reprojector" else None
         self.stream = FeatureStream(stream_key(self.config))
         self.optimizer = make_optimizer(self.config, self.network.parameters())
 

@@ -1,0 +1,85 @@
+"""A chunk of steps of one trial as one compiled function: no Python between two matrix products.
+
+This is `model.packed`'s step for the common case: ReLU, products in the type of the data, and a bias decay that
+all neurons feel alike.  At the smallest shapes the interpreter would cost as much as the arithmetic.  numba calls
+the same BLAS routines through SciPy, so the bits are those of the step in Python wherever both use the same kernels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.config import TrialConfig
+from model.kernels import COMPILE, lamb, relu, relu_slope, subtract_dense, subtract_sparse
+
+
+def is_fused(config: TrialConfig) -> bool:
+    """Whether trials of this shape are trained by `train_chunk`."""
+    exact = config.precision in ("fp32", "fp64")
+    return exact and config.activation == "relu" and config.bias_decay_mode == "rate"
+
+
+@COMPILE
+def train_chunk(rows, mask, chunk, schedule, buffers, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
+    """Train one trial for as many steps as `losses` has places; each place takes the task loss before its step.
+
+    Args:
+        rows: parameters and both moments (row,).
+        mask: 1 where a connection exists, else 0 (row,); empty if all exist.
+        chunk: x (steps, batch, d_embed + 1); cells and values (present,); dense targets (steps, batch, n_out), empty
+            if the targets lie at `cells`; where each block's cells begin, and the end.
+        schedule: learning rates and bias decays (steps,); the L1 weight, the bias' regularisation and its target.
+        buffers: h and dL/dh (block, n_neurons); error (block, n_out).
+        row_buffers: gradients, those of one block, the update (row,).
+        constants: as `lamb_constants` makes them.
+        sizes: d_embed, n_neurons, n_out, and where w_out begins in a row.
+    """
+    params, exp_avg, exp_avg_sq = rows
+    lr, decay, l1, bias_reg, bias_target = schedule
+    grads, block_grads, update = row_buffers
+    d, k, n_out, start = sizes
+    bias, one = params[d * k : (d + 1) * k], params.dtype.type(1)
+    segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + n_out * k))
+    batch, block = chunk[0].shape[1], buffers[0].shape[0]
+    for step in range(losses.size):
+        total = _gradients(params, grads, chunk, buffers, l1, sizes, step, 0)
+        for lo in range(block, batch, block):
+            total += _gradients(params, block_grads, chunk, buffers, l1, sizes, step, lo)
+            for i in range(grads.size):
+                grads[i] += block_grads[i]
+        losses[step] = total / batch
+        if bias_reg:
+            for i in range(k):
+                grads[d * k + i] += (bias[i] - bias_target) * bias_reg
+        for i in range(mask.size):
+            grads[i] *= mask[i]
+        for part in segments:
+            lamb(params[part], exp_avg[part], exp_avg_sq[part], grads[part], update[part], constants, lr[step])
+        for i in range(k):
+            bias[i] *= one - decay[step]
+
+
+@COMPILE
+def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
+    """Gradients over the samples of a block from `lo` on, up to the factor 2 / batch; Σ error² over them."""
+    x, cells, values, dense, bounds = chunk
+    h, dh, error = buffers
+    d, k, n_out, start = sizes
+    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
+    n = min(block, batch - lo)
+    samples, h, dh, error = x[step, lo : lo + n], h[:n], dh[:n], error[:n]
+    encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
+    np.dot(samples, encoder, h)
+    relu(h)
+    np.dot(h, decoder.T, error)
+    if dense.size:
+        loss = subtract_dense(error, dense[step, lo : lo + n])
+    else:
+        place = step * -(-batch // block) + lo // block
+        present = slice(bounds[place], bounds[place + 1])
+        loss = subtract_sparse(error, cells[present], values[present], (step * batch + lo) * n_out)
+    np.dot(error.T, h, grads[start:end].reshape(n_out, k))
+    np.dot(error, decoder, dh)
+    relu_slope(dh, h, l1)
+    np.dot(samples.T, dh, grads[: (d + 1) * k].reshape(d + 1, k))
+    return loss
