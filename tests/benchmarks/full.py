@@ -155,7 +155,7 @@ def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], eng
     blas = {name: os.environ.get(name, "unset") for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": asdict(here) | {"system": platform.platform(), "environment": blas} | {"versions": _versions(here)},
         "startup_s": measured.startups,
         "busy_cores_of_others": measured.others,
@@ -182,7 +182,7 @@ def _versions(here: Machine) -> Mapping[str, str]:
     return {**here.versions, **{name: metadata.version(name) for name in ("torch-optimizer", "jax", "jaxlib")}}
 
 
-def _commit() -> str:
+def commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "model", "sweep"], check=False).returncode
