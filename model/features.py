@@ -24,8 +24,8 @@ POWER_LAW_EXPONENT = -1.1
 ARRIVALS_PER_BLOCK = 2**15
 """About how many points are drawn at once: enough to hide call overhead, few enough to stay in cache."""
 _PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5, "masks": 6}
-_VALUE_BITS = 24
-_GAP_BITS = 40
+VALUE_BITS = 24
+GAP_BITS = 40
 
 
 def generator(seed: int, purpose: str, part: int = 0, block: int = 0) -> np.random.Philox:
@@ -60,9 +60,7 @@ def target_map(config: TrialConfig) -> Float[Tensor, "d_embed n_features"]:
 
 def _orthonormal_map(config: TrialConfig, purpose: str) -> Float[Tensor, "d_embed n_features"]:
     """Thin SVD of a Gaussian (N, d) matrix, U kept, rows normalised, transposed; float64."""
-    gaussian = np.random.Generator(generator(config.seed, purpose)).standard_normal(
-        (config.n_features, config.d_embed)
-    )
+    gaussian = np.random.Generator(generator(config.seed, purpose)).standard_normal((config.n_features, config.d_embed))
     u = torch.linalg.svd(torch.from_numpy(gaussian), full_matrices=False).U
     # A singular vector's sign is the library's choice; fixing it lets another machine draw the same P.
     u = u * torch.where(u.sum(dim=0) < 0, -1.0, 1.0)
@@ -130,7 +128,7 @@ class FeatureStream:
 
     def __init__(self, key: StreamKey) -> None:
         self.key = key
-        self._process = _Process(key)
+        self._process = Process(key)
         self._block = -1
         self._cells: Int64[ndarray, " present"]
         self._values: Float32[ndarray, " present"]
@@ -162,7 +160,7 @@ class FeatureStream:
         self._cells, self._values, self._block = cells, values, block
 
 
-class _Process:
+class Process:
     """The Poisson process behind one stream: which cells of a block are present, and how strongly."""
 
     def __init__(self, key: StreamKey) -> None:
@@ -211,7 +209,7 @@ def _arrivals(bits: np.random.Philox, end: float) -> tuple[ndarray, ndarray]:
     times, values, last = [], [], 0.0
     while last < end:
         expected = end - last
-        raw = bits.random_raw(int(expected + 8 * expected**0.5 + 32))
+        raw = bits.random_raw(capacity(expected))
         chunk = np.cumsum(_gaps(raw)) + last
         times.append(chunk)
         values.append(_values(raw))
@@ -223,15 +221,20 @@ def _arrivals(bits: np.random.Philox, end: float) -> tuple[ndarray, ndarray]:
     return all_times[:count], np.concatenate(values)[:count]
 
 
+def capacity(expected: float) -> int:
+    """How many arrivals to draw where so many are expected: 8σ more and 32, which almost always suffices."""
+    return int(expected + 8 * expected**0.5 + 32)
+
+
 def _gaps(raw: ndarray) -> Float[ndarray, " n"]:
     """Unit exponentials from the upper 40 bits."""
-    uniform = ((raw >> np.uint64(_VALUE_BITS)).astype(np.float64) + 0.5) * 2.0**-_GAP_BITS
+    uniform = ((raw >> np.uint64(VALUE_BITS)).astype(np.float64) + 0.5) * 2.0**-GAP_BITS
     return np.negative(np.log(uniform, out=uniform), out=uniform)
 
 
 def _values(raw: ndarray) -> Float32[ndarray, " n"]:
     """Uniform on [0, 1) from the lower 24 bits, exact in float32."""
-    return (raw & np.uint64(2**_VALUE_BITS - 1)).astype(np.float32) * np.float32(2.0**-_VALUE_BITS)
+    return (raw & np.uint64(2**VALUE_BITS - 1)).astype(np.float32) * np.float32(2.0**-VALUE_BITS)
 
 
 def _difference(plus: tuple[ndarray, ndarray], minus: tuple[ndarray, ndarray]) -> tuple[ndarray, ndarray]:
