@@ -38,5 +38,5 @@ def lamb_step(
         p, u = params[:, segment], update[:, segment]
         p_norm = torch.linalg.vector_norm(p, dim=1).clamp_max_(NORM_CAP)
         u_norm = torch.linalg.vector_norm(u, dim=1)
-        ratio = torch.where((p_norm == 0) | (u_norm == 0), 1.0, p_norm / u_norm)
+        ratio = (p_norm / u_norm).masked_fill_((p_norm == 0) | (u_norm == 0), 1.0)
         p.addcmul_(u, (lr * ratio).unsqueeze(1), value=-1)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 
 from model.config import TrialConfig
 
@@ -17,10 +21,27 @@ def lr_at(config: TrialConfig, step: int) -> float:
     >>> [round(lr_at(config, step), 4) for step in (1, 257, 513, 1025)]
     [0.01, 0.005, 0.0, 0.01]
     """
+    half_wave = _half_wave(config)
+    return config.lr * _cosine(step, half_wave) if half_wave else config.lr
+
+
+def lr_table(configs: Sequence[TrialConfig], steps: Sequence[int]) -> Float64[ndarray, "steps pack"]:
+    """`lr_at` of some trials at some steps, each wave computed once: they share few."""
+    half_waves = [_half_wave(config) for config in configs]
+    waves = {half: [_cosine(s, half) if half else 1.0 for s in steps] for half in set(half_waves)}
+    table: ndarray = np.array([waves[half] for half in half_waves]).T * np.array([config.lr for config in configs])
+    return table
+
+
+def _half_wave(config: TrialConfig) -> int:
+    """Steps from the peak rate to zero; 0 if it stays."""
     if config.lr_schedule == "constant":
-        return config.lr
-    half_wave = config.lr_period if config.lr_schedule == "cosine" else config.n_steps
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - 1) / half_wave))
+        return 0
+    return config.lr_period if config.lr_schedule == "cosine" else config.n_steps
+
+
+def _cosine(step: int, half_wave: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * (step - 1) / half_wave))
 
 
 def bias_decay_at(config: TrialConfig, step: int) -> float:

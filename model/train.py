@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
 from model.device import DTYPES, reproducible, resolve
+from model.device_memory import device_bytes_per_member, device_bytes_per_pack
 from model.features import target_map
 from model.layout import Layout
 from model.metrics import (
@@ -319,18 +320,21 @@ def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snap
 
 
 def bytes_per_member(config: TrialConfig, device: str = "cpu") -> int:
-    """Memory that one more trial adds to a pack, in bytes: parameters and moments, their two copies while a
-    checkpoint is written, records and data stream; on a GPU its activations too."""
+    """Memory of `device` that one more trial adds to a pack, in bytes; on a CPU: parameters and moments, their two
+    copies while a checkpoint is written, records and data stream."""
+    if device == "cuda":
+        return device_bytes_per_member(config)
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     recorded = len(list(recorded_steps(config.n_steps)))
     records = 8 * (loss_window(config, config.n_steps) + 9 * config.n_neurons) + 400 * recorded
     stream = config.d_embed * config.n_features * item + 2**20
-    activations = config.samples_per_step * (3 * config.n_neurons + 2 * layout.n_out)
-    return item * (9 * layout.row + (activations if device == "cuda" else 0)) + records + stream
+    return item * 9 * layout.row + records + stream
 
 
-def bytes_per_pack(config: TrialConfig) -> int:
-    """Memory that a worker needs for a pack whatever its size: libraries, buffers of one step and samples."""
+def bytes_per_pack(config: TrialConfig, device: str = "cpu") -> int:
+    """Memory of `device` that a pack needs whatever its size: libraries, buffers of one step and samples."""
+    if device == "cuda":
+        return device_bytes_per_pack(config)
     libraries = 800 * 2**20  # torch built for CUDA holds 680 MiB; built for CPUs 370
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     batch, n_features = config.samples_per_step, config.n_features

@@ -2,5 +2,8 @@
 
 from jaxtyping import install_import_hook
 
-TYPED = ("device", "features", "lamb", "layout", "metrics", "network", "packed", "schedule", "solo", "stacked", "train")
+TYPED = (
+    "device", "device_products", "device_samples", "device_stream", "features", "graph", "lamb", "layout", "metrics",
+    "network", "packed", "philox", "schedule", "solo", "stacked", "stacked_step", "train",
+)  # fmt: skip
 install_import_hook([f"model.{name}" for name in TYPED], "beartype.beartype")
