@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -32,9 +32,6 @@ from sweep.progress import Counts, Progress
 from sweep.spec import SweepSpec, expand
 from sweep.store import Index, Store, count_by_status
 from sweep.worker import Settings, Work
-
-if TYPE_CHECKING:
-    from sweep.executors import ray
 
 _LARGEST_GPU_PACK = 512
 _RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
@@ -154,7 +151,7 @@ def _train(
     console: Console,
 ) -> tuple[Plan, Counts]:
     """Pack and train `missing`; with --dry-run only plan it."""
-    with _stop_signals() as stopping, _site(options, stopping.is_set) as site:
+    with _stop_signals() as stopping, _site(options) as site:
         resumed = _resumable(store, spec.sweep_name, missing, console, options.dry_run) if store else []
         packs = [*resumed, *_fresh(spec, missing, resumed, site)]
         plan = _plan(packs, len(resumed), site)
@@ -187,7 +184,7 @@ class _Site:
 
 
 @contextmanager
-def _site(options: LaunchOptions, should_stop: Callable[[], bool]) -> Iterator[_Site]:
+def _site(options: LaunchOptions) -> Iterator[_Site]:
     """The executor, ready to work; a dry run starts nothing."""
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield _here(options)
@@ -202,27 +199,13 @@ def _site(options: LaunchOptions, should_stop: Callable[[], bool]) -> Iterator[_
                 execute=partial(ray.execute, cluster),
             )  # fmt: skip
             return
-        yield _there(options, cluster, should_stop)
-
-
-def _there(options: LaunchOptions, cluster: ray.Cluster, should_stop: Callable[[], bool]) -> _Site:
-    """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
-    from sweep.executors import ray
-
-    device = _cluster_device(options.device, cluster.n_gpus)
-    slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
-    if not (slots or options.workers):
-        what = "GPU" if device == "cuda" else "CPU"
-        raise ConfigError(
-            f"--address must be that of a cluster with a free {what}; {options.address} has none now; if it starts "
-            f"workers when they are needed, say how many and which: --workers N --device cpu or cuda"
-        )
-    n_workers = options.workers or slots
-    known = cluster.memory_per_cpu if device == "cpu" else 0
-    share = known or ray.free_on_a_worker(device, should_stop)
-    return _Site(
-        device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(ray.execute, cluster)
-    )
+        device = _cluster_device(options.device, cluster.n_gpus)
+        slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
+        memory = cluster.n_gpus * _gpu_memory() if device == "cuda" else cluster.memory_bytes
+        yield _Site(
+            device=device, n_workers=min(options.workers or slots, slots), memory_bytes=memory,
+            execute=partial(ray.execute, cluster),
+        )  # fmt: skip
 
 
 def _here(options: LaunchOptions) -> _Site:
@@ -240,6 +223,8 @@ def _here(options: LaunchOptions) -> _Site:
 
 
 def _cluster_device(device: str, n_gpus: int) -> str:
+    if device == "cuda" and not n_gpus:
+        raise ConfigError("--device cuda needs a cluster with GPUs; this one has none; use --device cpu")
     return ("cuda" if n_gpus else "cpu") if device == "auto" else device
 
 
