@@ -9,27 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 import pytest
 
 from model.config import TrialConfig
-
-_CLOCKS = ("wall_time_s", "finished_at", "pack_id")
-"""Columns in which two sweeps of the same trials may differ."""
+from same_tables import read_rows
 
 
 def small_trial(**fields: Any) -> TrialConfig:
     """A trial of a few milliseconds."""
     shape = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 1 / 8, "batch_size": 64}
     return TrialConfig(**{**shape, "n_steps": 64, **fields})
-
-
-def read_rows(root: Path | str, table: str = "trials") -> list[dict[str, Any]]:
-    """All rows of a table, without their clocks, in an order of their own."""
-    dataset = ds.dataset(f"{root}/{table}", format="parquet", exclude_invalid_files=False)
-    columns = [name for name in dataset.schema.names if name not in _CLOCKS]
-    rows = dataset.to_table(columns=columns).to_pylist()
-    return sorted(rows, key=lambda row: [str(row.get(k)) for k in ("trial_id", "step", "neuron")])
 
 
 @pytest.fixture(scope="session")

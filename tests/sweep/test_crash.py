@@ -8,21 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from processes import Driver, command_line, gone, scratch
+from same_tables import assert_same
 from sweep.executors.reaper import MARK
 from sweep.store import Store
 
-Rows = Callable[..., list[dict[str, Any]]]
-TABLES = ("trials", "curves", "neurons")
 _LISTENING = "0A"
 _SPEC = """
 base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40_000}
@@ -30,73 +26,6 @@ space: {lr: {grid: [0.003, 0.03]}}
 repeats: 4
 pack_size: 2
 """
-
-
-class Driver:
-    """`monosweep launch` in a process group of its own."""
-
-    def __init__(self, spec: Path, out: Path, *options: str) -> None:
-        self.out, self.errors = out, spec.with_name(f"{spec.stem}-{time.monotonic_ns()}.txt")
-        command = [sys.executable, "-m", "sweep", "launch", str(spec), "--out", str(out), *options]
-        with self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                command, stdout=errors, stderr=errors, start_new_session=True, cwd=spec.parent
-            )
-
-    def wait_for(self, happened: Callable[[], Any], seconds: float = 60) -> Any:
-        """What `happened` returns as soon as it is true."""
-        deadline = time.monotonic() + seconds
-        while not (result := happened()):
-            assert self.process.poll() is None, f"ended early: {self.said()}"
-            assert time.monotonic() < deadline, f"waited in vain: {self.said()}"
-            time.sleep(0.05)
-        return result
-
-    def parts(self) -> list[Path]:
-        return list(self.out.glob("trials/*/*.parquet"))
-
-    def family(self) -> dict[int, str]:
-        """The driver's descendants: pid and command line."""
-        parents = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-        found, added = set[int](), {self.process.pid}
-        while added:
-            found |= added
-            added = {pid for pid, parent in parents.items() if parent in found} - found
-        return {pid: command_line(pid) for pid in found - {self.process.pid}}
-
-    def workers(self) -> list[int]:
-        """Processes that are training right now, by the title that Ray gives them."""
-        return [pid for pid, command in self.family().items() if "Trainable.train" in command]
-
-    def finish(self, seconds: float = 60) -> int:
-        return self.process.wait(seconds)
-
-    def said(self) -> str:
-        return self.errors.read_text()
-
-
-def command_line(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""
-
-
-def scratch(family: dict[int, str]) -> Path:
-    """The folder that the reaper among `family` is to remove."""
-    (folder,) = (command.split()[-1] for command in family.values() if "reaper.py" in command)
-    return Path(folder)
-
-
-def gone(pids: Iterator[int] | list[int], seconds: float = 10) -> bool:
-    """Whether these processes end in time; zombies have ended."""
-    left, deadline = set(pids), time.monotonic() + seconds
-    while left and time.monotonic() < deadline:
-        left = {pid for pid in left if command_line(pid)}
-        time.sleep(0.05)
-    return not left
 
 
 def listening(pids: list[int]) -> set[str]:
@@ -134,17 +63,14 @@ def undisturbed(spec: Path) -> Path:
     return driver.out
 
 
-def assert_whole(out: Path, undisturbed: Path, rows: Rows) -> None:
-    """One row per trial, and every table as if nothing had happened."""
-    index = Store.open(str(out)).index()
-    assert (len(index.statuses), index.n_hidden, index.unreadable) == (8, 0, ())
-    for table in TABLES:
-        assert rows(out, table) == rows(undisturbed, table)
+def assert_whole(out: Path, undisturbed: Path) -> None:
+    """The tables as if nothing had happened, and nothing left over."""
+    assert_same(out, undisturbed)
     assert list(out.glob("checkpoints/*/*")) == []
 
 
 def test_a_killed_driver_leaves_no_process_and_launching_again_does_the_rest(
-    spec: Path, undisturbed: Path, rows: Rows, tmp_path: Path
+    spec: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     driver = Driver(spec, tmp_path / "out", "--workers", "2")
     driver.wait_for(driver.parts)
@@ -159,19 +85,17 @@ def test_a_killed_driver_leaves_no_process_and_launching_again_does_the_rest(
     again = Driver(spec, driver.out, "--workers", "2")
     assert again.finish() == 0, again.said()
     assert {path: path.stat().st_mtime_ns for path in done} == done, "finished packs were trained again"
-    assert_whole(driver.out, undisturbed, rows)
+    assert_whole(driver.out, undisturbed)
 
 
-def test_a_killed_worker_costs_nothing_but_time(
-    spec: Path, undisturbed: Path, rows: Rows, tmp_path: Path
-) -> None:
+def test_a_killed_worker_costs_nothing_but_time(spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = Driver(spec, tmp_path / "out", "--workers", "2")
     driver.wait_for(driver.parts)
     time.sleep(1)  # by now the worker that wrote this part is in the middle of its next pack
     os.kill(driver.wait_for(driver.workers)[0], signal.SIGKILL)
     assert driver.finish() == 0, driver.said()
     assert "a worker died (killed or crashed); pack " in driver.said()
-    assert_whole(driver.out, undisturbed, rows)
+    assert_whole(driver.out, undisturbed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -220,9 +144,7 @@ def test_an_address_without_a_cluster_is_one_line(spec: Path, tmp_path: Path) ->
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         driver = Driver(spec, tmp_path / "out", "--address", address)
         assert driver.finish() == 2, driver.said()
-    assert driver.said().splitlines()[-1].startswith(
-        "monosweep: --address must be that of a running Ray cluster"
-    )
+    assert driver.said().splitlines()[-1].startswith("monosweep: --address must be that of a running Ray cluster")
 
 
 def test_nothing_is_marked_outside_a_launch() -> None:
