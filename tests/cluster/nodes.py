@@ -40,15 +40,19 @@ class Node:
     def __init__(self, name: str, namespace: str, switch: str, port: str, address: str, folder: Path) -> None:
         self.name, self.address, self.folder = name, address, folder
         self._namespace, self._switch, self._port = namespace, switch, port
+        self.inside = ("ip", "netns", "exec", namespace)
+        """What goes before a command to run it here."""
+        self._started = list[subprocess.Popen[bytes]]()
 
     def start(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A process on this node; what it says goes to `log`."""
-        inside = ["ip", "netns", "exec", self._namespace, *command]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                inside, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder,
+            process = subprocess.Popen(
+                [*self.inside, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder,
                 env={**os.environ, **(env or {})}, start_new_session=True,
             )  # fmt: skip
+        self._started.append(process)
+        return process
 
     @property
     def log(self) -> Path:
@@ -68,6 +72,8 @@ class Node:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
+        for process in self._started:
+            process.wait(_ENDS_S)
         return killed
 
     def cut(self) -> None:

@@ -1,0 +1,111 @@
+"""What happens to clusters, at full length: `make cluster-test`.
+
+Three nodes; each time something else fails, and each time the tables end as those of an undisturbed sweep.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusters import RayCluster, ray_cluster
+from processes import Driver
+from same_tables import assert_same
+from sweep.store import Store
+
+pytestmark = pytest.mark.long
+
+_CUT_S, _STORAGE_AWAY_S = 60.0, 20.0
+_LONG_S = 600.0
+_SPEC = """
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 200_000}
+space: {lr: {grid: [0.003, 0.01, 0.03]}}
+repeats: 6
+pack_size: 3
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighteen trials in six packs, each of which saves several checkpoints."""
+    path = tmp_path_factory.mktemp("faults") / "faults.yaml"
+    path.write_text(_SPEC)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(spec: Path) -> Path:
+    """The same sweep trained inline."""
+    driver = Driver(spec, spec.parent / "undisturbed", "--executor", "inline")
+    assert driver.finish(_LONG_S) == 0, driver.said()
+    return driver.out
+
+
+@pytest.fixture
+def cluster(short_folder: Path) -> Iterator[RayCluster]:
+    """A head that trains nothing and two workers, with Ray's own patience."""
+    with ray_cluster(short_folder / "n") as cluster:
+        cluster.start(n_workers=2)
+        yield cluster
+
+
+def finish(cluster: RayCluster, driver: Driver, undisturbed: Path, folder: Path) -> None:
+    """The sweep ends by itself, with the tables of the undisturbed one, and a launch finds nothing to do."""
+    assert driver.finish(_LONG_S) == 0, driver.said()
+    assert_same(cluster.fetch(folder), undisturbed)
+
+
+def test_a_node_is_lost(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    driver = cluster.launch(spec)
+    driver.wait_for(lambda: cluster.committed(), 120)
+    node = driver.wait_for(lambda: cluster.busy(cluster.workers))
+    assert node.kill() > 1
+    finish(cluster, driver, undisturbed, tmp_path / "found")
+    assert "a worker died" in driver.said()
+
+
+def test_a_node_is_cut_off_for_a_minute(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    driver = cluster.launch(spec)
+    node = driver.wait_for(lambda: cluster.busy(cluster.workers), 120)
+    node.cut()
+    time.sleep(_CUT_S)
+    assert driver.process.poll() is None, driver.said()
+    node.restore()
+    finish(cluster, driver, undisturbed, tmp_path / "found")
+
+
+def test_the_storage_hangs_for_a_while(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    driver = cluster.launch(spec)
+    driver.wait_for(lambda: cluster.committed(), 120)
+    with cluster.storage_hangs():
+        time.sleep(_STORAGE_AWAY_S)
+    finish(cluster, driver, undisturbed, tmp_path / "found")
+
+
+def test_the_storage_is_cut_off_for_a_while(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    driver = cluster.launch(spec)
+    driver.wait_for(lambda: cluster.committed(), 120)
+    cluster.storage.cut()
+    time.sleep(_STORAGE_AWAY_S)
+    cluster.storage.restore()
+    finish(cluster, driver, undisturbed, tmp_path / "found")
+
+
+def test_the_head_is_lost_with_the_driver(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Everything but the storage goes; a new cluster does the rest, and nothing that was done."""
+    driver = cluster.launch(spec)
+    driver.wait_for(lambda: cluster.committed(), 120)
+    assert cluster.head is not None
+    for node in (cluster.head, *cluster.workers):
+        node.kill()
+    assert driver.finish() == -signal.SIGKILL
+    before = Store.open(str(cluster.fetch(tmp_path / "before"))).index()
+    assert 3 <= len(before.statuses) < 18
+    cluster.start(n_workers=2)
+    again = cluster.launch(spec)
+    finish(cluster, again, undisturbed, tmp_path / "found")
+    assert f"{18 - len(before.statuses)} trials trained" in again.said()
