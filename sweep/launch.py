@@ -30,11 +30,13 @@ from model.records import TrialStatus
 from sweep.packing import LARGEST_PACK, Pack, make_packs
 from sweep.progress import Counts, Progress
 from sweep.spec import SweepSpec, expand
-from sweep.store import Index, Store, count_by_status
+from sweep.store import Held, Index, Store, count_by_status
 from sweep.worker import Settings, Work
 
 _LARGEST_GPU_PACK = 512
 _RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
+_JOB = "MONOSWEEP_JOB"
+"""The environment variable that tells a submitted driver the id of its Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +113,7 @@ def launch(
 
     Raises:
         ConfigError: if a trial or option cannot be used; nothing has been trained then.
+        LeaseError: if another driver trains the sweep, or has taken it over.
         StoreError: if the results root cannot be used; rows that were committed are safe.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once workers have ended; its text says what is kept.
     """
@@ -119,6 +122,15 @@ def launch(
     configs = expand(spec)
     _check_optimizers(configs)
     store = Store.find(out) if options.dry_run else Store.create(out)
+    with _lease(store, spec.sweep_name, options) as lease:
+        return _launch(spec, store, lease, configs, out, options, console, start)
+
+
+def _launch(
+    spec: SweepSpec, store: Store | None, lease: Held | None, configs: Sequence[TrialConfig], out: str,
+    options: LaunchOptions, console: Console, start: float,
+) -> LaunchReport:  # fmt: skip
+    """The launch proper, once nobody else drives the sweep."""
     index = store.index() if store else Index(statuses={}, n_hidden=0, unreadable=())
     for part in index.unreadable:
         _say(console, f"{part} cannot be read; its trials count as missing")
@@ -129,11 +141,21 @@ def launch(
     before = Counts.of(len(configs), count_by_status(there, [config.trial_id for config in configs]))
     plan, after = None, before
     if missing:
-        plan, after = _train(spec, store, missing, before, options, console)
+        plan, after = _train(spec, store, lease, missing, before, options, console)
     return LaunchReport(
         sweep=spec.sweep_name, root=store.root if store else out, before=before, after=after, plan=plan,
         wall_time_s=time.monotonic() - start, dry_run=options.dry_run,
     )  # fmt: skip
+
+
+@contextmanager
+def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[Held | None]:
+    """The right to drive the sweep; a dry run needs none."""
+    if store is None or options.dry_run:
+        yield None
+        return
+    with store.lease(sweep, os.environ.get(_JOB)) as lease:
+        yield lease
 
 
 def _already(index: Index, retry_failed: bool) -> Mapping[str, TrialStatus]:
@@ -145,6 +167,7 @@ def _already(index: Index, retry_failed: bool) -> Mapping[str, TrialStatus]:
 def _train(
     spec: SweepSpec,
     store: Store | None,
+    lease: Held | None,
     missing: Sequence[TrialConfig],
     before: Counts,
     options: LaunchOptions,
@@ -165,8 +188,10 @@ def _train(
             n_workers=site.n_workers,
         )  # fmt: skip
         with Progress(store, spec.sweep_name, packs, before, console) as progress:
-            site.execute(work, progress, stopping.is_set)
+            site.execute(work, progress, lambda: stopping.is_set() or (lease is not None and lease.lost()))
     after = progress.counts()
+    if lease is not None:
+        lease.check()
     if stopping.is_set():
         kept = f"{after.ended} of {after.total} trials have their rows"
         raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
@@ -189,6 +214,8 @@ def _site(options: LaunchOptions) -> Iterator[_Site]:
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield _here(options)
         return
+    import torch  # noqa: F401  before Ray: loading its MKL beside Ray's threads fails now and then
+
     from sweep.executors import ray
 
     here = _here(options) if options.address is None else None

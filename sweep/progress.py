@@ -26,7 +26,7 @@ from rich.text import Text
 from model.records import TrialStatus
 from sweep.packing import Pack
 from sweep.spec import SweepSpec, expand
-from sweep.store import Index, Store, StoreError, count_by_status
+from sweep.store import Index, Lease, Store, StoreError, count_by_status
 from sweep.worker import PackProgress
 
 HEARTBEAT_S = 5.0
@@ -102,6 +102,8 @@ class SweepStatus:
     """Rows of the whole root that the views hide as duplicates."""
     unreadable: tuple[str, ...]
     """Parts of the whole root that cannot be read."""
+    lease: Lease | None = None
+    """Who drives it now."""
 
 
 class Progress:
@@ -145,6 +147,7 @@ class Progress:
         self._ended.set()
         self._thread.join()
         self._live.stop()
+        self._pass_on_notes()
         with self._lock:
             self._running.clear()
         self._beat("finished" if kind is None else "stopped")
@@ -178,6 +181,10 @@ class Progress:
         """Say something that stays on the screen."""
         self._console.print(Text(line), soft_wrap=True)
 
+    def _pass_on_notes(self) -> None:
+        for line in self._store.notes():
+            self.note(line)
+
     def counts(self) -> Counts:
         """The sweep's trials now."""
         with self._lock:
@@ -205,6 +212,7 @@ class Progress:
         while not self._ended.wait(_TICK_S):
             now = time.monotonic()
             self._sample(now)
+            self._pass_on_notes()
             if now >= next_beat:
                 self._beat("running")
                 next_beat = now + HEARTBEAT_S
@@ -292,6 +300,7 @@ def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
         updated_at=datetime.fromisoformat(beat["updated_at"]) if beat else None,
         n_hidden=index.n_hidden,
         unreadable=index.unreadable,
+        lease=store.read_lease(sweep),
     )
 
 

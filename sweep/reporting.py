@@ -64,6 +64,8 @@ def _others(counts: Counts) -> str:
 
 
 def _activity(sweep: SweepStatus) -> str:
+    if sweep.lease:
+        return f"active: {sweep.lease.who}"
     if sweep.live:
         return "active"
     if not sweep.counts.missing:

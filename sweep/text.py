@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -26,3 +27,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collectio
 def exact(value: Any) -> str:
     """A number with all its digits, a list without its spaces, nothing for None."""
     return "" if value is None else str(value).replace(" ", "")
+
+
+def without_secrets(text: str) -> str:
+    """`text` without the user name and password in its URIs, slashes in the password or not.
+
+    >>> without_secrets("cannot write s3://KEY:SECRET@bucket/part: denied")
+    'cannot write s3://***@bucket/part: denied'
+    """
+    return re.sub(r"(?<=://)[^\s:'\"]*:[^\s'\"]*@", "***@", text)

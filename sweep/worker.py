@@ -136,7 +136,7 @@ class _Work:
     warnings: list[str] = field(default_factory=list)
 
     def progress(self, finished: bool = False) -> PackProgress:
-        told, self.warnings = tuple(self.warnings), []
+        told, self.warnings = (*self.warnings, *self.store.notes()), []
         return PackProgress(
             pack_id=self.pack.pack_id, n_trials=len(self.pack.configs), ended=dict(self.ended),
             model_steps=self.settled_steps + self.current_steps, trained_steps=self.trained_steps,
