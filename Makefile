@@ -2,6 +2,7 @@
 # make test    set up, and run the tests          make check   lint and types
 # make bench   set up, and measure training against its peers (a quarter of an hour)
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
+# make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
 PYTHON ?= python3
 OUT ?= results
@@ -12,7 +13,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test check bench bench-overhead bench-precision clean
+.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -34,6 +35,10 @@ bench: $(VENV)/installed-for-benchmarks
 
 bench-overhead: $(VENV)/installed
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/overhead.py
+
+# Takes --whole and others: make bench-gpu ARGS=--whole
+bench-gpu: $(VENV)/installed
+	$(BIN)/python tests/benchmarks/gpu.py $(ARGS)
 
 bench-precision: $(VENV)/installed-for-benchmarks
 	$(BIN)/monosweep launch precision --out $(OUT)

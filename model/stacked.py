@@ -65,6 +65,8 @@ class StackedEngine:
         self._index = torch.zeros(1, dtype=torch.int64, device=device)
         """Which step of the chunk is next; counted on the device, where a recorded step can read it."""
         self._train_step = Captured(self._one_step)
+        self.captured = False
+        """Whether steps are replayed from a CUDA graph."""
         self._capture_due = device == "cuda" and configs[0].n_steps >= WORTH_CAPTURING
         self._frozen: set[int] = set()
 
@@ -94,9 +96,10 @@ class StackedEngine:
 
         calls = [*(stream.draw for stream in self._samples.streams), self._train_step]
         try:
-            return capture_checked(calls, self._rewind, rehearse)
+            self.captured = capture_checked(calls, self._rewind, rehearse)
         finally:
             restore()
+        return self.captured
 
     def _train(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
         self._run(n_steps)
