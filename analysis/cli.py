@@ -53,15 +53,15 @@ class FiguresOptions:
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAMES ...]")] = ()
-    """Which figures: summary, traces, mono, bias, response (all that the tables can carry if left out); fig1 to fig26
-    are the paper's own by number, and paper stands for all of those that the tables can carry."""
+    """Which figures: summary, traces, mono, means, bias, response (all that the tables can carry if left out); fig1 to
+    fig26 are the paper's own by number, and paper stands for all of those that the tables can carry."""
     trial: Annotated[str | None, arg(metavar="ID")] = None
     """The trial that bias, response and the paper's figures of one network show; else the most monosemantic of
     each group."""
     to: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder for the figures; else OUT/figures, or ./figures where OUT is a URI."""
     by: Annotated[str | None, arg(metavar="COLUMN")] = None
-    """The swept column that colours traces and is the axis of mono; else the one with most values."""
+    """The swept column that colours traces and is the axis of mono and means; else the one with most values."""
     where: Annotated[str | None, arg(metavar="SQL")] = None
     """Draw only trials for which this condition holds, such as "sweep = 'quick'"."""
 

@@ -29,6 +29,7 @@ from analysis.figures import (
     TracesInfo,
 )  # fmt: skip
 from analysis.groups import is_number, named, ordered, shown, words
+from analysis.means import MeanSeries, MeansInfo
 from analysis.numbered import AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo
 
 STYLE: dict[str, Any] = {
@@ -182,6 +183,37 @@ def mono(info: MonoInfo) -> Figure:
 
 
 @_styled
+def means(info: MeansInfo) -> Figure:
+    """Means over seeds of monosemantic neurons and loss against a knob, with their 95 % intervals."""
+    figure, axes = _grid(1, 2, 7.2, 3.5)
+    for ax, name, label in ((axes[0, 0], "mono_per_feature", PER_FEATURE), (axes[0, 1], "loss", LOSS)):
+        _mean_lines(ax, info, name)
+        ax.set_ylabel(label)
+    axes[0, 0].set_ylim(bottom=0)
+    _family_legend(figure, axes[0, 0], info.series)
+    figure.suptitle(f"Means over seeds and 95 % intervals, by {named(info.by)}")
+    return figure
+
+
+def _mean_lines(ax: Axes, info: MeansInfo, name: str) -> None:
+    """A line through the means of each series; evenly spaced values, the series side by side."""
+    values = ordered({value for series in info.series for value in series.values})
+    middle = (len(info.series) - 1) / 2
+    for i, (series, colour, marker) in enumerate(zip(info.series, cycle(FAMILIES), cycle(MARKERS), strict=False)):
+        found = getattr(series, name)
+        x = [values.index(value) + 0.07 * (i - middle) for value in series.values]
+        ends = [(f.mean - (f.mean if f.low is None else f.low), (f.mean if f.high is None else f.high) - f.mean)
+                for f in found]  # fmt: skip
+        ax.errorbar(
+            x, [f.mean for f in found], np.transpose(ends), color=colour, marker=marker, ms=4.5, lw=1.6,
+            elinewidth=1.1, capsize=2.5, label=series.label or None,
+        )  # fmt: skip
+    turned = 45 if len(values) > MOST_LABELS - 2 else 0
+    ax.set_xticks(range(len(values)), [shown(info.by, value) for value in values], rotation=turned)
+    ax.set_xlabel(named(info.by))
+
+
+@_styled
 def summary(info: SummaryInfo) -> Figure:
     """Monosemantic neurons and loss against a knob, and below a network of each kind."""
     below = bool(info.maps)
@@ -223,7 +255,7 @@ def cdf(info: CdfInfo) -> Figure:
 
 @_styled
 def plane(info: PlaneInfo) -> Figure:
-    """Figure 9: monosemantic neurons in the plane of bias_offset and ε, with the curve of -√ε."""
+    """Figure 9: monosemantic neurons in the plane of bias_offset and ε, with the curve of -√(Nε/8d)."""
     figure, axes = _grid(1, 2, 7.6, 3.5, sharey=True)
     x, y = np.arange(len(info.offsets)), np.arange(len(info.probs))
     for ax, values, label in (
@@ -240,7 +272,7 @@ def plane(info: PlaneInfo) -> Figure:
         figure.colorbar(image, ax=ax, label=label)
     axes[0, 0].set_ylabel(named("feature_prob"))
     line = mpl.lines.Line2D([], [], color=POLY, lw=2)
-    label = "−√ε, one standard deviation of a new neuron's input"
+    label = "−√(Nε/8d), the paper's −√ε: one standard deviation of a new neuron's input"
     figure.legend([line], [label], loc="outside lower center")
     figure.suptitle("Monosemantic neurons by initial bias and density of features")
     return figure
@@ -341,7 +373,7 @@ def _ticks(values: Sequence[Any], log_x: bool) -> list[Any]:
     return powers[:: -(-len(powers) // MOST_LABELS)] if powers else []
 
 
-def _family_legend(figure: Any, ax: Axes, series: Sequence[Series]) -> None:
+def _family_legend(figure: Any, ax: Axes, series: Sequence[Series | MeanSeries]) -> None:
     if any(s.label for s in series):
         handles, labels = ax.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)))

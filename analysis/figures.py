@@ -1,7 +1,7 @@
 """Every figure: first a typed info, computed from the tables and testable as numbers; drawing.py paints it.
 
     Root + Selection -> Data -> traces | bias | response | mono | summary info -> drawing.py -> PNG and PDF
-                             -> numbered.py: fig1 to fig26
+                             -> means.py; numbered.py: fig1 to fig26
 
 Figure numbers are those of Jermyn, Schiefer and Hubinger (arXiv 2211.09169).
 """
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from analysis.files import quoted
 from analysis.groups import FigureError, Row, axis, best, by_value, grouped, is_number, named, shown, words
+from analysis.means import MeansInfo, means
 from analysis.queries import QueryError
 from analysis.responses import Displayed, displayed, responses
 from analysis.tables import Root
@@ -46,7 +47,7 @@ class Selection:
     where: str | None = None
     """SQL condition on `trials`."""
     by: str | None = None
-    """The swept column for colours (traces) or the axis (mono, summary)."""
+    """The swept column for colours (traces) or the axis (mono, means, summary)."""
     trial: str | None = None
     """The trial for bias and response."""
 
@@ -339,6 +340,11 @@ def _claim(data: Data, mono: MonoInfo) -> str | None:
     return f"A negative initial bias gives more monosemantic neurons\nat {where}, at no cost in loss"
 
 
+def means_info(data: Data) -> MeansInfo:
+    """Means over seeds against the chosen column, with intervals."""
+    return means(data.groups(), data.by)
+
+
 # -- drawing them
 
 
@@ -408,6 +414,7 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "summary": _painter("summary", summary_info),
     "traces": _painter("traces", traces_info),
     "mono": _painter("mono", mono_info),
+    "means": _painter("means", means_info),
     "bias": _painter("bias", bias_info),
     "response": _painter("response", response_info),
 }

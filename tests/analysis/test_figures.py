@@ -21,6 +21,7 @@ from analysis.figures import (
     draw,
     draw_response,
     load,
+    means_info,
     mono_info,
     response_info,
     spread_over_decades,
@@ -153,6 +154,20 @@ def test_mono_against_a_knob(quick: Made) -> None:
     np.testing.assert_allclose(zero.median_mono_per_neuron, zero.median_mono_per_feature / 2)
 
 
+def test_means_over_seeds_have_students_interval(made: Made) -> None:
+    mono = [0.1, 0.2, 0.3]
+    rows = [trial(bias_decay=0.1, seed=seed, metrics={"mono_per_feature": m}) for seed, m in enumerate(mono)]
+    made.commit("s", "p0", [*rows, trial(bias_decay=0.2, metrics={"mono_per_feature": 0.4, "loss": 0.5})])
+    info = means_info(load(opened(made), Selection(by="bias_decay")))
+    (series,) = info.series
+    assert (info.by, series.label, series.values, series.n_seeds) == ("bias_decay", "", [0.1, 0.2], [3, 1])
+    several, one = series.mono_per_feature
+    # t of .975 for two degrees of freedom, times the standard error
+    assert (several.low, several.mean, several.high) == pytest.approx((0.2 - 0.24841, 0.2, 0.2 + 0.24841), abs=1e-5)
+    assert (one.mean, one.low, one.high) == (0.4, None, None)
+    assert series.loss[1].mean == 0.5
+
+
 def claim(made: Made, **selection: str) -> str | None:
     return summary_info(load(opened(made), Selection(**selection))).claim
 
@@ -216,7 +231,7 @@ def test_without_weights_the_response_map_is_left_out_with_a_note(
     argv = [str(troubled.path), "--where", "sweep = 'older'", "--to", str(tmp_path / "here")]
     assert figures(argv) == 0
     out, err = capsys.readouterr()
-    assert [Path(line).stem for line in out.splitlines()] == ["summary", "mono"]
+    assert [Path(line).stem for line in out.splitlines()] == ["summary", "mono", "means"]
     assert "monosweep: no response figure: no weights saved for trial" in err
     assert "monosweep: no traces figure: traces needs curves" in err
     with pytest.raises(QueryError, match=r"no weights saved .* replay"):
