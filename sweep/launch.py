@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -29,14 +29,16 @@ from model.config import ConfigError, TrialConfig
 from model.records import TrialStatus
 from sweep.packing import LARGEST_PACK, Pack, make_packs
 from sweep.progress import Counts, Progress
+from sweep.shipping import JOB
 from sweep.spec import SweepSpec, expand
 from sweep.store import Held, Index, Store, count_by_status
 from sweep.worker import Settings, Work
 
+if TYPE_CHECKING:
+    from sweep.executors import ray
+
 _LARGEST_GPU_PACK = 512
 _RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
-_JOB = "MONOSWEEP_JOB"
-"""The environment variable that tells a submitted driver the id of its Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,8 @@ class LaunchOptions:
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     workers: int | None = None
-    """Packs in training at a time; left out, one per core or GPU with Ray, and one inline."""
+    """Packs in training at a time; left out, one per core or GPU with Ray, and one inline.  More than this machine has
+    GPUs share them."""
     address: str | None = None
     """A running Ray cluster; left out, Ray starts here and ends with the launch."""
     retry_failed: bool = False
@@ -154,7 +157,7 @@ def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[
     if store is None or options.dry_run:
         yield None
         return
-    with store.lease(sweep, os.environ.get(_JOB)) as lease:
+    with store.lease(sweep, os.environ.get(JOB)) as lease:
         yield lease
 
 
@@ -174,7 +177,7 @@ def _train(
     console: Console,
 ) -> tuple[Plan, Counts]:
     """Pack and train `missing`; with --dry-run only plan it."""
-    with _stop_signals() as stopping, _site(options) as site:
+    with _stop_signals() as stopping, _site(options, stopping.is_set) as site:
         resumed = _resumable(store, spec.sweep_name, missing, console, options.dry_run) if store else []
         packs = [*resumed, *_fresh(spec, missing, resumed, site)]
         plan = _plan(packs, len(resumed), site)
@@ -206,16 +209,15 @@ class _Site:
     n_workers: int
     memory_bytes: int
     execute: Callable[[Work, Progress, Callable[[], bool]], None]
+    packs_per_gpu: int = 1
 
 
 @contextmanager
-def _site(options: LaunchOptions) -> Iterator[_Site]:
+def _site(options: LaunchOptions, should_stop: Callable[[], bool]) -> Iterator[_Site]:
     """The executor, ready to work; a dry run starts nothing."""
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield _here(options)
         return
-    import torch  # noqa: F401  before Ray: loading its MKL beside Ray's threads fails now and then
-
     from sweep.executors import ray
 
     here = _here(options) if options.address is None else None
@@ -223,16 +225,30 @@ def _site(options: LaunchOptions) -> Iterator[_Site]:
         if here:
             yield _Site(
                 device=here.device, n_workers=here.n_workers, memory_bytes=here.memory_bytes,
-                execute=partial(ray.execute, cluster),
+                execute=partial(ray.execute, cluster, packs_per_gpu=here.packs_per_gpu),
             )  # fmt: skip
             return
-        device = _cluster_device(options.device, cluster.n_gpus)
-        slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
-        memory = cluster.n_gpus * _gpu_memory() if device == "cuda" else cluster.memory_bytes
-        yield _Site(
-            device=device, n_workers=min(options.workers or slots, slots), memory_bytes=memory,
-            execute=partial(ray.execute, cluster),
-        )  # fmt: skip
+        yield _there(options, cluster, should_stop)
+
+
+def _there(options: LaunchOptions, cluster: ray.Cluster, should_stop: Callable[[], bool]) -> _Site:
+    """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
+    from sweep.executors import ray
+
+    device = _cluster_device(options.device, cluster.n_gpus)
+    slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
+    if not (slots or options.workers):
+        what = "GPU" if device == "cuda" else "CPU"
+        raise ConfigError(
+            f"--address must be that of a cluster with a free {what}; {options.address} has none now; if it starts "
+            f"workers when they are needed, say how many and which: --workers N --device cpu or cuda"
+        )
+    n_workers = options.workers or slots
+    known = cluster.memory_per_cpu if device == "cpu" else 0
+    share = known or ray.free_on_a_worker(device, should_stop)
+    return _Site(
+        device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(ray.execute, cluster)
+    )
 
 
 def _here(options: LaunchOptions) -> _Site:
@@ -243,15 +259,23 @@ def _here(options: LaunchOptions) -> _Site:
     device = resolve(options.device)
     slots = 1 if options.executor == "inline" else _n_gpus() if device == "cuda" else n_cores()
     n_workers = options.workers or slots
-    if device == "cuda" and options.executor == "ray":
-        n_workers = min(n_workers, slots)
-    memory = _n_gpus() * _gpu_memory() if device == "cuda" else free_memory()
-    return _Site(device=device, n_workers=n_workers, memory_bytes=memory, execute=inline.execute)
+    sharing, memory = gpu_shares(n_workers, slots, _gpu_memory()) if device == "cuda" else (1, free_memory())
+    return _Site(
+        device=device, n_workers=n_workers, memory_bytes=memory, execute=inline.execute, packs_per_gpu=sharing
+    )
+
+
+def gpu_shares(n_workers: int, n_gpus: int, gpu_bytes: int) -> tuple[int, int]:
+    """How many packs train on a GPU at a time where workers outnumber GPUs, and bytes for all workers together.
+
+    >>> gpu_shares(3, 2, 80)
+    (2, 120)
+    """
+    sharing = -(-n_workers // n_gpus)
+    return sharing, n_workers * (gpu_bytes // sharing)
 
 
 def _cluster_device(device: str, n_gpus: int) -> str:
-    if device == "cuda" and not n_gpus:
-        raise ConfigError("--device cuda needs a cluster with GPUs; this one has none; use --device cpu")
     return ("cuda" if n_gpus else "cpu") if device == "auto" else device
 
 
@@ -378,10 +402,11 @@ def _n_gpus() -> int:
 
 
 def _gpu_memory() -> int:
-    """Free bytes of this machine's first GPU; on a cluster the others are taken to be alike."""
+    """Bytes that are free on that of this machine's GPUs which has least; on a cluster the others are taken to be
+    alike."""
     import torch
 
-    return int(torch.cuda.mem_get_info()[0])
+    return min(int(torch.cuda.mem_get_info(gpu)[0]) for gpu in range(_n_gpus()))
 
 
 def _say(console: Console, line: str) -> None:

@@ -15,38 +15,27 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "60",
-}
-"""Read by Ray at import and by its processes at start: quiet, nothing phoned home, no second set of logs.
-Ctrl-C is ours: Tune's handler would wait for every pack's current step."""
-os.environ |= {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
+from sweep.shipping import JOB, QUIET, bundled, runtime_env
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray._private import ray_constants  # noqa: E402
-from ray.exceptions import RayActorError  # noqa: E402
+os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
 
-from model.config import ConfigError, UserError  # noqa: E402
-from sweep.executors.reaper import reaped  # noqa: E402
-from sweep.packing import Pack  # noqa: E402
-from sweep.progress import Progress  # noqa: E402
-from sweep.worker import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress  # noqa: E402
+import ray
+from ray import tune
+from ray._private import ray_constants
+from ray.exceptions import RayActorError, RayError
+
+from model.config import ConfigError, UserError
+from sweep.executors.reaper import reaped
+from sweep.packing import Pack
+from sweep.progress import Progress
+from sweep.worker import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress
 
 _REPORT_S = 2.0
 """A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
@@ -54,6 +43,10 @@ _SLICE_S = 2.0
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Packs go through the object store, results do not; Ray's default is a third of the memory."""
 _ANSWER_S = 10.0
+_POLL_S = 0.5
+_GRACE_S = 8.0
+"""How long workers may take to checkpoint their packs when the sweep is told to stop."""
+_TOLD_TO_GO = "told to go"
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
 
@@ -64,8 +57,8 @@ class Cluster:
 
     n_cpus: int
     n_gpus: int
-    memory_bytes: int
-    """Over all nodes."""
+    memory_per_cpu: int
+    """Bytes, on the node that has least for each of its CPUs; 0 while there is no CPU."""
     scratch: Path
     """A folder for Tune's state, on the driver's machine."""
 
@@ -134,8 +127,9 @@ def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> No
 def _connect(address: str, quiet: Mapping[str, Any]) -> None:
     try:
         _check_answers(address)
-        ray.init(address=address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+        with _shipped() as environment:
+            ray.init(address=address, runtime_env=environment, **quiet)
+    except (RayError, OSError, ValueError, RuntimeError) as error:
         problem = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
@@ -143,28 +137,66 @@ def _connect(address: str, quiet: Mapping[str, Any]) -> None:
         ) from error
 
 
+@contextmanager
+def _shipped() -> Iterator[dict[str, Any] | None]:
+    """This version's sources for the workers; a submitted job has brought them along already."""
+    if JOB in os.environ:
+        yield None
+        return
+    with bundled() as folder:
+        yield runtime_env(folder)
+
+
 def _check_answers(address: str) -> None:
     """Ray tries for minutes to reach an address where nothing listens; OSError says so at once."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if "://" in address:
+        raise ValueError("a driver runs on a node of its cluster; from elsewhere use monosweep submit")
+    host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def _cluster(scratch: Path) -> Cluster:
-    resources = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = [node.get("memory", 0) / node["CPU"] for node in nodes if node.get("CPU")]
     return Cluster(
-        n_cpus=int(resources.get("CPU", 0)),
-        n_gpus=int(resources.get("GPU", 0)),
-        memory_bytes=int(resources.get("memory", 0)),
+        n_cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        n_gpus=int(sum(node.get("GPU", 0) for node in nodes)),
+        memory_per_cpu=int(min(shares, default=0)),
         scratch=scratch,
     )
 
 
-def execute(cluster: Cluster, work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
-    """Train every pack of `work` on a connected Ray; once `should_stop`, return within a second.
+def free_on_a_worker(device: str, should_stop: Callable[[], bool]) -> int:
+    """Bytes that a pack may take on the first worker that comes; an autoscaling cluster starts one for it.
+
+    Raises:
+        KeyboardInterrupt: once `should_stop`.
+    """
+    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(_free_memory).remote(device)
+    while not ray.wait([answer], timeout=_POLL_S)[0]:
+        if should_stop():
+            raise KeyboardInterrupt("stopped while waiting for a worker; nothing was trained")
+    return int(ray.get(answer))
+
+
+def _free_memory(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    (here,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
+    return int(here.get("memory", 0) / here["CPU"])
+
+
+def execute(
+    cluster: Cluster, work: Work, progress: Progress, should_stop: Callable[[], bool], packs_per_gpu: int = 1
+) -> None:
+    """Train every pack of `work` on a connected Ray; once `should_stop`, checkpoint those in training and return.
 
     A pack whose worker dies is taken up again from its checkpoint; after too many deaths its halves are
-    trained, and a single trial that keeps killing its worker gets a `failed` row.
+    trained, and a single trial that keeps killing its worker gets a `failed` row.  A worker that is told to
+    go (SIGTERM, as before a pre-emption) checkpoints its pack first, and that is no death.
 
     Raises:
         StoreError: if the results root fails.
@@ -174,10 +206,11 @@ def execute(cluster: Cluster, work: Work, progress: Progress, should_stop: Calla
     while work.packs:
         watch = _Watch(work, progress, should_stop)
         try:
-            _fit(work, watch, cluster.scratch / "tune")
+            _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
         except _Halt:
             if watch.error is not None:
                 raise watch.error from None
+            _release(watch.actors)
             return
         work = replace(work, packs=tuple(_rest(work, watch.lost, progress)))
 
@@ -186,17 +219,22 @@ def _rest(work: Work, lost: Mapping[int, str], progress: Progress) -> Iterator[P
     """What to train instead of the packs that Tune has given up."""
     for place, reason in lost.items():
         pack = work.packs[place]
-        rest = after_losses(work, pack, reason)
+        rest = (pack,) if reason == _TOLD_TO_GO else after_losses(work, pack, reason)
         progress.forget(pack)
         if not rest:
             progress.update(settled_progress(work, pack))
         yield from rest
 
 
-def _fit(work: Work, watch: _Watch, folder: Path) -> None:
+def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
+    """What Ray keeps for a pack: a core, and on GPUs an equal share of one, rounded down to Ray's unit of 1e-4."""
+    return {"cpu": 1, "gpu": 10_000 // packs_per_gpu / 10_000 if device == "cuda" else 0}
+
+
+def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
     trainable = tune.with_parameters(_PackTrainable, work=work)
     tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1, "gpu": int(work.settings.device == "cuda")}),
+        tune.with_resources(trainable, resources(work.settings.device, packs_per_gpu)),
         param_space={"pack": tune.grid_search(list(range(len(work.packs))))},
         tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=work.n_workers),
         run_config=tune.RunConfig(
@@ -210,17 +248,42 @@ def _fit(work: Work, watch: _Watch, folder: Path) -> None:
     ).fit()
 
 
+def _release(actors: Sequence[Any]) -> None:
+    """Have the packs in training checkpointed; what does not answer in time is at most a minute behind."""
+    told = [actor.release.remote() for actor in actors]
+    if told:
+        ray.wait(told, num_returns=len(told), timeout=_GRACE_S)
+
+
+class _Evicted(Exception):
+    """The worker was told to go, and has checkpointed its pack."""
+
+
 class _PackTrainable(tune.Trainable):  # type: ignore[misc]
     """One pack on one worker.  `work` comes through the object store, the Tune config holds a place in it."""
 
     def setup(self, config: dict[str, Any], work: Work) -> None:
-        self._work = work
+        self._work, self._leaving = work, False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._leave)
         self.reset_config(config)
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        self._leaving = True
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         work, pack = self._work, self._work.packs[new_config["pack"]]
-        self._slices = pack_slices(work.store, work.sweep, pack, work.settings)
+        self._slices = self._train(work, pack)
         return True
+
+    def _train(self, work: Work, pack: Pack) -> Iterator[PackProgress]:
+        work.store.check_reachable()
+        yield from pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving)
+
+    def release(self) -> None:
+        """Checkpoint the pack and train it no further; Ray calls it between two steps."""
+        self._leaving = True
+        self._advance()
 
     def step(self) -> dict[str, Any]:
         """Train for a while.  Only the death of the process is an error to Tune, everything else is told."""
@@ -230,6 +293,8 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
             return {"error": error, "done": True}
         except Exception:
             return {"error": RuntimeError(f"a worker failed:\n{traceback.format_exc()}"), "done": True}
+        if self._leaving and not progress.finished:
+            raise _Evicted(_TOLD_TO_GO)
         return {"progress": progress, "done": progress.finished}
 
     def _advance(self) -> PackProgress:
@@ -255,6 +320,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         """Packs that Tune has given up, by place, and why."""
         self.error: Exception | None = None
         """Why the sweep cannot go on."""
+        self.actors: list[Any] = []
+        """The workers in training when the sweep was told to stop."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks for a restart of its own, which we never use."""
@@ -262,6 +329,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.error is not None or self._should_stop():
+            actors = (trial.temporary_state.ray_actor for trial in trials if trial.status == trial.RUNNING)
+            self.actors = [actor for actor in actors if actor is not None]
             raise _Halt
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -277,7 +346,10 @@ class _Watch(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = self._reason(trial)
-        self._progress.note(f"a worker died ({reason}); pack {self._pack(trial).pack_id} is taken up again")
+        if reason == _TOLD_TO_GO:
+            trial.run_metadata.num_failures -= 1
+        what = "died" if reason != _TOLD_TO_GO else "has gone"
+        self._progress.note(f"a worker {what} ({reason}); pack {self._pack(trial).pack_id} is taken up again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.lost[trial.config["pack"]] = self._reason(trial)
@@ -290,6 +362,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         """Why a worker died; if it did not, but could not even begin, the sweep cannot go on."""
         text = Path(trial.error_file).read_text().strip()
         error = _pickled(trial.pickled_error_file)
+        if isinstance(error, _Evicted):
+            return _TOLD_TO_GO
         died = isinstance(error, RayActorError) and not error.actor_init_failed
         if not died and _OUT_OF_MEMORY not in text:
             self.error = RuntimeError(f"a worker cannot go on:\n{text}")
@@ -312,5 +386,3 @@ def _scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="monosweep-", dir="/tmp"))
     with reaped(folder):
         yield folder
-
-
