@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from model.config import TrialConfig, UserError, unknown_name
+from sweep.text import without_secrets
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -35,6 +36,11 @@ VERBS = {
     "presets": Verb("sweep.cli", "what can be launched by name"),
     "launch": Verb("sweep.cli", "train what a preset or YAML file asks for and the results root lacks"),
     "status": Verb("sweep.cli", "how far the sweeps of a results root are"),
+    "submit": Verb("sweep.service", "launch on a running Ray cluster, as a job that goes on without us"),
+    "resume": Verb("sweep.service", "submit again what a results root was launched with"),
+    "logs": Verb("sweep.service", "what the driver of a submitted sweep says (--follow)"),
+    "stop": Verb("sweep.service", "end a submitted sweep; what is trained is kept"),
+    "list": Verb("sweep.service", "the sweeps of a results root, and who drives them"),
     "trial": Verb("sweep.cli", "train one trial here, watched (--pdb to debug, --plot to draw)", draws=True),
     "replay": Verb("sweep.cli", "train a finished trial again from its row, and compare", draws=True),
     "bench": Verb("sweep.cli", "how many trials this machine trains per hour, and what limits it"),
@@ -50,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last words
     except UserError as error:
-        print(f"monosweep: {error}", file=sys.stderr)
+        print(f"monosweep: {without_secrets(str(error))}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as interrupt:
         print(f"monosweep: {str(interrupt) or 'interrupted'}", file=sys.stderr)

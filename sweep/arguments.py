@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import arg
+
+from model.config import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
@@ -100,3 +103,99 @@ class BenchArgs:
     """How often each is measured; the median counts."""
     format: Literal["table", "json"] = "table"
     """json holds every sample."""
+
+
+DASHBOARD = "http://127.0.0.1:8265"
+"""Where a head's dashboard and Jobs API listen, on the head or at the end of a tunnel to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitArgs:
+    """Options of `submit`."""
+
+    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")]
+    """A preset's name or a YAML file."""
+    out: Annotated[str, arg(metavar="URI")]
+    """Results root that every node reaches: s3://..., gs://..., or the full path of a shared mount."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+    set: Annotated[Sets, arg(metavar="K=V")] = ()
+    """Set a field of every trial or a key of the spec."""
+    pack_size: Annotated[str | None, arg(metavar="auto|N", help_behavior_hint="")] = None
+    """Trials per pack, in place of the spec's."""
+    device: Device = "auto"
+    """Where to train; say which if workers start only when needed."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Packs at a time; say how many if workers start only when needed."""
+    retry_failed: Flag = False
+    """Train failed and stopped trials again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArgs:
+    """Options of `resume`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root."""
+    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
+    """Which of its sweeps; left out, the only one."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+    device: Device = "auto"
+    """Where to train."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Packs at a time."""
+    retry_failed: Flag = False
+    """Train failed and stopped trials again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopArgs:
+    """Options of `stop`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root, as it was submitted."""
+    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
+    """One sweep's name; left out, the one that was submitted last."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogsArgs(StopArgs):
+    """Options of `logs`."""
+
+    follow: Flag = False
+    """Go on until the job ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListArgs:
+    """Options of `list`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
+    """Results root."""
+
+
+def spread_sets(argv: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, so that a SPEC may follow."""
+    spread: list[str] = []
+    for token in argv:
+        after_value = spread[-2:-1] == ["--set"]
+        if after_value and "=" in token and not token.startswith("-"):
+            spread.append("--set")
+        spread.append(token)
+    return spread
+
+
+def worker_count(workers: str) -> int | None:
+    """The number behind --workers; None for auto.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ConfigError(f"--workers must be auto or a whole number above 0; got {workers!r}")
+    return int(workers)

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import ConfigError, TrialConfig, UserError
 from model.records import TrialStatus
-from sweep.arguments import BenchArgs, LaunchArgs, PresetsArgs, ReplayArgs, StatusArgs, TrialArgs
+from sweep.arguments import (
+    BenchArgs,
+    LaunchArgs,
+    PresetsArgs,
+    ReplayArgs,
+    StatusArgs,
+    TrialArgs,
+    spread_sets,
+    worker_count,
+)
 from sweep.options import parse
 from sweep.text import table
 
@@ -44,7 +53,7 @@ def presets(argv: Sequence[str]) -> int:
 def launch(argv: Sequence[str]) -> int:
     """`monosweep launch`."""
     args = parse(
-        LaunchArgs, _spread_sets(argv), prog="monosweep launch",
+        LaunchArgs, spread_sets(argv), prog="monosweep launch",
         description="Train what SPEC asks for and the results root lacks; launch again to go on.",
     )  # fmt: skip
     from sweep.launch import LaunchOptions
@@ -52,7 +61,7 @@ def launch(argv: Sequence[str]) -> int:
     from sweep.reporting import launch_lines
 
     options = LaunchOptions(
-        executor=args.executor, device=args.device, workers=_workers(args.workers), address=args.address,
+        executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
         retry_failed=args.retry_failed, dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
@@ -81,7 +90,7 @@ def status(argv: Sequence[str]) -> int:
 def trial(argv: Sequence[str], *, draw: Draw) -> int:
     """`monosweep trial`."""
     args = parse(
-        TrialArgs, _spread_sets(argv), prog="monosweep trial",
+        TrialArgs, spread_sets(argv), prog="monosweep trial",
         description="Train one trial in this process, without Ray, and watch it.",
     )  # fmt: skip
     _check_plot(args.plot)
@@ -121,7 +130,7 @@ def bench(argv: Sequence[str]) -> int:
     from sweep.bench.shapes import SHAPES, shape_named
 
     shapes = [shape_named(name) for name in args.shapes] or SHAPES
-    workers = _workers(args.workers)
+    workers = worker_count(args.workers)
     if args.turns < 1:
         raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
     from sweep.bench.measure import as_plain, machine, measure
@@ -146,25 +155,6 @@ def _spec(name: str, sets: Sequence[str], pack_size: str | None = None) -> Sweep
     from sweep.spec import load_spec
 
     return load_spec(name, [*sets, *([f"pack_size={pack_size}"] if pack_size is not None else [])])
-
-
-def _spread_sets(argv: Sequence[str]) -> list[str]:
-    """`--set a=1 b=2` as `--set a=1 --set b=2`, so that a SPEC may follow."""
-    spread: list[str] = []
-    for token in argv:
-        after_value = spread[-2:-1] == ["--set"]
-        if after_value and "=" in token and not token.startswith("-"):
-            spread.append("--set")
-        spread.append(token)
-    return spread
-
-
-def _workers(workers: str) -> int | None:
-    if workers == "auto":
-        return None
-    if not workers.isdecimal() or int(workers) < 1:
-        raise ConfigError(f"--workers must be auto or a whole number above 0; got {workers!r}")
-    return int(workers)
 
 
 def _check_plot(path: str | None) -> None:
