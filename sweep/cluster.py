@@ -67,8 +67,8 @@ class Cluster:
     def __init__(self, address: str) -> None:
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        logging.getLogger("ray.dashboard").setLevel(logging.CRITICAL)
+        for name in ("ray", "ray.dashboard.modules.dashboard_sdk", JobSubmissionClient.__module__):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._address = address
         if not address.startswith(("http://", "https://")):
             rule = "--address must be the URL of the head's dashboard, such as http://127.0.0.1:8265"
