@@ -4,6 +4,7 @@
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 # make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
+# make small-paper       every batch of the paper in small (90 minutes on two idle cores), and its findings; resumable
 PYTHON ?= python3
 OUT ?= results
 VENV := .venv
@@ -13,7 +14,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision clean
+.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision small-paper clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -43,6 +44,10 @@ bench-gpu: $(VENV)/installed
 bench-precision: $(VENV)/installed-for-benchmarks
 	$(BIN)/monosweep launch precision --out $(OUT)
 	$(BIN)/python tests/benchmarks/precision.py $(OUT)
+
+small-paper: $(VENV)/installed
+	$(BIN)/monosweep launch small --out $(OUT)
+	$(BIN)/python tests/benchmarks/small_paper.py $(OUT)
 
 clean:  ## leaves results alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,9 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from analysis.batches import SMALL
 from model.config import TrialConfig
 from model.records import TrialStatus
 from sweep.schema import SCHEMA_VERSION, Key, Provenance, arrow_table, trial_row
+
+from .paper_tables import Row, ideal_network, ideal_rows
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BASE: dict[str, Any] = {
@@ -193,3 +196,29 @@ def troubled(quick: Made) -> Made:
     quick.write("curves", "quick", "p5", list(curve_of(killed)))
     quick.write("neurons", "quick", "p5", list(neurons_of(killed)))
     return quick
+
+
+STEPS = (1, 1024, 15872)
+"""At which `small` has neurons."""
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """All batches of the small size as the paper describes them, one seed, not to be changed; LR1, LR3 and RP1 with
+    neurons, and with E3 with weights."""
+    made = Made(tmp_path_factory.mktemp("small") / "results")
+    rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, seeds=1)]
+    kept = [r for r in rows if any(SMALL.batches[b].holds(r) for b in ("LR1", "LR3", "RP1", "E3"))]
+    made.write("neurons", "s", "p0", [n for r in kept if r["n_steps"] == STEPS[-1] for n in _growing(r)])
+    made.write("curves", "s", "p0", [c for r in rows for c in curve_of(r)])
+    made.write("trials", "s", "p0", rows)
+    (made.path / "weights" / "sweep=s").mkdir(parents=True)
+    weights = {f"{r['trial_id']}/{k}": v.copy() for r in kept for k, v in ideal_network().items()}
+    save_file(weights, made.path / "weights" / "sweep=s" / "part-p0-step0000015872.safetensors")
+    return made
+
+
+def _growing(row: Row) -> list[Row]:
+    """Neurons at three steps; the later, the larger is r."""
+    final = list(neurons_of(row))
+    return [{**n, "step": step, "r": n["r"] * i / 2} for i, step in enumerate(STEPS) for n in final]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from analysis.batches import PAPER, SMALL
 from analysis.cli import figures
@@ -16,34 +14,8 @@ from analysis.figures import BiasInfo, Data, FigureError, MonoInfo, ResponseInfo
 from analysis.numbered import NUMBERED, AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo, info_of
 from analysis.tables import open_root
 
-from .conftest import Made, curve_of, neurons_of
-from .paper_tables import Row, ideal_network, ideal_rows
-
-STEPS = (1, 1024, 15872)
-
-
-def weights_of_all(rows: Iterable[Row]) -> dict[str, np.ndarray]:
-    return {f"{r['trial_id']}/{k}": v.copy() for r in rows for k, v in ideal_network().items()}
-
-
-def neurons(row: Row) -> list[dict[str, Any]]:
-    """At three steps; the later, the larger is r."""
-    final = list(neurons_of(row))
-    return [{**n, "step": step, "r": n["r"] * i / 2} for i, step in enumerate(STEPS) for n in final]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """All batches of the small size, one seed; LR1, LR3 and RP1 with neurons, and with E3 with weights."""
-    made = Made(tmp_path_factory.mktemp("small") / "results")
-    rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, seeds=1)]
-    kept = [r for r in rows if any(SMALL.batches[b].holds(r) for b in ("LR1", "LR3", "RP1", "E3"))]
-    made.write("neurons", "s", "p0", [n for r in kept if r["n_steps"] == 15872 for n in neurons(r)])
-    made.write("curves", "s", "p0", [c for r in rows for c in curve_of(r)])
-    made.write("trials", "s", "p0", rows)
-    (made.path / "weights" / "sweep=s").mkdir(parents=True)
-    save_file(weights_of_all(kept), made.path / "weights" / "sweep=s" / "part-p0-step0000015872.safetensors")
-    return made
+from .conftest import STEPS, Made
+from .paper_tables import ideal_rows
 
 
 @pytest.fixture(scope="module")
