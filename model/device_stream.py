@@ -5,9 +5,9 @@ Every buffer has a fixed size and no operation waits for the device, so that a C
 the filling of one step's samples; what the fixed size leaves unused goes to a spare cell behind the last.
 
 Integers are exact.  Arrival times are logarithms summed in double precision: on a CPU in the same order as numpy; a
-GPU's logarithm and its parallel sum may differ in the last bits, about 1e-12 of a cell's width, so about one arrival in
-1e12 may fall into the neighbouring cell.  A block or a step that holds more arrivals than expected + 8σ + 32, which
-happens with probability below 1e-15, loses those beyond.
+GPU's logarithm and its parallel sum may differ in the last bits (the sum's even from one draw to the next), about 1e-12
+of a cell's width, so about one arrival in 1e12 may fall into the neighbouring cell.  A block or a step that holds more
+arrivals than expected + 8σ + 32, which happens with probability below 1e-15, loses those beyond.
 """
 
 from __future__ import annotations
