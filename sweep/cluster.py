@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from model.config import ConfigError, UserError
-from sweep.shipping import JOB, SPEC, bundled, runtime_env
+from model.config import UserError
+from sweep.shipping import JOB, SPEC, bundled, check_root, runtime_env
 from sweep.spec import SweepSpec
 from sweep.text import without_secrets
 
@@ -150,25 +150,6 @@ class Cluster:
             raise
         except (RayError, RuntimeError, OSError, ValueError) as error:
             raise ClusterError(_explain(error, self._address)) from error
-
-
-def check_root(root: str) -> None:
-    """Whether every node can understand `root`, and none of its secrets is shown.
-
-    Raises:
-        ConfigError: if it is a relative folder, or a URI with a password.
-    """
-    if without_secrets(root) != root:
-        raise ConfigError(
-            f"--out must name no password on a cluster, where Ray shows it to every user; got "
-            f"{without_secrets(root)}; let the nodes have the credentials (an instance profile, or AWS_… where "
-            f"ray start runs)"
-        )
-    if "://" not in root and not root.startswith("/"):
-        raise ConfigError(
-            f"--out must mean the same on every node: s3://bucket/folder, or the full path of a shared mount; "
-            f"got {root!r}"
-        )
 
 
 def _job(details: Any) -> Job:

@@ -29,7 +29,7 @@ from model.config import ConfigError, TrialConfig
 from model.records import TrialStatus
 from sweep.packing import LARGEST_PACK, Pack, make_packs
 from sweep.progress import Counts, Progress
-from sweep.shipping import JOB
+from sweep.shipping import JOB, check_root
 from sweep.spec import SweepSpec, expand
 from sweep.store import Held, Index, Store, count_by_status
 from sweep.worker import Settings, Work
@@ -122,6 +122,8 @@ def launch(
     """
     start = time.monotonic()
     options, console = options or LaunchOptions(), console or Console(stderr=True)
+    if options.address is not None:
+        check_root(out)
     configs = expand(spec)
     _check_optimizers(configs)
     store = Store.find(out) if options.dry_run else Store.create(out)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.config import ConfigError
 from sweep.text import without_secrets
 
 QUIET = {
@@ -58,6 +59,25 @@ def runtime_env(folder: Path, **variables: str) -> dict[str, Any]:
     found = {name: os.environ[name] for name in _SHARED if name in os.environ}
     shared = {name: value for name, value in found.items() if without_secrets(value) == value}
     return {"working_dir": str(folder), "env_vars": {**QUIET, **shared, **variables}}
+
+
+def check_root(root: str) -> None:
+    """Whether every node can understand `root`, and none of its secrets is shown.
+
+    Raises:
+        ConfigError: if it is a relative folder, or a URI with a password.
+    """
+    if without_secrets(root) != root:
+        raise ConfigError(
+            f"--out must name no password on a cluster, where Ray shows it to every user; got "
+            f"{without_secrets(root)}; let the nodes have the credentials (an instance profile, or AWS_… where "
+            f"ray start runs)"
+        )
+    if "://" not in root and not root.startswith("/"):
+        raise ConfigError(
+            f"--out must mean the same on every node: s3://bucket/folder, or the full path of a shared mount; "
+            f"got {root!r}"
+        )
 
 
 def _name_version(folder: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,6 +18,12 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def cluster() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def pods() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "sweep/deploy/kuberay.yaml").read_text())
     return loaded
 
 
@@ -28,6 +37,50 @@ def test_the_head_trains_nothing_and_workers_come_when_needed(cluster: dict[str,
     nodes = cluster["available_node_types"]
     assert nodes[cluster["head_node_type"]]["resources"] == {"CPU": 0}
     assert [node["min_workers"] for name, node in nodes.items() if name != cluster["head_node_type"]] == [0]
+
+
+def test_only_ssh_leads_into_the_cluster(cluster: dict[str, Any]) -> None:
+    """Every inbound rule that Ray would make from this file, for real."""
+    from ray.autoscaler._private.aws.config import _create_default_inbound_rules
+
+    extended = cluster["provider"]["security_group"].get("IpPermissions", [])
+    rules = _create_default_inbound_rules({"sg-own"}, extended)
+    open_ports = [(rule["FromPort"], rule["ToPort"]) for rule in rules if "IpRanges" in rule]
+    assert open_ports == [(22, 22)]
+    (start,) = (command for command in cluster["head_start_ray_commands"] if "ray start" in command)
+    assert "--dashboard-host=127.0.0.1" in start
+
+
+def test_the_cluster_demands_a_token_and_reports_nothing(cluster: dict[str, Any]) -> None:
+    options = cluster["docker"]["run_options"]
+    assert {"--env RAY_AUTH_MODE=token", "--env RAY_USAGE_STATS_ENABLED=0"} <= set(options)
+    assert "~/.ray/auth_token" in cluster["file_mounts"]
+
+
+def test_one_version_of_ray_everywhere(cluster: dict[str, Any], pods: dict[str, Any]) -> None:
+    """What is pinned for clusters is what the package allows."""
+    requirements = map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    (ray,) = (requirement for requirement in requirements if requirement.name == "ray")
+    pinned = {pods["spec"]["rayVersion"]}
+    pinned |= set(re.findall(r"ray(?:\[[^]]*\]==|:)([\d.]+)", str(cluster)))
+    assert len(pinned) == 1
+    assert ray.specifier.contains(pinned.pop())
+
+
+def test_pods_demand_a_token_and_the_head_trains_nothing(pods: dict[str, Any]) -> None:
+    spec = pods["spec"]
+    assert (pods["apiVersion"], pods["kind"]) == ("ray.io/v1", "RayCluster")
+    assert spec["authOptions"] == {"mode": "token"}
+    assert (spec["headGroupSpec"]["serviceType"], spec["headGroupSpec"]["rayStartParams"]["num-cpus"]) == (
+        "ClusterIP",
+        "0",
+    )
+    (workers,) = spec["workerGroupSpecs"]
+    assert (workers["minReplicas"], spec["enableInTreeAutoscaling"]) == (0, True)
+    for group in (head, workers):
+        (container,) = group["template"]["spec"]["containers"]
+        assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+        assert container["resources"]["limits"] == container["resources"]["requests"]
 
 
 def test_make_installs_before_it_runs(tmp_path: Path) -> None:
