@@ -5,6 +5,9 @@
 # make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
 # make small-paper       every batch of the paper in small (90 minutes on two idle cores), and its findings; resumable
+# make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; ten minutes)
+# make chaos             200 trials under 50 random SIGKILLs; CHAOS_SEED=… and CHAOS_KILLS=… (half an hour)
+# make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3
 OUT ?= results
 VENV := .venv
@@ -14,7 +17,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision small-paper clean
+.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -48,6 +51,15 @@ bench-precision: $(VENV)/installed-for-benchmarks
 small-paper: $(VENV)/installed
 	$(BIN)/monosweep launch small --out $(OUT)
 	$(BIN)/python tests/benchmarks/small_paper.py $(OUT)
+
+cluster-test: $(VENV)/installed-for-tests
+	MONOSWEEP_NO_SKIPS=1 $(BIN)/python -m pytest tests/cluster -v -m "long or not long"
+
+chaos: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest tests/chaos -s -m long
+
+bench-scaling: $(VENV)/installed-for-tests
+	PYTHONPATH=tests/cluster:tests/chaos $(BIN)/python tests/benchmarks/scaling.py
 
 clean:  ## leaves results alone
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from writes import Writes
 
 from processes import Driver, gone
 from sweep.store import Store
+from writes import Writes
 
 _NOTICED_SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}
 """A dead raylet is given up after seconds rather than a quarter of a minute."""

@@ -20,18 +20,26 @@ import pytest
 
 from sweep.executors.reaper import reaped
 
+NO_SKIPS = "MONOSWEEP_NO_SKIPS"
+"""The environment variable that makes a test fail that would be skipped for want of rights or tools."""
 _PREFIX = "10.77.0"
 _ENDS_S = 10.0
 
 
 def requires_namespaces() -> None:
-    """Skip where the tests cannot make network namespaces; `.ci/run` lets no such skip pass."""
+    """Skip where the tests cannot make network namespaces, and say so; `.ci/run` lets no such skip pass."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("needs root and iproute2")
+        _cannot("needs root and iproute2")
     probe = f"ms{os.getpid()}-probe"
     if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode:
-        pytest.skip("needs root and iproute2: network namespaces are not allowed here")
+        _cannot("needs root and iproute2: network namespaces are not allowed here")
     _ip("netns", "del", probe)
+
+
+def _cannot(reason: str) -> None:
+    if os.environ.get(NO_SKIPS):
+        pytest.fail(f"{reason}; unset {NO_SKIPS} to skip such tests")
+    pytest.skip(reason)
 
 
 class Node:
