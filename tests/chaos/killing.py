@@ -27,7 +27,7 @@ from writes import Writes
 _NOTICED_SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}
 """A dead raylet is given up after seconds rather than a quarter of a minute."""
 _LAUNCH_S, _DIES_S = 120.0, 60.0
-_LONG_S = 1800.0
+_LONG_S, _POLL_S = 1800.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Chaos:
     def _kill(self, driver: Driver, target: str) -> None:
         """Let it train for a while, then kill."""
         self._train(driver, self._random.uniform(0, self._pause_s))
-        training = driver.wait_for(driver.workers, _LAUNCH_S)
+        training = driver.wait_for(lambda: self._training(driver), _LAUNCH_S)
         victim = self._victim(driver, target, training)
         dying = [victim] if target == "worker" else training
         now = time.monotonic()
@@ -130,12 +130,18 @@ class Chaos:
 
     def _train(self, driver: Driver, seconds: float) -> None:
         """Until some worker has trained so long, or the driver ends."""
-        driver.wait_for(driver.workers, _LAUNCH_S)
+        driver.wait_for(lambda: self._training(driver), _LAUNCH_S)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and driver.process.poll() is None:
-            for pid in driver.workers():
-                self._began.setdefault(pid, time.monotonic())
-            time.sleep(0.1)
+            self._training(driver)
+            time.sleep(_POLL_S)
+
+    def _training(self, driver: Driver) -> list[int]:
+        """The workers with a pack; notes when each was first seen."""
+        found = driver.workers()
+        for pid in found:
+            self._began.setdefault(pid, time.monotonic())
+        return found
 
     def _victim(self, driver: Driver, target: str, training: Sequence[int]) -> int:
         if target == "driver":

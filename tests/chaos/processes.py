@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_POLL_S = 0.05
+_POLL_S = 0.1
 
 
 class Driver:

@@ -58,6 +58,6 @@ def test_fifty_kills(tmp_path: Path, seed: int) -> None:
     """200 trials; CHAOS_KILLS=200 for more of it."""
     n_kills = int(os.environ.get("CHAOS_KILLS", "50"))
     targets = [("worker", "worker", "worker", "driver", "raylet")[i % 5] for i in range(n_kills)]
-    outcome = survived(tmp_path, 1000 * n_kills, 50, targets, 4.0, seed)
+    outcome = survived(tmp_path, 2000 * n_kills, 50, targets, 4.0, seed)
     assert len(outcome.kills) == n_kills
     assert max(seconds for kill in outcome.kills for seconds in kill.lost_s) < _MINUTE_S

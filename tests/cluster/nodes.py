@@ -8,6 +8,7 @@ All that is started carries a mark, so that nothing outlives the tests, however 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,7 @@ class Network:
     """A switch and the nodes on it."""
 
     def __init__(self, folder: Path) -> None:
+        _remove_stale()
         self.folder, self.nodes = folder, list[Node]()
         self._names = f"ms{os.getpid()}-{time.monotonic_ns() % 10**6}"
         self._switch = f"{self._names}-switch"
@@ -140,6 +142,16 @@ def network(folder: Path) -> Iterator[Network]:
             yield made
         finally:
             made.close()
+
+
+def _remove_stale() -> None:
+    """Namespaces of tests that were killed: their processes are gone already."""
+    for line in _ip("netns", "list").splitlines():
+        name = line.split()[0]
+        owner = re.match(r"ms(\d+)-", name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            with suppress(subprocess.CalledProcessError):  # other tests clear up too
+                _ip("netns", "del", name)
 
 
 def _ip(*arguments: str) -> str:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from model.config import FIELD_NAMES
 from sweep.__main__ import USAGE_ERROR, VERBS, main
 
-_EXAMPLES = int(os.environ.get("BAD_INPUTS", "150"))
+_EXAMPLES = int(os.environ.get("BAD_INPUTS", "60"))
 """Of each kind; more with BAD_INPUTS=5000."""
 _SEEN = settings(
     max_examples=_EXAMPLES,
