@@ -60,6 +60,13 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=DPI, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def headed(figure: Figure, text: str) -> Figure:
+    """`figure` with a line above its title."""
+    title = figure.texts[0]
+    title.set_text(f"{text}\n{title.get_text()}")
+    return figure
+
+
 def _styled(paint: Callable[[Any], Figure]) -> Callable[[Any], Figure]:
     def styled(info: Any) -> Figure:
         with mpl.rc_context(STYLE):
@@ -152,12 +159,12 @@ def _maps(figure: Figure, axes: Sequence[Axes], maps: Sequence[Map]) -> None:
         edge = one.shown.n_mono - 0.5
         if one.shown.n_mono:
             ax.axhline(edge, color=POLY, lw=1.2)
-        # right of the diagonal the monosemantic block is empty, if it is high enough for a line of text
-        room = one.shown.n_mono > 0.1 * n_neurons
+        # at its top the monosemantic block is empty right of the diagonal, if it is high enough for a line of text
+        inside = one.shown.n_mono > 0.1 * n_neurons
         ax.text(
-            n_features * 0.98, edge + (-0.015 if room else 0.015) * n_neurons,
-            f"{one.shown.n_mono} of {n_neurons} monosemantic ↑",
-            color=POLY, ha="right", va="bottom" if room else "top", fontsize=8.5, fontweight="bold",
+            n_features * 0.98, 0.015 * n_neurons + (0 if inside else edge),
+            f"{one.shown.n_mono} of {n_neurons} monosemantic {'↓' if inside else '↑'}",
+            color=POLY, ha="right", va="top", fontsize=8.5, fontweight="bold",
             bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
         )  # fmt: skip
         ax.grid(False)
@@ -256,7 +263,7 @@ def cdf(info: CdfInfo) -> Figure:
 @_styled
 def plane(info: PlaneInfo) -> Figure:
     """Figure 9: monosemantic neurons in the plane of bias_offset and ε, with the curve of -√(Nε/8d)."""
-    figure, axes = _grid(1, 2, 7.6, 3.5, sharey=True)
+    figure, axes = _grid(1, 2, 7.6, 3.9, sharey=True)
     x, y = np.arange(len(info.offsets)), np.arange(len(info.probs))
     for ax, values, label in (
         (axes[0, 0], info.mono_per_feature, PER_FEATURE.replace("\n", " ")),

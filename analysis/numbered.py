@@ -294,12 +294,7 @@ def info_of(name: str, data: Data, by: str | None = None) -> Any:
         FigureError: if the tables lack its data; one line with the presets that would give it.
     """
     figure = NUMBERED[name]
-    found = figure.trials(data.rows)
-    if found is None and data.trial is None:
-        batches = " and ".join(figure.batches)
-        presets = " or ".join(f"small/{batch}" for batch in figure.batches)
-        raise FigureError(f"{name} shows {batches}, of which no trial is here; launch {presets}")
-    rows, scale = found or ([data.trial or {}], SCALES[-1])  # a trial asked for may belong to no batch
+    rows, scale = _shown_by(name, data)
     axis = "seed" if figure.one_by_one else by or figure.by
     try:
         return figure.info(Data(data.root, rows, axis, data.trial, data.notes), scale)
@@ -307,9 +302,24 @@ def info_of(name: str, data: Data, by: str | None = None) -> Any:
         raise FigureError(f"{name}: {error}") from None
 
 
+def _shown_by(name: str, data: Data) -> tuple[list[Row], Scale]:
+    """Its trials, of whichever size is there; a trial asked for may belong to no batch."""
+    figure = NUMBERED[name]
+    found = figure.trials(data.rows)
+    if found is None and data.trial is None:
+        batches = " and ".join(figure.batches)
+        presets = " or ".join(f"small/{batch}" for batch in figure.batches)
+        raise FigureError(f"{name} shows {batches}, of which no trial is here; launch {presets}")
+    return found or ([data.trial or {}], SCALES[-1])
+
+
 def paint(name: str, data: Data, by: str | None = None) -> Figure:
-    """Figure `name`; raises as `info_of` does."""
+    """Figure `name`, headed by its number and what it shows; raises as `info_of` does."""
     from analysis import drawing
 
     figure: Figure = getattr(drawing, NUMBERED[name].painter)(info_of(name, data, by))
-    return figure
+    number = f"Figure {name.removeprefix('fig')}"
+    if data.trial is not None:
+        return drawing.headed(figure, number)
+    batches = ", ".join(NUMBERED[name].batches)
+    return drawing.headed(figure, f"{number}: {batches} at the {_shown_by(name, data)[1].name} size")

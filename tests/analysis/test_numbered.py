@@ -11,7 +11,7 @@ import pytest
 from analysis.batches import PAPER, SMALL
 from analysis.cli import figures
 from analysis.figures import BiasInfo, Data, FigureError, MonoInfo, ResponseInfo, Selection, TracesInfo, load
-from analysis.numbered import NUMBERED, AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo, info_of
+from analysis.numbered import NUMBERED, AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo, info_of, paint
 from analysis.tables import open_root
 
 from .conftest import STEPS, Made
@@ -128,6 +128,12 @@ def test_without_steps_or_weights_a_figure_says_how_to_get_them(made: Made) -> N
 
 
 # -- drawn
+
+
+def test_a_figure_says_its_number_and_batches(small: Made, data: Data) -> None:
+    assert paint("fig12", data).texts[0].get_text().startswith("Figure 12: LR4 at the small size\nTraining")
+    mine = load(open_root(str(small.path)), Selection(trial=SMALL.batches["LR3"].pick(data.rows)[2]["trial_id"]))
+    assert paint("fig26", mine).texts[0].get_text().startswith("Figure 26\nThe positive-bias")
 
 
 def test_the_new_kinds_are_drawn(small: Made, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
