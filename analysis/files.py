@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from model.config import UserError
+from sweep.parts import MERGED, columns_in, damage, damaged_tail, is_merged, tail_bytes
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
 SWEEP_PREFIX = "sweep="
+_TAIL_BYTES = 2**16
 
 
 class RootError(UserError):
@@ -37,6 +39,24 @@ class Part:
     path: str
     size: int
     """Bytes."""
+    mtime_ns: int = 0
+    """When it was written; the same path, size and time are the same file."""
+
+    @property
+    def merged(self) -> bool:
+        """Whether it holds many packs."""
+        return is_merged(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a part shows."""
+
+    part: Part
+    columns: int | None
+    """Equal for parts with equal columns; None if that is not known without reading more."""
+    elsewhere: frozenset[str]
+    """Packs in it that other parts show."""
 
 
 class Files(ABC):
@@ -55,8 +75,24 @@ class Files(ABC):
         """
 
     @abstractmethod
-    def listing(self, folder: str) -> Iterable[tuple[str, int]]:
-        """(path, bytes) of every file one level below the folders in `folder`; nothing if it is missing."""
+    def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
+        """(path, bytes, time in ns) of every file one level below the folders in `folder`; nothing if it is missing."""
+
+    @abstractmethod
+    def footer(self, path: str) -> Mapping[bytes, bytes] | str:
+        """Key-value metadata of a part, or why its footer is not sound.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+
+    @abstractmethod
+    def check(self, part: Part) -> int | str | None:
+        """The fingerprint of a single part's columns, if that is known at little cost; or what is wrong with it.
+
+        Raises:
+            FileNotFoundError: if it has gone.
+        """
 
     @abstractmethod
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -64,17 +100,17 @@ class Files(ABC):
 
     @abstractmethod
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, parts: list[Part], name: str, schema: pa.Schema
-    ) -> str:
-        """SQL that yields the rows of `parts`; `name` is free for the connection's own use."""
+        self, connection: duckdb.DuckDBPyConnection, pieces: list[Piece], name: str, schema: pa.Schema
+    ) -> list[str]:
+        """SQL that together yields the rows of `pieces`; names that begin with `name` are free for use."""
 
     def parts(self, folder: str, suffix: str) -> list[Part]:
         """The files of `folder` in order; a name that does not start with `part-` is still being written."""
         found = []
-        for path, size in self.listing(folder):
+        for path, size, mtime_ns in self.listing(folder):
             sweep, name = path.split("/")[-2:]
             if sweep.startswith(SWEEP_PREFIX) and name.startswith("part-") and name.endswith(suffix):
-                found.append(Part(sweep.removeprefix(SWEEP_PREFIX), path, size))
+                found.append(Part(sweep.removeprefix(SWEEP_PREFIX), path, size, mtime_ns))
         return sorted(found)
 
 
@@ -90,25 +126,56 @@ class LocalFiles(Files):
     def read(self, path: str) -> bytes:
         return Path(self.root, path).read_bytes()
 
-    def listing(self, folder: str) -> Iterable[tuple[str, int]]:
+    def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
+        # Entries come in no order, so a part may be merged and go before the look at it: the second look sees
+        # what it was merged into.
+        found = dict(self._entries(folder))
+        found.update((path, what) for path, what in self._entries(folder, f"/{MERGED}") if path not in found)
+        return [(path, *what) for path, what in found.items()]
+
+    def _entries(self, folder: str, containing: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
         base = os.path.join(self.root, folder)
         if not os.path.isdir(base):
             return
         for sweep in os.scandir(base):
             if sweep.is_dir():
                 for entry in os.scandir(sweep.path):
-                    if (size := _size(entry)) is not None:
-                        yield f"{folder}/{sweep.name}/{entry.name}", size
+                    if containing in f"/{entry.name}" and (what := _size_and_time(entry)) is not None:
+                        yield f"{folder}/{sweep.name}/{entry.name}", what
+
+    def footer(self, path: str) -> Mapping[bytes, bytes] | str:
+        with open(os.path.join(self.root, path), "rb") as file:
+            return _footer(file)
+
+    def check(self, part: Part) -> int | str | None:
+        data = self.read(part.path)
+        columns = columns_in(data)
+        return columns if columns is None else damage(data) or columns
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         _lock(connection, [self.root])
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, parts: list[Part], name: str, schema: pa.Schema
-    ) -> str:
+        self, connection: duckdb.DuckDBPyConnection, pieces: list[Piece], name: str, schema: pa.Schema
+    ) -> list[str]:
+        """Single parts with equal columns together, by DuckDB, which is fast but trusts what it reads.
+
+        They have been checked.  Merged parts are too large for that: pyarrow checks the pages that a query needs.
+        """
+        merged = [piece for piece in pieces if piece.part.merged]
+        single: dict[int | None, list[Part]] = {}
+        for piece in pieces:
+            if not piece.part.merged:
+                single.setdefault(piece.columns, []).append(piece.part)
+        scans = [self._read_parquet(parts, union=columns is None) for columns, parts in single.items()]
+        if merged:
+            scans += _arrow_scans(connection, _local_filesystem(), self.root, merged, name, schema)
+        return scans
+
+    def _read_parquet(self, parts: list[Part], union: bool) -> str:
         paths = ", ".join(quoted(os.path.join(self.root, part.path)) for part in parts)
         # hive_partitioning would also believe an `lr=3` above the root, so the caller names the sweep.
-        return f"SELECT * FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        return f"SELECT * FROM read_parquet([{paths}], union_by_name = {union}, hive_partitioning = false)"
 
 
 class ArrowFiles(Files):
@@ -130,27 +197,79 @@ class ArrowFiles(Files):
             data: bytes = file.read()
         return data
 
-    def listing(self, folder: str) -> Iterable[tuple[str, int]]:
+    def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
         from pyarrow.fs import FileSelector
 
         base = f"{self.root}/{folder}"
         for info in self.filesystem.get_file_info(FileSelector(base, allow_not_found=True, recursive=True)):
             path = info.path[len(self.root) + 1 :]
             if info.is_file and path.count("/") == 2:
-                yield path, info.size
+                yield path, info.size, info.mtime_ns or 0
+
+    def footer(self, path: str) -> Mapping[bytes, bytes] | str:
+        with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
+            return _footer(file)
+
+    def check(self, part: Part) -> int | str | None:
+        return None  # another request for each; pyarrow checks what it reads
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         _lock(connection, [])
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, parts: list[Part], name: str, schema: pa.Schema
-    ) -> str:
-        import pyarrow.dataset as ds
+        self, connection: duckdb.DuckDBPyConnection, pieces: list[Piece], name: str, schema: pa.Schema
+    ) -> list[str]:
+        return _arrow_scans(connection, self.filesystem, self.root, pieces, name, schema)
 
-        paths = [f"{self.root}/{part.path}" for part in parts]
-        rows = ds.dataset(paths, schema=schema, filesystem=self.filesystem, format="parquet")
-        connection.register(name, rows)
-        return f"SELECT * FROM {name}"
+
+def _arrow_scans(
+    connection: duckdb.DuckDBPyConnection, filesystem: Any, root: str, pieces: list[Piece], name: str, schema: pa.Schema
+) -> list[str]:
+    """SQL over pyarrow datasets: one of all pieces that are shown whole, one of each other."""
+    whole = [piece.part.path for piece in pieces if not piece.elsewhere]
+    scans = [_arrow_scan(connection, filesystem, [f"{root}/{path}" for path in whole], name, schema)] if whole else []
+    for i, piece in enumerate(piece for piece in pieces if piece.elsewhere):
+        rows = _arrow_scan(connection, filesystem, [f"{root}/{piece.part.path}"], f"{name}_{i}", schema)
+        scans.append(f"{rows} WHERE pack_id NOT IN ({', '.join(quoted(pack) for pack in sorted(piece.elsewhere))})")
+    return scans
+
+
+def _arrow_scan(
+    connection: duckdb.DuckDBPyConnection, filesystem: Any, paths: list[str], name: str, schema: pa.Schema
+) -> str:
+    import pyarrow.dataset as ds
+
+    checked = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(
+        page_checksum_verification=True
+    ))  # fmt: skip
+    connection.register(name, ds.dataset(paths, schema=schema, filesystem=filesystem, format=checked))
+    return f"SELECT * FROM {name}"
+
+
+def _footer(file: Any) -> Mapping[bytes, bytes] | str:
+    """The key-value metadata of a sealed part that is open for reading, or why it is not sound."""
+    import pyarrow.parquet as pq
+
+    size = file.seek(0, os.SEEK_END)
+    tail = _last(file, size, min(size, _TAIL_BYTES))
+    if len(tail) >= 8 and len(tail) < (needed := tail_bytes(tail[-8:])) <= size:
+        tail = _last(file, size, needed)
+    if reason := damaged_tail(tail):
+        return reason
+    file.seek(0)
+    return dict(pq.read_metadata(file).metadata)
+
+
+def _last(file: Any, size: int, count: int) -> bytes:
+    file.seek(size - count)
+    data: bytes = file.read(count)
+    return data
+
+
+def _local_filesystem() -> Any:
+    from pyarrow.fs import LocalFileSystem
+
+    return LocalFileSystem()
 
 
 def open_files(root: str) -> Files:
@@ -179,15 +298,13 @@ def _open_local(path: str) -> Files:
     if not set("*?[") & set(files.root):
         return files
     # DuckDB would take these for wildcards and has no way to escape them; pyarrow takes a path as it is.
-    from pyarrow.fs import LocalFileSystem
-
-    return ArrowFiles(LocalFileSystem(), files.root)
+    return ArrowFiles(_local_filesystem(), files.root)
 
 
-def _size(entry: os.DirEntry[str]) -> int | None:
-    """Bytes, or nothing if it is no file or has just gone."""
+def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Bytes and time of writing, or nothing if it is no file or has just gone."""
     try:
-        return entry.stat().st_size if entry.is_file() else None
+        return (entry.stat().st_size, entry.stat().st_mtime_ns) if entry.is_file() else None
     except FileNotFoundError:
         return None
 

@@ -12,16 +12,18 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from analysis.files import Files, LocalFiles, Part, RootError, first_line, open_files, quoted
+from analysis.files import Files, LocalFiles, Part, Piece, RootError, first_line, open_files, quoted
 from analysis.queries import USERS_FAULT, QueryError, check_select, interruptible, reason_of
 from model.config import TrialConfig
 from model.records import TrialStatus
+from sweep.parts import current, damage, packs_of
 from sweep.schema import SCHEMA_VERSION, TABLES, arrow_schema, config_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ T = TypeVar("T")
 __all__ = ["QueryError", "Root", "RootError", "open_root"]
 
 MARKER = "monosweep.json"
+_TRIES = 10
+"""How often a question is asked again while parts are merged away under it."""
 PREFERENCE = (TrialStatus.COMPLETED, TrialStatus.DIVERGED, TrialStatus.STOPPED, TrialStatus.FAILED)
 """Which row of a trial is shown if it has several."""
 CONFIG = {
@@ -57,6 +61,8 @@ class Root:
     notice: Callable[[str], None] = field(default=_to_stderr, repr=False)
     """Told, once each, about parts that cannot be read."""
     _left_out: set[Part] = field(default_factory=set, repr=False)
+    _known: dict[Part, int | frozenset[str] | None] = field(default_factory=dict, repr=False)
+    """Of parts that were looked into: the fingerprint of a single one's columns, the packs of a merged one."""
 
     def sql(self, query: str) -> pa.Table:
         """The answer to one SELECT over the views `trials`, `curves` and `neurons`.
@@ -152,69 +158,98 @@ class Root:
 
     def _ask(self, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """The answer from a fresh connection with these views; without the parts that cannot be read."""
-        try:
-            return interruptible(self._connect(tables), question)
-        except duckdb.Error as error:
-            if isinstance(error, USERS_FAULT):
+        for _ in range(_TRIES):
+            used: list[Part] = []
+            try:
+                return interruptible(self._connect(tables, used), question)
+            except USERS_FAULT as error:
                 raise QueryError(reason_of(error)) from None
-        self._leave_out_unreadable(tables)
-        # Also if every part is sound: one may have been replaced while it was read.
-        try:
-            return interruptible(self._connect(tables), question)
-        except duckdb.Error as error:
-            raise QueryError(reason_of(error)) from None
+            except (duckdb.Error, OSError) as error:
+                failure = first_line(error) if isinstance(error, OSError) else reason_of(error)
+            if not self._has_changed(tables, used):
+                self._leave_out_unreadable(used)
+        raise QueryError(failure)
 
-    def _connect(self, tables: Sequence[str]) -> duckdb.DuckDBPyConnection:
-        """A connection that can read this root alone: views named as the tables, all rows in `raw`."""
+    def _has_changed(self, tables: Sequence[str], used: Sequence[Part]) -> bool:
+        """Whether a part that a question needed has been merged away or replaced since."""
+        now = {part for table in _with_trials(tables) for part in self.files.parts(table, ".parquet")}
+        return not now.issuperset(used)
+
+    def _connect(self, tables: Sequence[str], used: list[Part]) -> duckdb.DuckDBPyConnection:
+        """A connection that can read this root alone: views named as the tables, all rows in `raw`.
+
+        The parts that it reads are added to `used`.
+        """
         connection = duckdb.connect(config=CONFIG)
         connection.execute("SET TimeZone = 'UTC'")
         self.files.prepare(connection)
         connection.execute("CREATE SCHEMA raw")
         # trials are listed before curves and neurons, which are written first: what is shown is complete.
-        for table in dict.fromkeys(("trials", *tables)):
-            rows = self._union(connection, table, self._parts(table))
-            connection.execute(f"CREATE VIEW raw.{table} AS {rows}")
+        for table in _with_trials(tables):
+            pieces = self._pieces(table)
+            used += [piece.part for piece in pieces]
+            connection.execute(f"CREATE VIEW raw.{table} AS {self._union(connection, table, pieces)}")
         for table in tables:
             connection.execute(f"CREATE VIEW {table} AS {_SHOWN.get(table, _SHOWN_OF.format(table))}")
         return connection
 
-    def _parts(self, table: str) -> list[Part]:
-        """The parts of a table without those that cannot be read."""
-        parts = self.files.parts(table, ".parquet")
-        for part in parts:
-            if part.size == 0:
-                self._leave_out(part, "it is empty")
-        return [part for part in parts if part not in self._left_out]
+    def _pieces(self, table: str) -> list[Piece]:
+        """What the parts of a table show: each pack once, nothing from those that cannot be read."""
+        parts = {part.path: part for part in self.files.parts(table, ".parquet")}
+        packs = {path: self._packs(part) for path, part in parts.items() if part not in self._left_out}
+        sweeps: dict[str, dict[str, frozenset[str]]] = {}
+        for path, held in packs.items():
+            if held is not None:
+                sweeps.setdefault(parts[path].sweep, {})[path] = held
+        shown = {path: elsewhere for held in sweeps.values() for path, elsewhere in current(held).items()}
+        pieces = [Piece(parts[path], self._columns(parts[path]), shown[path]) for path in sorted(shown)]
+        return [piece for piece in pieces if piece.part not in self._left_out]
 
-    def _union(self, connection: duckdb.DuckDBPyConnection, table: str, parts: list[Part]) -> str:
-        """SQL for all rows of `parts`, with every column of the schema and the sweep in front."""
+    def _packs(self, part: Part) -> frozenset[str] | None:
+        """The packs in a part; None, and left out, if it cannot say."""
+        if not part.merged:
+            return packs_of(part.path, None)
+        if part not in self._known:
+            footer = self.files.footer(part.path)
+            if isinstance(footer, str):
+                self._leave_out(part, footer)
+                return None
+            self._known[part] = packs_of(part.path, footer)
+        packs = self._known[part]
+        assert isinstance(packs, frozenset)
+        return packs
+
+    def _columns(self, part: Part) -> int | None:
+        """The fingerprint of a single part's columns; the part is left out if it is damaged."""
+        if part.merged:
+            return None
+        if part not in self._known:
+            found = self.files.check(part) if part.size else "it is empty"
+            if isinstance(found, str):
+                self._leave_out(part, found)
+                return None
+            self._known[part] = found
+        columns = self._known[part]
+        assert not isinstance(columns, frozenset)
+        return columns
+
+    def _union(self, connection: duckdb.DuckDBPyConnection, table: str, pieces: list[Piece]) -> str:
+        """SQL for all rows of `pieces`, with every column of the schema and the sweep in front."""
         schema = arrow_schema(table)
         columns = ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {f.name}" for f in schema)
         branches = [f"SELECT CAST(NULL AS VARCHAR) AS sweep, {columns} WHERE false"]
-        for i, sweep in enumerate(sorted({part.sweep for part in parts})):
-            ours = [part for part in parts if part.sweep == sweep]
-            rows = self.files.scan(connection, ours, f"raw_{table}_{i}", schema)
-            branches.append(f"SELECT {quoted(sweep)} AS sweep, * FROM ({rows})")
+        for i, sweep in enumerate(sorted({piece.part.sweep for piece in pieces})):
+            ours = [piece for piece in pieces if piece.part.sweep == sweep]
+            for rows in self.files.scan(connection, ours, f"raw_{table}_{i}", schema):
+                branches.append(f"SELECT {quoted(sweep)} AS sweep, * FROM ({rows})")
         names = ", ".join(["sweep", *schema.names])
         return f"SELECT {names} FROM ({' UNION ALL BY NAME '.join(branches)})"
 
-    def _leave_out_unreadable(self, tables: Sequence[str]) -> None:
-        for table in dict.fromkeys(("trials", *tables)):
-            for part in self._parts(table):
-                if reason := self._damage(part):
+    def _leave_out_unreadable(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            with suppress(FileNotFoundError):
+                if reason := damage(self.files.read(part.path)):
                     self._leave_out(part, reason)
-
-    def _damage(self, part: Part) -> str | None:
-        """Why a part cannot be read; nothing if its footer is sound or it has gone."""
-        import pyarrow.parquet as pq
-
-        try:
-            pq.ParquetFile(pa.BufferReader(self.files.read(part.path)))
-        except FileNotFoundError:
-            return None
-        except (pa.ArrowException, OSError) as error:
-            return first_line(error)
-        return None
 
     def _leave_out(self, part: Part, reason: str) -> None:
         if part not in self._left_out:
@@ -284,6 +319,10 @@ def _hidden(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     query = f"SELECT (SELECT count(*) FROM raw.{table}) - (SELECT count(*) FROM {table})"
     ((count,),) = connection.execute(query).fetchall()
     return int(count)
+
+
+def _with_trials(tables: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("trials", *tables)))
 
 
 def _mentioned(query: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ VERBS = {
     "presets": Verb("sweep.cli", "what can be launched by name"),
     "launch": Verb("sweep.cli", "train what a preset or YAML file asks for and the results root lacks"),
     "status": Verb("sweep.cli", "how far the sweeps of a results root are"),
+    "compact": Verb("sweep.cli", "merge the small files of a results root, while sweeps train and readers read"),
     "submit": Verb("sweep.service", "launch on a running Ray cluster, as a job that goes on without us"),
     "resume": Verb("sweep.service", "submit again what a results root was launched with"),
     "logs": Verb("sweep.service", "what the driver of a submitted sweep says (--follow)"),

@@ -58,6 +58,16 @@ class StatusArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompactArgs:
+    """Options of `compact`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
+    """Results root."""
+    grace_s: float = 10.0
+    """Seconds that replaced parts stay for readers that have listed them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialArgs:
     """Options of `trial`."""
 

@@ -16,6 +16,7 @@ from model.config import ConfigError, TrialConfig, UserError
 from model.records import TrialStatus
 from sweep.arguments import (
     BenchArgs,
+    CompactArgs,
     LaunchArgs,
     PresetsArgs,
     ReplayArgs,
@@ -83,6 +84,22 @@ def status(argv: Sequence[str]) -> int:
     if not found:
         print(f"no sweeps in {args.out} yet; monosweep launch SPEC --out {args.out} starts one")
     for line in status_lines(found):
+        print(line)
+    return 0
+
+
+def compact(argv: Sequence[str]) -> int:
+    """`monosweep compact`."""
+    args = parse(
+        CompactArgs, argv, prog="monosweep compact",
+        description="Merge the small files of a results root into few large ones; sweeps may train meanwhile.",
+    )  # fmt: skip
+    from sweep.compaction import compact as compact_store
+    from sweep.reporting import compact_lines
+    from sweep.store import Store
+
+    done = compact_store(Store.open(args.out), args.grace_s, lambda line: print(line, file=sys.stderr))
+    for line in compact_lines(done):
         print(line)
     return 0
 

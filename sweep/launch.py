@@ -29,6 +29,7 @@ from model.config import ConfigError, TrialConfig
 from model.records import TrialStatus
 from sweep.packing import LARGEST_PACK, Pack, make_packs
 from sweep.progress import Counts, Progress
+from sweep.quarantine import set_aside_damaged
 from sweep.shipping import JOB, check_root
 from sweep.spec import SweepSpec, expand
 from sweep.store import Held, Index, Store, count_by_status
@@ -136,6 +137,9 @@ def _launch(
     options: LaunchOptions, console: Console, start: float,
 ) -> LaunchReport:  # fmt: skip
     """The launch proper, once nobody else drives the sweep."""
+    if store and not options.dry_run:
+        for part, reason in set_aside_damaged(store, spec.sweep_name).items():
+            _say(console, f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
     index = store.index() if store else Index(statuses={}, n_hidden=0, unreadable=())
     for part in index.unreadable:
         _say(console, f"{part} cannot be read; its trials count as missing")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sweep.progress import Counts, SweepStatus, describe, duration
 
 if TYPE_CHECKING:
+    from sweep.compaction import Compacted
     from sweep.launch import LaunchReport, Plan
 
 
@@ -39,6 +40,20 @@ def status_lines(sweeps: list[SweepStatus]) -> Iterator[str]:
         yield f"{sweeps[0].n_hidden} rows are repetitions of a trial, and hidden from queries"
     for part in sweeps[0].unreadable:
         yield f"{part} cannot be read; launch again to replace it"
+
+
+def compact_lines(done: Compacted) -> Iterator[str]:
+    """What a compaction has done."""
+    if done.n_merged:
+        yield f"{done.n_merged:,} parts merged into {done.n_into:,}"
+    else:
+        yield "nothing to merge"
+    if done.n_removed:
+        yield f"{done.n_removed:,} replaced parts removed"
+    if done.n_orphans:
+        yield f"{done.n_orphans:,} files that interrupted packs left behind removed"
+    for part in done.damaged:
+        yield f"{part} cannot be read; launch its sweep again to train its trials anew"
 
 
 def _would(plan: Plan) -> str:

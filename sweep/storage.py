@@ -142,6 +142,15 @@ class Storage:
         """Remove a file; nothing if it is not there."""
         self._do("remove", name, lambda: self._delete(name), patience_s)
 
+    def remove_many(self, names: Sequence[str]) -> None:
+        """Remove files, in no order."""
+        if self.local:
+            for name in names:
+                self.remove(name)
+            return
+        with ThreadPoolExecutor(_READERS) as pool:
+            list(pool.map(self.remove, names))
+
     def move(self, name: str, to: str) -> None:
         """Give a file another name, over what may be there; nothing if it is not there."""
         self._do("move", name, lambda: self._move(name, to))

@@ -23,20 +23,21 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from model.records import TrialStatus
 from sweep import lease as leases
+from sweep import reading
 from sweep.lease import Held, Lease, LeaseError
+from sweep.parts import parquet, part_name
 from sweep.schema import SCHEMA_VERSION, TABLES
-from sweep.storage import Storage, StoreError, one_line
+from sweep.storage import Storage, StoreError
 
 __all__ = ["MARKER", "Held", "Index", "Lease", "LeaseError", "Store", "StoreError", "count_by_status"]
 
@@ -177,7 +178,7 @@ class Store(Storage):
         for step, data in (weights or {}).items():
             self.save_weights(sweep, pack_id, step, data)
         for table in reversed(TABLES):
-            self.put(_part(table, sweep, pack_id), _parquet(tables[table]))
+            self.put(part_name(table, sweep, pack_id), parquet(tables[table]))
         self.drop_checkpoint(sweep, pack_id)
 
     def save_weights(self, sweep: str, pack_id: str, step: int, data: bytes) -> None:
@@ -218,21 +219,19 @@ class Store(Storage):
 
         A part that cannot be read is named and counts as absent: its pack is trained again and overwrites it.
         """
-        parts = self.names("trials", ".parquet")
-        read = self._read_parts(parts, ["trial_id", "status"])
-        bad = tuple(name for name, table in read if table is None)
-        tables = [table for _, table in read if table is not None]
-        if not tables:
+        found = reading.read(self, "trials", ["trial_id", "status"])
+        bad = tuple(sorted(found.damaged))
+        if not found.parts:
             return Index(statuses={}, n_hidden=0, unreadable=bad)
-        rows = pa.concat_tables(tables)
+        tables = [table.select(["trial_id", "status"]) for table in found.parts.values()]
+        rows = pa.concat_tables(tables, promote_options="default")
         statuses = _shown_statuses(rows)
         return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
 
     def pack_statuses(self, sweep: str, pack_id: str) -> list[TrialStatus]:
         """The statuses of a pack's committed rows; empty if it has none that can be read."""
-        name = _part("trials", sweep, pack_id)
-        table = self._read_parts([name], ["status"])[0][1]
-        return [] if table is None else [TrialStatus(status) for status in table["status"].to_pylist()]
+        rows = self._pack_rows("trials", pack_id, sweep)
+        return [TrialStatus(row["status"]) for row in rows]
 
     def trial_row(self, trial_id: str) -> dict[str, Any]:
         """The shown row of a trial by its id or a unique beginning of it (six digits or more).
@@ -243,22 +242,27 @@ class Store(Storage):
         columns = ["trial_id", "pack_id", "status", "finished_at"]
         found: list[tuple[str, dict[str, Any]]] = []
         known: set[str] = set()
-        for name, table in self._read_parts(self.names("trials", ".parquet"), columns):
-            if table is not None:
-                known.update(table["trial_id"].to_pylist())
-                matching = table.filter(pc.starts_with(table["trial_id"], pattern=trial_id))
-                found += [(name, row) for row in matching.to_pylist()]
+        for name, table in reading.read(self, "trials", columns).parts.items():
+            known.update(table["trial_id"].to_pylist())
+            matching = table.filter(pc.starts_with(table["trial_id"], pattern=trial_id))
+            found += [(name, row) for row in matching.to_pylist()]
         full_id = self._the_one(trial_id, {row["trial_id"] for _, row in found}, known)
-        part = min((_rank(row), name) for name, row in found)[1]
-        table = self._read_table(part)
-        return dict(table.filter(pc.equal(table["trial_id"], full_id)).to_pylist()[0])
+        best, part = min((_rank(row), name) for name, row in found if row["trial_id"] == full_id)
+        table = reading.read_part(self, part)
+        rows = table.filter(pc.equal(table["trial_id"], full_id)).to_pylist()
+        return next(dict(row) for row in rows if _rank(row) == best)
 
     def curve_rows(self, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
         """The rows of `curves` of one trial in one pack, by step."""
-        for part in self.names("curves", f"/part-{pack_id}.parquet"):
-            table = self._read_table(part)
-            if rows := table.filter(pc.equal(table["trial_id"], trial_id)).to_pylist():
-                return sorted((dict(row) for row in rows), key=lambda row: int(row["step"]))
+        rows = (row for row in self._pack_rows("curves", pack_id) if row["trial_id"] == trial_id)
+        return sorted(rows, key=lambda row: int(row["step"]))
+
+    def _pack_rows(self, table: str, pack_id: str, sweep: str | None = None) -> list[dict[str, Any]]:
+        """A pack's rows from the first part that holds it and can be read."""
+        for part in reading.holding(self, table, pack_id, sweep):
+            with suppress(StoreError):
+                rows = reading.read_part(self, part)
+                return [dict(row) for row in rows.filter(pc.equal(rows["pack_id"], pack_id)).to_pylist()]
         return []
 
     def _the_one(self, prefix: str, found: set[str], known: set[str]) -> str:
@@ -282,23 +286,6 @@ class Store(Storage):
 
     # -- files
 
-    def _read_parts(self, names: Sequence[str], columns: list[str]) -> list[tuple[str, pa.Table | None]]:
-        """These columns of each part; None where a part cannot be read."""
-
-        def parse(name: str, data: bytes | None) -> tuple[str, pa.Table | None]:
-            try:
-                return name, None if data is None else _table(data, columns)
-            except (OSError, pa.ArrowException):
-                return name, None
-
-        return self.get_many(names, parse)
-
-    def _read_table(self, name: str) -> pa.Table:
-        try:
-            return _table(self.get(name))
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"cannot read {self.path(name)}: {one_line(error)}; launch again to replace it") from error
-
     def _check_marker(self) -> None:
         try:
             marker = json.loads(self.get(MARKER))
@@ -317,24 +304,8 @@ class Store(Storage):
             )
 
 
-def _part(table: str, sweep: str, pack_id: str) -> str:
-    return f"{table}/sweep={sweep}/part-{pack_id}.parquet"
-
-
 def _checkpoint(sweep: str, pack_id: str) -> str:
     return f"checkpoints/sweep={sweep}/{pack_id}.safetensors"
-
-
-def _parquet(table: pa.Table) -> memoryview:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return memoryview(sink.getvalue())
-
-
-def _table(data: bytes, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a part; raises what pyarrow does if it is damaged."""
-    with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as part:
-        return part.read(columns=columns, use_threads=False)
 
 
 def _safetensors_metadata(file: pa.NativeFile) -> dict[str, str]:
