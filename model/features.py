@@ -23,6 +23,8 @@ POWER_LAW_EXPONENT = -1.1
 """Exponent of ε_i for `feature_dist: power_law` (paper, section 2)."""
 ARRIVALS_PER_BLOCK = 2**15
 """About how many points are drawn at once: enough to hide call overhead, few enough to stay in cache."""
+_FIRST_STEPS = 16
+"""The first block is drawn so far at first, then twice as far: a short trial needs no more of it."""
 _PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5, "masks": 6}
 VALUE_BITS = 24
 GAP_BITS = 40
@@ -118,7 +120,7 @@ class SparseBatch:
 
 
 class FeatureStream:
-    """Batches of one data stream by step, in any order; the block in use is kept.
+    """Batches of one data stream by step, in any order; what is drawn of the block in use is kept.
 
     >>> config = TrialConfig(n_features=4, d_embed=2, n_neurons=4, batch_size=3, feature_prob=0.5)
     >>> stream = FeatureStream(stream_key(config))
@@ -137,8 +139,8 @@ class FeatureStream:
     def batch(self, step: int) -> SparseBatch:
         """The samples of step 1, 2, …"""
         block, index = divmod(step - 1, self._process.steps_per_block)
-        if block != self._block:
-            self._draw(block)
+        if block != self._block or index + 1 >= len(self._bounds):
+            self._draw(block, index + 1)
         lo, hi = self._bounds[index], self._bounds[index + 1]
         n_cells = self.key.batch_size * self.key.n_features
         shape = (self.key.batch_size, self.key.n_features)
@@ -151,11 +153,14 @@ class FeatureStream:
         cells = np.concatenate([b.cells + i * n_cells for i, b in enumerate(batches)])
         return cells, np.concatenate([b.values for b in batches])
 
-    def _draw(self, block: int) -> None:
-        cells, values = self._process.draw(block, part=0)
+    def _draw(self, block: int, n_steps: int) -> None:
+        """Draw a block, the first one as far as `n_steps` steps need."""
+        far = max(_FIRST_STEPS, 1 << (n_steps - 1).bit_length()) if block == 0 else self._process.steps_per_block
+        steps = min(far, self._process.steps_per_block)
+        cells, values = self._process.draw(block, 0, steps)
         if self.key.signed:
-            cells, values = _difference((cells, values), self._process.draw(block, part=2))
-        n_cells, steps = self.key.batch_size * self.key.n_features, self._process.steps_per_block
+            cells, values = _difference((cells, values), self._process.draw(block, 2, steps))
+        n_cells = self.key.batch_size * self.key.n_features
         self._bounds = np.searchsorted(cells, np.arange(steps + 1) * n_cells)
         self._cells, self._values, self._block = cells, values, block
 
@@ -174,32 +179,47 @@ class Process:
         per_step = key.batch_size * (self.ends[-1] + len(self.always))
         self.steps_per_block = int(2 ** np.clip(np.floor(np.log2(ARRIVALS_PER_BLOCK / per_step)), 0, 8))
 
-    def draw(self, block: int, part: int) -> tuple[ndarray, ndarray]:
-        """Cells (ascending, each once) and values of a block; `part` keeps f1 and f2 apart."""
-        cells, values = self._sometimes(block, part)
+    def draw(self, block: int, part: int, n_steps: int) -> tuple[ndarray, ndarray]:
+        """Cells (ascending, each once) and values of the first steps of a block; `part` keeps f1 and f2 apart.
+
+        They are the same however many steps are asked for.
+        """
+        cells, values = self._sometimes(block, part, n_steps * self.key.batch_size)
         if len(self.always):
-            more = self._always(block, part + 1)
+            more = self._always(block, part + 1, n_steps * self.key.batch_size)
             cells, values = np.concatenate([cells, more[0]]), np.concatenate([values, more[1]])
             order = np.argsort(cells, kind="stable")
             cells, values = cells[order], values[order]
         return cells, values
 
-    def _sometimes(self, block: int, part: int) -> tuple[ndarray, ndarray]:
-        samples = self.steps_per_block * self.key.batch_size
-        times, values = _arrivals(generator(self.key.seed, "features", part, block), self.ends[-1] * samples)
-        if self.key.feature_dist == "uniform":
-            cells = (times / (self.ends[0] or 1.0)).astype(np.int64)
-        else:
-            sample = (times / self.ends[-1]).astype(np.int64)
-            feature = np.searchsorted(self.ends, times - sample * self.ends[-1], side="right")
-            cells = sample * self.key.n_features + np.minimum(feature, self.key.n_features - 1)
+    def _sometimes(self, block: int, part: int, samples: int) -> tuple[ndarray, ndarray]:
+        cells, values = self._points(block, part, samples)
         inside = cells < samples * self.key.n_features  # rounding may carry the last point over the end
         first = np.diff(cells, prepend=-1) > 0  # a cell hit twice is present once
         keep = inside & first
         return cells[keep], values[keep]
 
-    def _always(self, block: int, part: int) -> tuple[ndarray, ndarray]:
-        samples = self.steps_per_block * self.key.batch_size
+    def _points(self, block: int, part: int, samples: int) -> tuple[ndarray, ndarray]:
+        """Cells that the points hit, at least as far as `samples` reach, and values."""
+        in_block, hazard = self.steps_per_block * self.key.batch_size, self.ends[-1]
+        if samples < in_block and hazard > 0:
+            raw = generator(self.key.seed, "features", part, block).random_raw(capacity(hazard * samples))
+            cells = self._cells(np.cumsum(_gaps(raw)))
+            if cells[-1] >= samples * self.key.n_features:
+                return cells, _values(raw)
+        times, values = _arrivals(generator(self.key.seed, "features", part, block), hazard * in_block)
+        return self._cells(times), values
+
+    def _cells(self, times: Float[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """Which cell each point hits; ascending as the points are."""
+        if self.key.feature_dist == "uniform":
+            cells: ndarray = (times / (self.ends[0] or 1.0)).astype(np.int64)
+            return cells
+        sample = (times / self.ends[-1]).astype(np.int64)
+        feature = np.searchsorted(self.ends, times - sample * self.ends[-1], side="right")
+        return np.asarray(sample * self.key.n_features + np.minimum(feature, self.key.n_features - 1))
+
+    def _always(self, block: int, part: int, samples: int) -> tuple[ndarray, ndarray]:
         cells = (np.arange(samples)[:, None] * self.key.n_features + self.always).ravel()
         return cells, _values(generator(self.key.seed, "features", part, block).random_raw(len(cells)))
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+from model import features
 from model.config import TrialConfig
-from model.features import FeatureStream, embedding, feature_probs, stream_key, target_map
+from model.features import FeatureStream, Process, embedding, feature_probs, stream_key, target_map
 
 ALPHA = 1e-6
 
@@ -132,6 +133,34 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(knobs):
         assert (np.diff(again.cells) > 0).all()
     other = FeatureStream(stream_key(config(**knobs, seed=1))).batch(1)
     assert not np.array_equal(other.dense(), batches[0].dense())
+
+
+NEVER, ALWAYS = {"feature_prob": 1e-9}, {"feature_prob": 1.0}
+
+
+@pytest.mark.parametrize("knobs", [*CASES, NEVER, ALWAYS])
+@pytest.mark.parametrize("enough", [True, False])
+def test_the_first_steps_of_a_block_are_the_same_however_many_are_drawn(knobs, enough, monkeypatch):
+    """Also where fewer points are drawn at first than it takes."""
+    if not enough:
+        monkeypatch.setattr(features, "capacity", lambda expected: 1 + int(expected / 2))
+    process = Process(stream_key(config(**knobs)))
+    cells, values = process.draw(3, 0, process.steps_per_block)
+    for n_steps in (1, max(1, process.steps_per_block // 5), process.steps_per_block // 2):
+        few = process.draw(3, 0, n_steps)
+        n = np.searchsorted(cells, n_steps * 20 * 50)
+        np.testing.assert_array_equal(few[0], cells[:n])
+        np.testing.assert_array_equal(few[1], values[:n])
+
+
+@pytest.mark.parametrize("task", ["decoder", "abs"])
+def test_a_batch_does_not_depend_on_those_that_were_drawn_before_it(task):
+    key = stream_key(config(feature_prob=0.02, task=task))
+    one_by_one = FeatureStream(key)
+    for step in range(1, 70):
+        batch, alone = one_by_one.batch(step), FeatureStream(key).batch(step)
+        np.testing.assert_array_equal(batch.cells, alone.cells)
+        np.testing.assert_array_equal(batch.values, alone.values)
 
 
 def test_stream_bits_are_pinned():
