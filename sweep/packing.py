@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -28,16 +29,22 @@ PACKS_PER_WORKER = 4
 SMALL_PACK = 8
 """Below this many members a pack loses more speed than more packs per worker gain."""
 LARGEST_PACK = 64
-"""On a CPU: beyond it packs are no faster, only longer to retry."""
+"""On a CPU: beyond it packs are no faster, only longer to retry, unless their trials are very short."""
+SHORT_PACK_S = 4.0
+"""A pack may be larger than that while it is trained in about so many seconds: less is soon spent on scheduling it,
+starting it and committing its rows, and to train it again costs no more."""
+LARGEST_SHORT_PACK = 1024
+MULTIPLY_ADDS_PER_S = 1e9
+"""Of `trial_cost`, that any CPU gets done in a second, be the matrices ever so small."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pack:
     """Trials that one worker trains together; those that share a data stream stand side by side."""
 
     configs: tuple[TrialConfig, ...]
 
-    @property
+    @cached_property
     def pack_id(self) -> str:
         """Sixteen hexadecimal digits: a hash of the members' ids in any order."""
         ids = sorted(config.trial_id for config in self.configs)
@@ -58,13 +65,14 @@ def make_packs(
     memory_bytes: int,
     footprint: Footprint,
     cost: Cost = trial_cost,
-    largest: int = LARGEST_PACK,
+    largest: int | None = None,
 ) -> list[Pack]:
     """Group trials into packs, the costliest first; the order of `configs` and repetitions do not matter.
 
     A number is kept to as it is (the last members spread evenly).  `auto` makes packs as large as is useful:
-    at most `largest` members and the worker's part of MEMORY_SHARE of `memory_bytes`, about PACKS_PER_WORKER
-    packs per worker, and no idle worker while there are trials.  Other optimizers than Lamb train alone.
+    at most `largest` members (left out, what suits a CPU) and the worker's part of MEMORY_SHARE of `memory_bytes`,
+    about PACKS_PER_WORKER packs per worker, and no idle worker while there are trials.  Other optimizers than Lamb
+    train alone.
 
     Raises:
         ConfigError: with `auto`, if a single trial needs more memory than a worker may take.
@@ -73,13 +81,11 @@ def make_packs(
     groups = [sorted(group, key=_stream_order) for group in _by_shape(trials.values()).values()]
     groups.sort(key=lambda group: _stream_order(group[0]))
     if pack_size == "auto":
-        limits = [_limit(g[0], memory_bytes, n_workers, footprint, largest) for g in groups]
+        limits = [_limit(g[0], memory_bytes, n_workers, footprint, largest or _largest(g[0])) for g in groups]
         counts = _counts(groups, limits, n_workers, cost)
     else:
         counts = [math.ceil(len(g) / (1 if _is_solo(g[0]) else pack_size)) for g in groups]
-    packs = [
-        Pack(tuple(part)) for g, count in zip(groups, counts, strict=True) for part in _split(g, count)
-    ]
+    packs = [Pack(tuple(part)) for g, count in zip(groups, counts, strict=True) for part in _split(g, count)]
     return sorted(packs, key=lambda pack: (-sum(map(cost, pack.configs)), pack.pack_id))
 
 
@@ -113,6 +119,13 @@ def _limit(config: TrialConfig, memory_bytes: int, n_workers: int, footprint: Fo
     if _is_solo(config):
         return 1
     return min(largest, int((allowed - per_pack) // max(per_member, 1)))
+
+
+def _largest(config: TrialConfig) -> int:
+    """Most members that are useful on a CPU, by a low estimate of its speed."""
+    looks = math.log2(2 * config.n_steps) * config.n_neurons + 2 * config.n_features
+    seconds = (trial_cost(config) + looks * config.n_features * config.d_embed) / MULTIPLY_ADDS_PER_S
+    return max(LARGEST_PACK, min(LARGEST_SHORT_PACK, int(SHORT_PACK_S / seconds)))
 
 
 def _counts(groups: list[list[TrialConfig]], limits: list[int], n_workers: int, cost: Cost) -> list[int]:

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
-from sweep.packing import LARGEST_PACK, MEMORY_SHARE, Pack, make_packs, trial_cost
+from sweep.packing import (
+    LARGEST_PACK,
+    LARGEST_SHORT_PACK,
+    MEMORY_SHARE,
+    MULTIPLY_ADDS_PER_S,
+    SHORT_PACK_S,
+    Pack,
+    make_packs,
+    trial_cost,
+)
 
 GIGABYTE = 10**9
 
@@ -38,9 +47,7 @@ sweeps = st.lists(configs, max_size=150)
 
 
 def auto(trials: list[TrialConfig], n_workers: int, memory_bytes: int = 8 * GIGABYTE) -> list[Pack]:
-    return make_packs(
-        trials, pack_size="auto", n_workers=n_workers, memory_bytes=memory_bytes, footprint=footprint
-    )
+    return make_packs(trials, pack_size="auto", n_workers=n_workers, memory_bytes=memory_bytes, footprint=footprint)
 
 
 def check_each_once_in_one_shape(trials: list[TrialConfig], packs: list[Pack]) -> None:
@@ -58,7 +65,8 @@ def test_auto_keeps_every_rule(trials: list[TrialConfig], n_workers: int, memory
     check_each_once_in_one_shape(trials, packs)
     for pack in packs:
         per_pack, per_member = footprint(pack.configs[0])
-        assert len(pack.configs) <= LARGEST_PACK
+        seconds = sum(map(trial_cost, pack.configs)) / MULTIPLY_ADDS_PER_S
+        assert len(pack.configs) <= (LARGEST_SHORT_PACK if seconds <= SHORT_PACK_S else LARGEST_PACK)
         assert per_pack + len(pack.configs) * per_member <= MEMORY_SHARE * memory_each
     assert len(packs) >= min(n_workers, len({c.trial_id for c in trials}))
 
@@ -101,6 +109,15 @@ def test_few_trials_are_spread_over_all_workers() -> None:
 def test_many_trials_leave_several_packs_per_worker() -> None:
     packs = auto([trial(seed=seed) for seed in range(64)], n_workers=2)
     assert len(packs) == 8
+
+
+@pytest.mark.parametrize(("n_steps", "at_least", "at_most"), [(16, 500, 800), (256, 30, 64), (2**15, 30, 64)])
+def test_packs_of_short_trials_are_large_enough_to_be_worth_scheduling(
+    n_steps: int, at_least: int, at_most: int
+) -> None:
+    shape = {"n_features": 32, "d_embed": 8, "n_neurons": 64, "batch_size": 128, "n_steps": n_steps}
+    packs = auto([trial(**shape, seed=seed) for seed in range(6000)], n_workers=2)
+    assert all(at_least <= len(pack.configs) <= at_most for pack in packs)
 
 
 def test_the_costliest_pack_comes_first() -> None:
