@@ -46,6 +46,7 @@ _ANSWER_S = 10.0
 _POLL_S = 0.5
 _GRACE_S = 8.0
 """How long workers may take to checkpoint their packs when the sweep is told to stop."""
+_TOO_SLOW = "timed out during startup"
 _TOLD_TO_GO = "told to go"
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
@@ -114,14 +115,22 @@ def _loopback() -> Iterator[None]:
 
 
 def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> None:
-    ray.init(
-        address="local",
-        num_cpus=n_workers,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=str(scratch),
-        **quiet,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=n_workers,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(scratch),
+            **quiet,
+        )
+    except Exception as error:  # Ray raises no more special one, after half a minute
+        if _TOO_SLOW not in str(error):
+            raise
+        raise UserError(
+            "Ray must start within half a minute; on this machine it did not, which happens when others keep it "
+            "busy; launch again, or with --executor inline"
+        ) from None
 
 
 def _connect(address: str, quiet: Mapping[str, Any]) -> None:
