@@ -27,7 +27,7 @@ from rich.text import Text
 
 from model.config import ConfigError, TrialConfig
 from model.records import TrialStatus
-from sweep.packing import LARGEST_PACK, Pack, make_packs
+from sweep.packing import Pack, make_packs
 from sweep.progress import Counts, Progress
 from sweep.quarantine import set_aside_damaged
 from sweep.shipping import JOB, check_root
@@ -321,7 +321,7 @@ def _fresh(
         return []
     return make_packs(
         rest, pack_size=spec.pack_size, n_workers=site.n_workers, memory_bytes=site.memory_bytes,
-        footprint=partial(_footprint, site.device), largest=LARGEST_PACK if site.device == "cpu" else _LARGEST_GPU_PACK,
+        footprint=partial(_footprint, site.device), largest=None if site.device == "cpu" else _LARGEST_GPU_PACK,
     )  # fmt: skip
 
 
