@@ -109,9 +109,9 @@ def markdown(found: Sequence[Effect], about: dict[str, str]) -> str:
     """The table and how to read it."""
     lines = [f"| {' | '.join(row)} |" for row in (_HEADER, ["---"] * len(_HEADER), *rows(found))]
     reading = (
-        "Mean ± standard deviation over seeds; Cohen's d with its bootstrapped 95 % interval; p-value of the two-sample "
-        f"Kolmogorov-Smirnov test. *Unchanged*: the interval lies within ±{NEGLIGIBLE}, half the deviation between seeds, "
-        f"and p > .01. {sum(not e.low <= 0 <= e.high for e in found)} of {len(found)} intervals leave out 0."
+        "Mean ± standard deviation over seeds; Cohen's d with its bootstrapped 95 % interval; p-value of the "
+        f"two-sample Kolmogorov-Smirnov test. *Unchanged*: the interval lies within ±{NEGLIGIBLE}, half the deviation "
+        f"between seeds, and p > .01. {sum(not e.low <= 0 <= e.high for e in found)} of {len(found)} intervals leave out 0."
     )
     head = f"# Precision of the matrix products, {about['date'][:10]}, commit {about['commit']}"
     return "\n".join([head, "", f"Preset `precision` on {about['device']}.", "", *lines, "", reading, ""])
