@@ -111,7 +111,8 @@ def markdown(found: Sequence[Effect], about: dict[str, str]) -> str:
     reading = (
         "Mean ± standard deviation over seeds; Cohen's d with its bootstrapped 95 % interval; p-value of the "
         f"two-sample Kolmogorov-Smirnov test. *Unchanged*: the interval lies within ±{NEGLIGIBLE}, half the deviation "
-        f"between seeds, and p > .01. {sum(not e.low <= 0 <= e.high for e in found)} of {len(found)} intervals leave out 0."
+        "between seeds, and p > .01. "
+        f"{sum(not e.low <= 0 <= e.high for e in found)} of {len(found)} intervals leave out 0."
     )
     head = f"# Precision of the matrix products, {about['date'][:10]}, commit {about['commit']}"
     return "\n".join([head, "", f"Preset `precision` on {about['device']}.", "", *lines, "", reading, ""])
