@@ -94,17 +94,19 @@ def test_a_worker_that_comes_late_with_a_merged_pack_changes_nothing(store: Stor
     assert "part-1.parquet" not in parts(tmp_path / "out")
 
 
-def test_a_root_is_right_after_a_sigkill_between_any_two_operations(store: Store, tmp_path: Path) -> None:
+def test_a_root_is_right_after_a_sigkill_between_any_two_operations(tmp_path: Path) -> None:
     """A real process, killed before its nth change to the root, for every n; then compaction finishes."""
-    before, n = shown(store.root), 0
+    store, n = Store.create(str(tmp_path / "small")), 0
+    for i in range(2):
+        commit(store, f"{i}", [2 * i, 2 * i + 1])
+    before = shown(store.root)
     while killed(store, n):
         assert shown(store.root) == before
         assert Store.open(store.root).index().n_hidden == 0
         n += 1
-    # Its lease written and removed; three merged parts; fifteen that they replace; some of it done over.
-    assert n >= 4
+    assert n >= 6, "each try gets further: a lease, three merged parts, six that they replace"
     assert shown(store.root) == before
-    assert [len(parts(tmp_path / "out", table)) for table in TABLES] == [2, 2, 2]
+    assert [len(parts(tmp_path / "small", table)) for table in TABLES] == [1, 1, 1]
 
 
 def killed(store: Store, n: int) -> bool:
