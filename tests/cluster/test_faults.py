@@ -20,7 +20,7 @@ from sweep.store import Store
 pytestmark = pytest.mark.long
 
 _CUT_S, _STORAGE_AWAY_S = 60.0, 20.0
-_LONG_S = 600.0
+_LONG_S = 1800.0
 _SPEC = """
 base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 100_000}
 space: {lr: {grid: [0.003, 0.01, 0.03]}}
@@ -61,7 +61,7 @@ def finish(cluster: RayCluster, driver: Driver, undisturbed: Path, folder: Path)
 
 def test_a_node_is_lost(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = cluster.launch(spec)
-    driver.wait_for(lambda: cluster.committed(), 120)
+    driver.wait_for(cluster.committed, 300)
     node = driver.wait_for(lambda: cluster.busy(cluster.workers))
     assert node.kill() > 1
     finish(cluster, driver, undisturbed, tmp_path / "found")
@@ -70,7 +70,7 @@ def test_a_node_is_lost(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_
 
 def test_a_node_is_cut_off_for_a_minute(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = cluster.launch(spec)
-    node = driver.wait_for(lambda: cluster.busy(cluster.workers), 120)
+    node = driver.wait_for(lambda: cluster.busy(cluster.workers), 300)
     node.cut()
     time.sleep(_CUT_S)
     assert driver.process.poll() is None, driver.said()
@@ -80,17 +80,19 @@ def test_a_node_is_cut_off_for_a_minute(cluster: RayCluster, spec: Path, undistu
 
 def test_the_storage_hangs_for_a_while(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = cluster.launch(spec)
-    driver.wait_for(lambda: cluster.committed(), 120)
+    driver.wait_for(cluster.committed, 300)
     with cluster.storage_hangs():
         time.sleep(_STORAGE_AWAY_S)
+    assert driver.process.poll() is None, driver.said()
     finish(cluster, driver, undisturbed, tmp_path / "found")
 
 
 def test_the_storage_is_cut_off_for_a_while(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = cluster.launch(spec)
-    driver.wait_for(lambda: cluster.committed(), 120)
+    driver.wait_for(cluster.committed, 300)
     cluster.storage.cut()
     time.sleep(_STORAGE_AWAY_S)
+    assert driver.process.poll() is None, driver.said()
     cluster.storage.restore()
     finish(cluster, driver, undisturbed, tmp_path / "found")
 
@@ -98,7 +100,7 @@ def test_the_storage_is_cut_off_for_a_while(cluster: RayCluster, spec: Path, und
 def test_the_head_is_lost_with_the_driver(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Everything but the storage goes; a new cluster does the rest, and nothing that was done."""
     driver = cluster.launch(spec)
-    driver.wait_for(lambda: cluster.committed(), 120)
+    driver.wait_for(cluster.committed, 300)
     assert cluster.head is not None
     for node in (cluster.head, *cluster.workers):
         node.kill()
