@@ -60,8 +60,8 @@ class Layout:
 
     def weights(self, row: Float[Tensor, " row"]) -> Weights:
         """One trial's parameters, as views."""
-        encoder, decoder = self.encoder(row[None])[0], self.decoder(row[None])[0]
-        return Weights(w_in=encoder[:-1].T, bias=encoder[-1], w_out=decoder)
+        w_in, bias, w_out = (row[segment] for segment in self.segments)
+        return Weights(w_in.view(self.d_embed, -1).T, bias, w_out.view(self.n_out, -1))
 
     def write(self, row: Float[Tensor, " row"], weights: Weights) -> None:
         """Copy `weights` into a row."""

@@ -1,7 +1,12 @@
-"""Monosemanticity, dead neurons and feature capacity of one trial's weights; a pack's windowed losses."""
+"""Monosemanticity, dead neurons and feature capacity of some trials' weights; a pack's windowed losses.
+
+What is computed over stacked trials here reduces each trial's numbers in the same order whoever stands beside it;
+products and activations, where a library may not, are called trial by trial.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,50 +29,57 @@ MIN_LOSS_STEPS = 16
 
 @dataclass(frozen=True, slots=True)
 class NeuronStats:
-    """Per-neuron statistics of one trial, on its device."""
+    """Per-neuron statistics of some trials of one shape, on their device."""
 
-    r: Float[Tensor, " n_neurons"]
+    r: Float[Tensor, "pack n_neurons"]
     feature: Tensor
-    """Index of the feature that each neuron answers most; int64 (n_neurons,)."""
+    """Index of the feature that each neuron answers most; int64 (pack, n_neurons)."""
     dead: Tensor
-    """No positive response to any single feature; bool (n_neurons,)."""
+    """No positive response to any single feature; bool (pack, n_neurons)."""
+    mono: Tensor
+    """Monosemantic: r > mono_threshold; bool (pack, n_neurons)."""
 
 
 def neuron_stats(
-    config: TrialConfig, weights: Weights, embedding: Float[Tensor, "d_embed n_features"]
+    configs: Sequence[TrialConfig],
+    weights: Sequence[Weights],
+    embeddings: Sequence[Float[Tensor, "d_embed n_features"]],
 ) -> NeuronStats:
     """r_i = max_j h_i(F_j) / (1e-10 + Σ_j max(0, h_i(F_j))) and what goes with it (section 3, eq. 7)."""
-    answer = responses(config, weights, embedding)
-    top, feature = answer.max(dim=1)
-    return NeuronStats(r=top / (EPS + answer.clamp_min(0).sum(dim=1)), feature=feature, dead=top <= 0)
+    answer = torch.stack([responses(*trial) for trial in zip(configs, weights, embeddings, strict=True)])
+    top, feature = answer.max(dim=2)
+    r = top / (EPS + answer.clamp_min_(0).sum(dim=2))
+    thresholds = [[config.mono_threshold] for config in configs]
+    return NeuronStats(r=r, feature=feature, dead=top <= 0, mono=_above(r, thresholds))
 
 
-def monosemantic(config: TrialConfig, stats: NeuronStats) -> Tensor:
-    """Which neurons have r > mono_threshold; bool (n_neurons,)."""
-    return stats.r > config.mono_threshold
+def _above(r: Float[Tensor, "pack n_neurons"], thresholds: list[list[float]]) -> Tensor:
+    """r > threshold as `r > 0.999` compares: the threshold rounded to the type of r."""
+    return r > torch.tensor(thresholds, dtype=r.dtype, device=r.device)
 
 
-def features_by_n_mono(config: TrialConfig, stats: NeuronStats) -> list[int]:
-    """How many features have 0, 1, 2, … monosemantic neurons."""
-    owned = torch.bincount(stats.feature[monosemantic(config, stats)], minlength=config.n_features)
-    return torch.bincount(owned).tolist()
+def features_by_n_mono(n_features: int, stats: NeuronStats) -> list[list[int]]:
+    """For each trial, how many features have 0, 1, 2, … monosemantic neurons."""
+    mono, feature = stats.mono.cpu().numpy(), stats.feature.cpu().numpy()
+    owned = [np.bincount(f[m], minlength=n_features) for f, m in zip(feature, mono, strict=True)]
+    return [np.bincount(counts).tolist() for counts in owned]
 
 
-def capacities(w: Float[Tensor, "rows n_features"]) -> Float64[Tensor, " n_features"]:
+def capacities(w: Float[Tensor, "pack rows n_features"]) -> Float64[Tensor, "pack n_features"]:
     """C_i = (W·i · W·i)² / Σ_j (W·i · W·j)², 0 for a zero column (Scherlis et al., eq. 3).
 
-    >>> capacities(torch.eye(2)).tolist()
-    [1.0, 1.0]
-    >>> capacities(torch.ones(1, 4)).tolist()
-    [0.25, 0.25, 0.25, 0.25]
+    >>> capacities(torch.eye(2)[None]).tolist()
+    [[1.0, 1.0]]
+    >>> capacities(torch.ones(1, 1, 4)).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
     """
-    lengths = torch.linalg.vector_norm(w.double(), dim=0)
-    scale = lengths.max()
-    if not scale > 0:
-        return torch.zeros_like(lengths)
-    gram = torch.square((w.double() / scale).T @ (w.double() / scale))  # scaled, so that no square overflows
-    total = gram.sum(dim=1)
-    return torch.where(lengths > 0, gram.diagonal() / total.where(total > 0, 1.0), 0.0)
+    w = w.double()
+    lengths = torch.linalg.vector_norm(w, dim=1)
+    scale = lengths.amax(dim=1)[:, None, None]
+    w = w / torch.where(scale > 0, scale, 1.0)  # so that no square overflows
+    gram = torch.stack([one.T @ one for one in w]).square_()
+    total = gram.sum(dim=2)
+    return torch.where(lengths > 0, gram.diagonal(dim1=1, dim2=2) / total.where(total > 0, 1.0), 0.0)
 
 
 class LossRecord:
@@ -106,13 +118,18 @@ class LossRecord:
     def _last(self, n: int) -> Float64[ndarray, "pack n"]:
         return self.recent[:, (self.step - n + np.arange(n)) % self.recent.shape[1]]
 
-    def loss(self, member: int) -> float:
+    def losses(self) -> Float64[ndarray, " pack"]:
         """Mean loss over the window that ends at the current step."""
-        window = self._last(loss_window(self.configs[member], self.step))[member]
-        return float(np.ascontiguousarray(window).mean())
+        windows = np.array([loss_window(config, self.step) for config in self.configs])
+        out = np.empty(len(windows))
+        for window in np.unique(windows):
+            out[windows == window] = self._mean(int(window))[windows == window]
+        return out
 
-    def min_loss(self, member: int) -> float:
+    def min_losses(self) -> Float64[ndarray, " pack"]:
         """Least 16-step mean so far; before step 16 the mean of all steps so far."""
-        if self.step < MIN_LOSS_STEPS:
-            return float(np.ascontiguousarray(self._last(self.step)[member]).mean())
-        return float(self.least[member])
+        return self._mean(self.step) if self.step < MIN_LOSS_STEPS else self.least
+
+    def _mean(self, n: int) -> Float64[ndarray, " pack"]:
+        mean: ndarray = np.ascontiguousarray(self._last(n)).mean(axis=1)  # each row in NumPy's order of one array
+        return mean

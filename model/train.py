@@ -10,11 +10,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
 import torch
+from jaxtyping import Float, Float64
 from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
@@ -30,7 +32,6 @@ from model.metrics import (
     NeuronStats,
     capacities,
     features_by_n_mono,
-    monosemantic,
     neuron_stats,
 )
 from model.network import Weights
@@ -43,6 +44,8 @@ from model.stacked import StackedEngine
 EngineName = Literal["auto", "packed", "solo"]
 RecordNeurons = Literal["final", "log2"]
 Engine = PackedEngine | StackedEngine | SoloEngine
+_TILE_BYTES = 2**21
+"""Metrics are computed for as many members at once as fit in cache: fewer calls, and no more memory to speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,27 +179,40 @@ class PackTrainer:
         for member, overflowed in enumerate(self._engine.overflowed()):
             if overflowed:
                 self._end(member, self.step, f"parameters or moments became non-finite by step {self.step}")
-        points = [None if m in self._ended else self._point(m) for m in range(len(self.configs))]
+        alive = [member for member in range(len(self.configs)) if member not in self._ended]
+        losses, least = self._record.losses(), self._record.min_losses()
+        points: list[CurvePoint | None] = [None] * len(self.configs)
+        for members in _tiles(alive, self.configs[0]):
+            for member, point in zip(members, self._points(members, losses, least), strict=True):
+                points[member] = point
         return Snapshot(self.step, self.done, points)
 
-    def _point(self, member: int) -> CurvePoint:
-        config, weights = self.configs[member], self._engine.weights(member)
-        stats = self._stats(member)
-        point = CurvePoint(
-            step=self.step,
-            loss=self._record.loss(member),
-            min_loss=self._record.min_loss(member),
-            n_mono=int(monosemantic(config, stats).sum()),
-            mean_bias=float(weights.bias.double().mean()),
-            lr=lr_at(config, self.step),
-        )
-        self._curves[member].append(point)
+    def _points(
+        self, members: list[int], losses: Float64[ndarray, " pack"], least: Float64[ndarray, " pack"]
+    ) -> list[CurvePoint]:
+        """Record some members as they are now."""
+        weights, stats = self._look(members)
+        n_mono, mean_bias = stats.mono.sum(dim=1).tolist(), _stacked_bias(weights).double().mean(dim=1).tolist()
+        points = [
+            CurvePoint(
+                step=self.step, loss=float(losses[member]), min_loss=float(least[member]), n_mono=n_mono[i],
+                mean_bias=mean_bias[i], lr=lr_at(self.configs[member], self.step),
+            )
+            for i, member in enumerate(members)
+        ]  # fmt: skip
+        for member, point in zip(members, points, strict=True):
+            self._curves[member].append(point)
         if self.record_neurons == "log2" or self.step == self.n_steps:
-            self._neurons[member].append(_neuron_columns(self.step, weights, stats))
-        return point
+            for member, columns in zip(members, _neuron_columns(self.step, weights, stats), strict=True):
+                self._neurons[member].append(columns)
+        return points
 
-    def _stats(self, member: int) -> NeuronStats:
-        return neuron_stats(self.configs[member], self._engine.weights(member), self._engine.embedding(member))
+    def _look(self, members: list[int]) -> tuple[list[Weights], NeuronStats]:
+        weights = [self._engine.weights(member) for member in members]
+        return weights, neuron_stats([self.configs[m] for m in members], weights, self._embeddings(members))
+
+    def _embeddings(self, members: list[int]) -> list[Tensor]:
+        return [self._engine.embedding(member) for member in members]
 
     def results(self) -> list[TrialResult]:
         """Every member's rows.
@@ -207,36 +223,51 @@ class PackTrainer:
         if not self.done:
             raise RuntimeError(f"results come at the end; the pack is at step {self.step} of {self.n_steps}")
         with reproducible(self.device):
-            return [self._result(member) for member in range(len(self.configs))]
+            metrics: dict[int, Metrics] = {}
+            alive = [member for member in range(len(self.configs)) if member not in self._ended]
+            for members in _tiles(alive, self.configs[0]):
+                metrics |= zip(members, self._metrics(members), strict=True)
+        return [self._result(member, metrics.get(member)) for member in range(len(self.configs))]
 
-    def _result(self, member: int) -> TrialResult:
+    def _result(self, member: int, metrics: Metrics | None) -> TrialResult:
         step, reason = self._ended.get(member, (self.step, None))
         return TrialResult(
             config=self.configs[member],
             status=TrialStatus.COMPLETED if reason is None else TrialStatus.DIVERGED,
             error=reason,
             last_step=step,
-            metrics=self._metrics(member) if reason is None else None,
+            metrics=metrics,
             curve=_columns(CurvePoint, np.array([_values(p) for p in self._curves[member]], np.float64)),
-            neurons=_columns(NeuronRecord, _stack(self._neurons[member], len(fields(NeuronRecord)))),
+            neurons=_columns(NeuronRecord, _stack(self._neurons[member], len(_fields(NeuronRecord)))),
             wall_time_s=self._seconds / len(self.configs),
         )
 
-    def _metrics(self, member: int) -> Metrics:
-        config, weights, last = self.configs[member], self._engine.weights(member), self._curves[member][-1]
-        stats = self._stats(member)
-        return Metrics(
-            loss=last.loss,
-            min_loss=last.min_loss,
-            n_mono=last.n_mono,
-            mono_per_feature=last.n_mono / config.n_features,
-            mono_per_neuron=last.n_mono / config.n_neurons,
-            n_dead=int(stats.dead.sum()),
-            n_positive_bias=int((weights.bias > POSITIVE_BIAS).sum()),
-            mean_bias=last.mean_bias,
-            capacity_sum=float(capacities(weights.w_in @ self._engine.embedding(member)).sum()),
-            features_by_n_mono=features_by_n_mono(config, stats),
+    def _metrics(self, members: list[int]) -> list[Metrics]:
+        config, (weights, stats) = self.configs[0], self._look(members)
+        encoders = [w.w_in @ p for w, p in zip(weights, self._embeddings(members), strict=True)]
+        columns = zip(
+            [self._curves[member][-1] for member in members],
+            stats.dead.sum(dim=1).tolist(),
+            (_stacked_bias(weights) > POSITIVE_BIAS).sum(dim=1).tolist(),
+            capacities(torch.stack(encoders)).sum(dim=1).tolist(),
+            features_by_n_mono(config.n_features, stats),
+            strict=True,
         )
+        return [
+            Metrics(
+                loss=last.loss,
+                min_loss=last.min_loss,
+                n_mono=last.n_mono,
+                mono_per_feature=last.n_mono / config.n_features,
+                mono_per_neuron=last.n_mono / config.n_neurons,
+                n_dead=n_dead,
+                n_positive_bias=n_positive,
+                mean_bias=last.mean_bias,
+                capacity_sum=capacity,
+                features_by_n_mono=by_n_mono,
+            )
+            for last, n_dead, n_positive, capacity, by_n_mono in columns
+        ]
 
     def weights_bytes(self) -> bytes:
         """The members' weights as safetensors: `{trial_id}/w_in`, `bias`, `w_out`, `embedding`, `target_map`.
@@ -341,8 +372,7 @@ def bytes_per_pack(config: TrialConfig, device: str = "cpu") -> int:
     buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 3 * layout.row
     samples = max(CHUNK_BYTES, batch * n_features * item) * (1 + 2 * config.d_embed / n_features)
     present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))
-    metrics = 8 * (3 * config.n_neurons * n_features + 4 * n_features**2)
-    return int(libraries + item * buffers + samples + present + metrics)
+    return int(libraries + item * buffers + samples + present + max(_TILE_BYTES, _metric_bytes(config)))
 
 
 def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
@@ -367,23 +397,40 @@ def _make_engine(configs: tuple[TrialConfig, ...], device: str, engine: EngineNa
     return PackedEngine(configs) if device == "cpu" else StackedEngine(configs, device)
 
 
-def _neuron_columns(step: int, weights: Weights, stats: NeuronStats) -> ndarray:
-    """Columns of `NeuronRecord` as one float64 array, (columns, n_neurons)."""
-    k = len(weights.bias)
+def _tiles(members: list[int], config: TrialConfig) -> list[list[int]]:
+    """Members whose metrics are computed at once."""
+    size = max(1, int(_TILE_BYTES // _metric_bytes(config)))
+    return [members[i : i + size] for i in range(0, len(members), size)]
+
+
+def _metric_bytes(config: TrialConfig) -> int:
+    """Temporary memory of one member's metrics."""
+    return 8 * (3 * config.n_neurons * config.n_features + 4 * config.n_features**2)
+
+
+def _stacked_bias(weights: list[Weights]) -> Float[Tensor, "pack n_neurons"]:
+    return torch.stack([w.bias for w in weights])
+
+
+def _neuron_columns(
+    step: int, weights: list[Weights], stats: NeuronStats
+) -> Float64[ndarray, "pack columns n_neurons"]:
+    """Columns of `NeuronRecord` of some members."""
+    bias = _stacked_bias(weights)
     columns = {
-        "step": torch.full((k,), step),
-        "neuron": torch.arange(k),
+        "step": torch.full(bias.shape, step),
+        "neuron": torch.arange(bias.shape[1]).expand_as(bias),
         "r": stats.r,
-        "bias": weights.bias,
+        "bias": bias,
         "feature": stats.feature,
-        "norm_in": torch.linalg.vector_norm(weights.w_in, dim=1),
-        "norm_out": torch.linalg.vector_norm(weights.w_out, dim=0),
+        "norm_in": torch.linalg.vector_norm(torch.stack([w.w_in.T for w in weights]), dim=1),
+        "norm_out": torch.linalg.vector_norm(torch.stack([w.w_out for w in weights]), dim=1),
     }
-    return np.stack([columns[f.name].cpu().double().numpy() for f in fields(NeuronRecord)])
+    return np.stack([columns[name].cpu().double().numpy() for name in _fields(NeuronRecord)], axis=1)
 
 
 def _values(point: CurvePoint) -> list[int | float]:
-    return [getattr(point, f.name) for f in fields(point)]
+    return [getattr(point, name) for name in _fields(CurvePoint)]
 
 
 def _stack(snapshots: list[ndarray], n_columns: int) -> ndarray:
@@ -392,11 +439,15 @@ def _stack(snapshots: list[ndarray], n_columns: int) -> ndarray:
 
 def _columns(record: type, table: ndarray) -> dict[str, ndarray]:
     """The columns of a float64 table by the record's field names; whole numbers as int64."""
-    table = table.reshape(-1, len(fields(record)))
-    return {
-        f.name: table[:, i].astype(np.int64) if "int" in str(f.type).lower() else table[:, i].copy()
-        for i, f in enumerate(fields(record))
-    }
+    types = _fields(record)
+    columns = table.reshape(-1, len(types)).T
+    return {name: column.astype(kind) for (name, kind), column in zip(types.items(), columns, strict=True)}
+
+
+@cache
+def _fields(record: type) -> dict[str, type]:
+    """Names of a record's fields, and the type that a column of it has here."""
+    return {f.name: np.int64 if "int" in str(f.type).lower() else np.float64 for f in fields(record)}
 
 
 def _serialise(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:

@@ -1,5 +1,6 @@
 """Definitions of the spec against slow computations written differently: plain loops over numbers."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from scipy import special
 
 from model.config import TrialConfig
-from model.metrics import LossRecord, capacities, features_by_n_mono, monosemantic, neuron_stats
+from model.metrics import LossRecord, capacities, features_by_n_mono, neuron_stats
 from model.network import Weights, activate, activation_slope, initial_weights, n_out
 from model.schedule import loss_window
 from model.train import PackTrainer
@@ -28,9 +29,7 @@ def random_weights(trial, seed=0):
     torch.manual_seed(seed)
     k, d, n = trial.n_neurons, trial.d_embed, trial.n_features
     kind = {"dtype": torch.float64}
-    weights = Weights(
-        w_in=torch.randn(k, d, **kind), bias=torch.randn(k, **kind), w_out=torch.randn(n, k, **kind)
-    )
+    weights = Weights(w_in=torch.randn(k, d, **kind), bias=torch.randn(k, **kind), w_out=torch.randn(n, k, **kind))
     return weights, torch.randn(d, n, **kind)
 
 
@@ -40,7 +39,7 @@ def test_r_dead_and_feature_are_eq_7_by_plain_loops(task, activation):
     trial = config(task=task, activation=activation)
     weights, p = random_weights(trial)
     weights.bias[0] = -50  # a dead one
-    stats = neuron_stats(trial, weights, p)
+    stats = neuron_stats([trial], [weights], [p])
     act = ACT[activation]
     for i in range(trial.n_neurons):
         h = []
@@ -50,9 +49,9 @@ def test_r_dead_and_feature_are_eq_7_by_plain_loops(task, activation):
             if task == "abs":
                 answer += act(-drive + float(weights.bias[i]))
             h.append(answer)
-        assert float(stats.r[i]) == pytest.approx(max(h) / (1e-10 + sum(x for x in h if x > 0)), rel=1e-9)
-        assert int(stats.feature[i]) == h.index(max(h))
-        assert bool(stats.dead[i]) == all(x <= 0 for x in h)
+        assert float(stats.r[0, i]) == pytest.approx(max(h) / (1e-10 + sum(x for x in h if x > 0)), rel=1e-9)
+        assert int(stats.feature[0, i]) == h.index(max(h))
+        assert bool(stats.dead[0, i]) == all(x <= 0 for x in h)
 
 
 def handmade():
@@ -65,24 +64,41 @@ def handmade():
 
 def test_counts_of_a_handmade_network():
     trial, weights, p = handmade()
-    stats = neuron_stats(trial, weights, p)
-    np.testing.assert_allclose(stats.r.numpy(), [1, 1, 1, 0.5, 0], atol=1e-9)
-    assert monosemantic(trial, stats).tolist() == [True, True, True, False, False]
-    assert stats.dead.tolist() == [False] * 4 + [True]
-    assert features_by_n_mono(trial, stats) == [1, 1, 1]
+    stats = neuron_stats([trial], [weights], [p])
+    np.testing.assert_allclose(stats.r.numpy(), [[1, 1, 1, 0.5, 0]], atol=1e-9)
+    assert stats.mono.tolist() == [[True, True, True, False, False]]
+    assert stats.dead.tolist() == [[False] * 4 + [True]]
+    assert features_by_n_mono(3, stats) == [[1, 1, 1]]
 
 
 def test_mono_threshold_is_a_strict_bound_on_r():
     trial, weights, p = handmade()
-    for threshold, count in ((0.499, 4), (0.5, 3), (0.999, 3)):
-        stats = neuron_stats(trial, weights, p)
-        assert int(monosemantic(config(mono_threshold=threshold), stats).sum()) == count
+    trials = [dataclasses.replace(trial, mono_threshold=threshold) for threshold in (0.499, 0.5, 0.999)]
+    stats = neuron_stats(trials, [weights] * 3, [p] * 3)
+    assert stats.mono.sum(dim=1).tolist() == [4, 3, 3]
+
+
+@pytest.mark.parametrize("activation", sorted(ACT))
+@pytest.mark.parametrize("sizes", [(7, 3, 9), (37, 11, 53), (32, 8, 64)])
+def test_statistics_of_stacked_trials_have_the_bits_of_each_alone(sizes, activation):
+    n, d, k = sizes
+    trial = config(n_features=n, d_embed=d, n_neurons=k, activation=activation)
+    made = [random_weights(trial, seed) for seed in range(6)]
+    weights = [Weights(w.w_in.float().T.contiguous().T, w.bias.float(), w.w_out.float()) for w, _ in made]
+    ps = [p.float() for _, p in made]
+    stats = neuron_stats([trial] * 6, weights, ps)
+    together = capacities(torch.stack([w.w_in @ p for w, p in zip(weights, ps, strict=True)]))
+    for i, (one, p) in enumerate(zip(weights, ps, strict=True)):
+        alone = neuron_stats([trial], [one], [p])
+        for name in ("r", "feature", "dead", "mono"):
+            assert torch.equal(getattr(alone, name)[0], getattr(stats, name)[i])
+        assert torch.equal(capacities((one.w_in @ p)[None])[0], together[i])
 
 
 def test_capacity_is_eq_3_by_plain_loops_and_keeps_its_bounds():
     w = torch.randn(4, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     w[:, 5] = 0
-    ours = capacities(w)
+    ours = capacities(w[None])[0]
     for i in range(11):
         dots = [sum(float(w[r, i] * w[r, j]) for r in range(4)) for j in range(11)]
         expected = dots[i] ** 2 / sum(x**2 for x in dots) if dots[i] else 0.0
@@ -93,11 +109,12 @@ def test_capacity_is_eq_3_by_plain_loops_and_keeps_its_bounds():
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_capacity_does_not_depend_on_scale(scale):
     w = torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(capacities(w * scale), capacities(w), rtol=1e-5, atol=0)
+    torch.testing.assert_close(capacities(w[None] * scale), capacities(w[None]), rtol=1e-5, atol=0)
 
 
 def test_capacity_of_nothing_is_zero():
-    assert capacities(torch.zeros(3, 5)).tolist() == [0.0] * 5
+    nothing_and_something = torch.stack([torch.zeros(3, 3), torch.eye(3)])
+    assert capacities(nothing_and_something).tolist() == [[0.0] * 3, [1.0] * 3]
 
 
 @pytest.mark.parametrize("name", sorted(ACT))
@@ -137,9 +154,13 @@ def test_windowed_and_least_losses_by_brute_force(chunks):
         record.push(losses[done : done + chunk])
         done += chunk
         for member, trial in enumerate(configs):
+            alone = LossRecord((trial,))
+            alone.push(losses[:done, member, None])
+            assert alone.losses()[0] == record.losses()[member]
+            assert alone.min_losses()[0] == record.min_losses()[member]
             window = losses[done - loss_window(trial, done) : done, member]
-            assert record.loss(member) == pytest.approx(window.mean(), rel=1e-12)
-            assert record.min_loss(member) == pytest.approx(brute_min(losses[:done, member]), rel=1e-12)
+            assert record.losses()[member] == pytest.approx(window.mean(), rel=1e-12)
+            assert record.min_losses()[member] == pytest.approx(brute_min(losses[:done, member]), rel=1e-12)
 
 
 def test_zero_output_has_the_derived_loss():
