@@ -30,8 +30,15 @@ class ConfigError(UserError, ValueError):
     """A trial, spec or option that cannot be run."""
 
 
+class _Named:
+    """Where a config keeps its id once that is asked for: no field, so neither a knob nor a column."""
+
+    __slots__ = ("_trial_id",)
+    _trial_id: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrialConfig:
+class TrialConfig(_Named):
     """One trial: a two-layer network on sparse features (paper, section 2).
 
     Raises:
@@ -125,8 +132,11 @@ class TrialConfig:
         A hash of the fields that differ from their defaults (and of batch_size, whose default depends on
         n_neurons), so that a knob added later leaves the ids of older trials as they are.
         """
-        given = {k: v for k, v in self.to_dict().items() if k == "batch_size" or v != _DEFAULTS[k]}
-        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+        if not hasattr(self, "_trial_id"):
+            given = {k: v for k, v in self.to_dict().items() if k == "batch_size" or v != _DEFAULTS[k]}
+            digits = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+            object.__setattr__(self, "_trial_id", digits)
+        return self._trial_id
 
     @property
     def samples_per_step(self) -> int:
@@ -174,6 +184,8 @@ def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> st
 def _typed(name: str, value: Any) -> Any:
     """`value` as the type that field `name` declares: 1 becomes 1.0 where a float is due, and 1e3 1000."""
     kind = _TYPES[name]
+    if kind is type(value) and (kind is float or (kind is int and value.bit_length() < 64)):
+        return value + kind(0)  # most values are typed as they should be
     if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
         if value not in choices:
             raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -33,17 +34,26 @@ def n_out(config: TrialConfig) -> int:
 
 def initial_weights(config: TrialConfig) -> Weights:
     """Uniform ±1/√fan_in for all three, then bias += bias_offset (section 2); float64."""
-    uniform = np.random.Generator(generator(config.seed, "weights"))
+    drawn = _drawn_weights(config.seed, config.d_embed, config.n_neurons, n_out(config))
+    w_in, bias, w_out = drawn.w_in.clone(), drawn.bias + config.bias_offset, drawn.w_out.clone()
+    if config.connectivity < 1:
+        mask = masks(config)
+        w_in, w_out = w_in * mask.w_in, w_out * mask.w_out
+    return Weights(w_in=w_in, bias=bias, w_out=w_out)
+
+
+@lru_cache(maxsize=1)  # trials of one seed stand side by side in a pack
+def _drawn_weights(seed: int, d_embed: int, n_neurons: int, n_outputs: int) -> Weights:
+    """What a seed draws, shared by all that ask: not to be written to."""
+    uniform = np.random.Generator(generator(seed, "weights"))
 
     def draw(*shape: int, fan_in: int) -> Tensor:
         return torch.from_numpy((uniform.random(shape) * 2 - 1) / math.sqrt(fan_in))
 
-    d, k = config.d_embed, config.n_neurons
-    mask = masks(config)
     return Weights(
-        w_in=draw(k, d, fan_in=d) * mask.w_in,
-        bias=draw(k, fan_in=d) + config.bias_offset,
-        w_out=draw(n_out(config), k, fan_in=k) * mask.w_out,
+        w_in=draw(n_neurons, d_embed, fan_in=d_embed),
+        bias=draw(n_neurons, fan_in=d_embed),
+        w_out=draw(n_outputs, n_neurons, fan_in=n_neurons),
     )
 
 
@@ -60,9 +70,7 @@ def masks(config: TrialConfig) -> Weights:
         return torch.from_numpy((uniform.random(shape) < config.connectivity).astype(np.float64))
 
     d, k = config.d_embed, config.n_neurons
-    return Weights(
-        w_in=draw(k, d), bias=torch.ones(k, dtype=torch.float64), w_out=draw(n_out(config), k)
-    )
+    return Weights(w_in=draw(k, d), bias=torch.ones(k, dtype=torch.float64), w_out=draw(n_out(config), k))
 
 
 def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> Float[Tensor, "*any"]:

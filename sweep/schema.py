@@ -109,7 +109,7 @@ def arrow_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     Raises:
         pa.ArrowInvalid: if a value does not fit its column.
     """
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
 
 
 def trial_row(
@@ -117,9 +117,14 @@ def trial_row(
 ) -> dict[str, Any]:
     """One row of `trials`."""
     parts: tuple[Any, ...] = (key, config, provenance) + (() if metrics is None else (metrics,))
-    row = {f.name: getattr(part, f.name) for part in parts for f in fields(part)}
+    row = {name: getattr(part, name) for part in parts for name in _names(part.__class__)}
     row["status"] = str(provenance.status)
     return row
+
+
+@cache
+def _names(part: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(part))
 
 
 def config_of(row: Mapping[str, Any]) -> TrialConfig:

@@ -369,6 +369,7 @@ def _provenance(
     )  # fmt: skip
 
 
+@cache
 def _library_versions() -> str:
     libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "pyarrow"))
     return f"python {platform.python_version()}, {libraries}"
