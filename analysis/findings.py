@@ -289,7 +289,7 @@ CLAIMS = (
         paper="well below 1",
         statistic=m.seeds(m.largest_step, "E1"),
         paper_size=Accept(high=0.5, reason="half octaves: no step takes more than half of the peak"),
-        small_size=Accept(high=0.7, reason="whole octaves at the dense end take up to twice the share"),
+        small_size=Accept(high=0.5, reason="half octaves: no step takes more than half of the peak"),
     ),
     Claim(
         name="E3 recovers",
