@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def commands():
     for block in blocks("sh"):
         words = shlex.split(re.sub(r"^\s*\S*monosweep", "\0", block, flags=re.MULTILINE), comments=True)
         starts = [i for i, word in enumerate(words) if word == "\0"]
-        found += [words[a + 1 : b] for a, b in zip(starts, [*starts[1:], len(words)], strict=True)]
+        found += [words[a + 1 : b] for a, b in pairwise([*starts, len(words)])]
     return found
 
 
