@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 from model.records import TrialStatus
 from sweep.parts import damage, is_merged, merged_name, pack_in, parquet
 from sweep.quarantine import alone, set_aside
-from sweep.reading import listed, packs_in, read, read_part, shown_parts, sweep_of, without
+from sweep.reading import listed, packs_in, read, read_part, shown_of, shown_parts, sweep_of, without
 from sweep.schema import TABLES
 from sweep.storage import StoreError
 from sweep.store import LeaseError, Store
@@ -159,15 +159,14 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _replaced(store: Store, table: str) -> list[str]:
     """The parts that show nothing any more, as far as what shows their packs is whole."""
-    shown, nameless = shown_parts(store, table)
-    hidden = [name for name in listed(store, table) if name not in shown and name not in nameless]
-    if not hidden:
+    # One listing for both: a part that is committed in between would seem to be replaced.
+    names = listed(store, table)
+    shown, nameless = shown_of(store, names)
+    if len(shown) + len(nameless) == len(names):
         return []
-    broken = {name: "" for name in shown if is_merged(name) and damage(store.get(name))}
-    if broken:
-        shown, _ = shown_parts(store, table, spoilt=broken)
-        hidden = [name for name in hidden if name not in shown]
-    return hidden
+    broken = {name for name in shown if is_merged(name) and damage(store.get(name))}
+    whole, _ = shown_of(store, [name for name in names if name not in broken])
+    return [name for name in names if name not in {*whole, *shown, *nameless}]
 
 
 def _remove_orphans(store: Store) -> Iterator[str]:

@@ -62,7 +62,11 @@ def shown_parts(
 
     `spoilt` parts are taken to be absent.
     """
-    names = [name for name in listed(storage, table, sweep) if name not in spoilt]
+    return shown_of(storage, [name for name in listed(storage, table, sweep) if name not in spoilt])
+
+
+def shown_of(storage: Storage, names: Sequence[str]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """As `shown_parts`, of these parts alone."""
     named = {name: _packs(storage, name) for name in names if is_merged(name)}
     damaged = {name: packs for name, packs in named.items() if isinstance(packs, str)}
     folders: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
