@@ -114,6 +114,6 @@ def test_the_columns_are_documented_as_they_are(table):
     assert shown and shown[1] == markdown(table)
 
 
-def test_the_figure_is_there():
-    (path,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert (ROOT / path).stat().st_size > 10_000
+def test_the_figures_are_there():
+    paths = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert len(paths) == 2 and all((ROOT / path).stat().st_size > 10_000 for path in paths)
