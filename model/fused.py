@@ -12,6 +12,9 @@ import numpy as np
 from model.config import TrialConfig
 from model.kernels import COMPILE, lamb, relu, relu_slope, subtract_dense, subtract_sparse
 
+_WORTHWHILE = 0.8
+"""Of the operations: fewer are not worth smaller products and the sums that cancel."""
+
 
 def is_fused(config: TrialConfig) -> bool:
     """Whether trials of this shape are trained by `train_chunk`."""
@@ -19,8 +22,20 @@ def is_fused(config: TrialConfig) -> bool:
     return exact and config.activation == "relu" and config.bias_decay_mode == "rate"
 
 
+def is_gram(config: TrialConfig) -> bool:
+    """Whether a step with W2ᵀW2 and HᵀH needs clearly fewer operations than one with the (batch, n_features) error.
+
+    The error takes three products of 2 N k operations a sample.  Instead there are two of 2 k² a sample, and two of
+    2 N k² a step; what the targets add is sparse.  So it is for layers narrower than the features are many.
+    """
+    if config.task == "reprojector":
+        return False
+    n, k, batch = config.n_features, config.n_neurons, config.samples_per_step
+    return k * (4 + 4 * n / batch) < _WORTHWHILE * 6 * n
+
+
 @COMPILE
-def train_chunk(rows, mask, chunk, schedule, buffers, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
+def train_chunk(rows, mask, chunk, schedule, buffers, gram, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
     """Train one trial for as many steps as `losses` has places; each place takes the task loss before its step.
 
     Args:
@@ -30,6 +45,7 @@ def train_chunk(rows, mask, chunk, schedule, buffers, row_buffers, constants, si
             if the targets lie at `cells`; where each block's cells begin, and the end.
         schedule: learning rates and bias decays (steps,); the L1 weight, the bias' regularisation and its target.
         buffers: h and dL/dh (block, n_neurons); error (block, n_out).
+        gram: two (n_neurons, n_neurons), for W2ᵀW2 and HᵀH; empty for the form with the error.
         row_buffers: gradients, those of one block, the update (row,).
         constants: as `lamb_constants` makes them.
         sizes: d_embed, n_neurons, n_out, and where w_out begins in a row.
@@ -42,11 +58,19 @@ def train_chunk(rows, mask, chunk, schedule, buffers, row_buffers, constants, si
     segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + n_out * k))
     batch, block = chunk[0].shape[1], buffers[0].shape[0]
     for step in range(losses.size):
-        total = _gradients(params, grads, chunk, buffers, l1, sizes, step, 0)
-        for lo in range(block, batch, block):
-            total += _gradients(params, block_grads, chunk, buffers, l1, sizes, step, lo)
-            for i in range(grads.size):
-                grads[i] += block_grads[i]
+        if gram[0].size:
+            decoder = params[segments[2]].reshape(n_out, k)
+            np.dot(decoder.T, decoder, gram[0])
+        total = 0.0
+        for lo in range(0, batch, block):
+            into = block_grads if lo else grads
+            if gram[0].size:
+                total += _gram_gradients(params, into, chunk, buffers, gram, l1, sizes, step, lo)
+            else:
+                total += _gradients(params, into, chunk, buffers, l1, sizes, step, lo)
+            if lo:
+                for i in range(grads.size):
+                    grads[i] += block_grads[i]
         losses[step] = total / batch
         if bias_reg:
             for i in range(k):
@@ -83,3 +107,51 @@ def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ign
     relu_slope(dh, h, l1)
     np.dot(samples.T, dh, grads[: (d + 1) * k].reshape(d + 1, k))
     return loss
+
+
+@COMPILE
+def _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
+    """As `_gradients`: dL/dh = h W2ᵀW2 - f W2, dL/dW2 = W2 HᵀH - FᵀH, |W2 h - f|² = h W2ᵀW2 h - 2 f W2 h + f²."""
+    x, cells, values, _, bounds = chunk
+    h, dh, _ = buffers
+    d, k, n_out, start = sizes
+    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
+    n = min(block, batch - lo)
+    samples, h, dh = x[step, lo : lo + n], h[:n], dh[:n]
+    encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
+    into = grads[start:end].reshape(n_out, k)
+    np.dot(samples, encoder, h)
+    relu(h)
+    np.dot(h, gram[0], dh)
+    np.dot(h.T, h, gram[1])
+    np.dot(decoder, gram[1], into)
+    loss = _sum_of_products(h, dh)
+    place = step * -(-batch // block) + lo // block
+    for i in range(bounds[place], bounds[place + 1]):
+        sample, feature = divmod(cells[i] - (step * batch + lo) * n_out, n_out)
+        loss += _subtract_feature(h[sample], dh[sample], decoder[feature], into[feature], values[i])
+    relu_slope(dh, h, l1)
+    np.dot(samples.T, dh, grads[: (d + 1) * k].reshape(d + 1, k))
+    return loss
+
+
+@COMPILE
+def _sum_of_products(a, b):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for row in range(a.shape[0]):
+        part = a.dtype.type(0)
+        for i in range(a.shape[1]):
+            part += a[row, i] * b[row, i]
+        total += part
+    return total
+
+
+@COMPILE
+def _subtract_feature(h, dh, weights, grads, value):  # type: ignore[no-untyped-def]
+    """What a present feature of strength `value` takes from dL/dh and dL/dW2; what it adds to the loss."""
+    answer = h.dtype.type(0)
+    for i in range(h.size):
+        answer += h[i] * weights[i]
+        dh[i] -= value * weights[i]
+        grads[i] -= value * h[i]
+    return float(value) * (float(value) - 2.0 * float(answer))

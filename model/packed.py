@@ -23,7 +23,7 @@ from model import blas, kernels
 from model.config import TrialConfig
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
-from model.fused import is_fused, train_chunk
+from model.fused import is_fused, is_gram, train_chunk
 from model.layout import Layout
 from model.network import Weights, activate, activation_slope, initial_weights, masks
 from model.products import products
@@ -111,6 +111,8 @@ class _Step:
         self.constants = tuple(kernels.lamb_constants(self.dtype, 2 / config.samples_per_step))
         self.fused = is_fused(config)
         """Whether a chunk's steps are compiled into one function; they mean the same either way."""
+        square = (layout.n_neurons,) * 2 if self.fused and is_gram(config) else (0, 0)
+        self.gram = np.zeros(square, self.dtype), np.zeros(square, self.dtype)
 
     def train(self, member: _Member, chunk: _Chunk) -> Float64[ndarray, " steps"]:
         """Train one trial on a chunk; its task loss before each step."""
@@ -123,6 +125,7 @@ class _Step:
             (chunk.x, chunk.cells, chunk.values, none if chunk.dense is None else chunk.dense, chunk.bounds),
             (member.lr, member.bias_decay, member.l1, member.bias_reg, member.bias_target),
             (self.h, self.dh, self.error),
+            self.gram,
             (self.grads, self.block_grads, self.update),
             self.constants,
             (self.layout.d_embed, self.layout.n_neurons, self.layout.n_out, self.layout.segments[2].start),

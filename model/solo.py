@@ -91,7 +91,9 @@ class Network(nn.Module):
     def _product(self, a: Tensor, b: Tensor) -> Tensor:
         """a @ b; for `bf16` and `tf32` of rounded operands, and so in the backward pass."""
         if self.config.precision == "tf32":
-            return _TF32Product.apply(a, b)  # type: ignore[no-any-return, no-untyped-call]
+            product: Any = _TF32Product  # `apply` is typed in some releases of torch only
+            rounded: Tensor = product.apply(a, b)
+            return rounded
         if self.config.precision != "bf16":
             return a @ b
         return (a.bfloat16() @ b.bfloat16()).to(a.dtype)

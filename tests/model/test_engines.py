@@ -10,6 +10,7 @@ import torch_optimizer
 
 from model import kernels
 from model.config import TrialConfig
+from model.fused import is_gram
 from model.lamb import lamb_step
 from model.packed import PackedEngine
 from model.solo import SoloEngine, round_to_tf32
@@ -63,6 +64,8 @@ def test_packed_equals_solo(task, activation, schedule, precision):
         {"bias_decay_mode": "tied_to_update", "bias_offset": -0.5, "bias_decay": 3.0},
         {"bias_decay_mode": "tied_to_update", "bias_decay": 3.0, "connectivity": 0.5, "lr_period": 7},
         {"feature_prob": 1.0, "batch_size": 3},
+        {"n_features": 60, "n_neurons": 20, "l1": 0.01, "bias_offset": -0.2, "bias_decay": 1.0},
+        {"n_features": 60, "n_neurons": 20, "batch_size": 100, "task": "abs", "connectivity": 0.5},
         {"n_features": 1, "d_embed": 1, "n_neurons": 1, "batch_size": 1, "feature_prob": 0.5},
     ],
 )
@@ -100,6 +103,7 @@ def test_tf32_has_eleven_significant_bits():
         {"task": "abs", "feature_dist": "power_law", "feature_prob": 0.3},
         {"task": "reprojector", "bias_decay": 0.1, "connectivity": 0.4},
         {"batch_size": 1000, "n_neurons": 900, "n_steps": 8, "bias_reg": 0.02, "bias_reg_target": -0.4},
+        {"batch_size": 1000, "n_features": 900, "n_neurons": 400, "n_steps": 8},
     ],
 )
 def test_compiled_chunks_are_the_steps_in_python(knobs, precision):
@@ -112,6 +116,13 @@ def test_compiled_chunks_are_the_steps_in_python(knobs, precision):
     np.testing.assert_allclose(compiled.advance(n_steps), stepwise.advance(n_steps), rtol=tolerance)
     for ours, theirs in zip(compiled.state().values(), stepwise.state().values(), strict=True):
         assert torch.linalg.vector_norm(ours - theirs) <= 10 * tolerance * torch.linalg.vector_norm(theirs)
+
+
+@pytest.mark.parametrize(("knobs", "gram"), [({}, False), ({"n_neurons": 16}, True), ({"n_neurons": 24}, False)])
+def test_narrow_layers_take_the_form_without_the_error(knobs, gram):
+    config = trial(**knobs)
+    assert is_gram(config) == gram == bool(PackedEngine((config,))._step.gram[0].size)
+    assert not is_gram(dataclasses.replace(config, task="reprojector"))
 
 
 def test_silent_network_waits_for_its_bias_to_decay():
