@@ -71,10 +71,8 @@ def test_pods_demand_a_token_and_the_head_trains_nothing(pods: dict[str, Any]) -
     spec = pods["spec"]
     assert (pods["apiVersion"], pods["kind"]) == ("ray.io/v1", "RayCluster")
     assert spec["authOptions"] == {"mode": "token"}
-    assert (spec["headGroupSpec"]["serviceType"], spec["headGroupSpec"]["rayStartParams"]["num-cpus"]) == (
-        "ClusterIP",
-        "0",
-    )
+    head = spec["headGroupSpec"]
+    assert (head["serviceType"], head["rayStartParams"]["num-cpus"]) == ("ClusterIP", "0")
     (workers,) = spec["workerGroupSpecs"]
     assert (workers["minReplicas"], spec["enableInTreeAutoscaling"]) == (0, True)
     for group in (head, workers):

@@ -20,7 +20,7 @@ SHAPES = [
 VARIANTS = [
     {}, {"task": "abs", "activation": "gelu"}, {"task": "reprojector", "activation": "solu"},
     {"precision": "fp64"}, {"connectivity": 0.4, "bias_decay_mode": "per_neuron", "bias_reg": 0.01},
-    {"bias_decay_mode": "tied_to_update"}, {"precision": "bf16"}, {"precision": "tf32"},
+    {"bias_decay_mode": "tied_to_update"}, {"precision": "bf16"},
 ]  # fmt: skip
 
 

@@ -88,22 +88,12 @@ def test_a_killed_driver_leaves_no_process_and_launching_again_does_the_rest(
     assert_whole(driver.out, undisturbed)
 
 
-def test_a_killed_worker_costs_nothing_but_time(spec: Path, undisturbed: Path, tmp_path: Path) -> None:
-    driver = Driver(spec, tmp_path / "out", "--workers", "2")
-    driver.wait_for(driver.parts)
-    time.sleep(1)  # by now the worker that wrote this part is in the middle of its next pack
-    os.kill(driver.wait_for(driver.workers)[0], signal.SIGKILL)
-    assert driver.finish() == 0, driver.said()
-    assert "a worker died (killed or crashed); pack " in driver.said()
-    assert_whole(driver.out, undisturbed)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     spec: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     """SIGINT as from a terminal, to the whole process group.  Meanwhile: Ray listens on loopback only."""
-    driver = Driver(spec, tmp_path / "out", "--workers", "2", "--set", "n_steps=80000", "--set", "repeats=16")
+    driver = Driver(spec, tmp_path / "out", "--workers", "2", "--set", "repeats=32")
     driver.wait_for(driver.parts)
     family = driver.family()
     addresses = listening([driver.process.pid, *family])
@@ -120,7 +110,7 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     assert gone(list(family))
     assert not scratch(family).exists()
     statuses = Store.open(str(driver.out)).completed()
-    assert 2 <= len(statuses) < 32
+    assert 2 <= len(statuses) < 64
     assert set(statuses.values()) == {"completed"}
 
 

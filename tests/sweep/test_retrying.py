@@ -82,7 +82,7 @@ def _filesystem(gate: Gate) -> pafs.S3FileSystem:
 
 
 def _store(gate: Gate) -> Store:
-    return Store("s3://bucket/results", _filesystem(gate), "bucket/results")
+    return Store("s3://bucket/away", _filesystem(gate), "bucket/away")
 
 
 def test_a_server_that_comes_back_costs_nothing_but_time(gate: Gate) -> None:
@@ -95,7 +95,7 @@ def test_a_server_that_comes_back_costs_nothing_but_time(gate: Gate) -> None:
     assert time.monotonic() - start > 1
     assert store.load_checkpoint("s", "p") == b"state"
     (note,) = store.notes()
-    assert note.startswith("cannot write bucket/results/checkpoints/sweep=s/p.safetensors: ")
+    assert note.startswith("cannot write bucket/away/checkpoints/sweep=s/p.safetensors: ")
     assert note.endswith("; trying again for up to 60 s")
     assert store.notes() == []
 
@@ -104,7 +104,7 @@ def test_a_server_that_stays_away_ends_in_one_line(gate: Gate) -> None:
     store = _store(gate)
     gate.shut()
     store.patience_s = 1
-    with pytest.raises(StoreError, match=r"^cannot list bucket/results/sweeps: .*another --out$") as error:
+    with pytest.raises(StoreError, match=r"^cannot list bucket/away/sweeps: .*another --out$") as error:
         store.sweeps()
     assert "\n" not in str(error.value)
     gate.open()
