@@ -56,7 +56,7 @@ cluster-test: $(VENV)/installed-for-tests
 	MONOSWEEP_NO_SKIPS=1 $(BIN)/python -m pytest tests/cluster -v -m "long or not long"
 
 chaos: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest tests/chaos -s -m long
+	$(BIN)/python -m pytest tests/chaos tests/sweep/test_crash.py -s -m long
 
 bench-scaling: $(VENV)/installed-for-tests
 	PYTHONPATH=tests/cluster:tests/chaos $(BIN)/python tests/benchmarks/scaling.py

@@ -88,7 +88,7 @@ def test_a_killed_driver_leaves_no_process_and_launching_again_does_the_rest(
     assert_whole(driver.out, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     spec: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
