@@ -1,16 +1,28 @@
 """A chunk of steps of one trial as one compiled function: no Python between two matrix products.
 
-This is `model.packed`'s step for the common case: ReLU, products in the type of the data, and a bias decay that
-all neurons feel alike.  At the smallest shapes the interpreter would cost as much as the arithmetic.  numba calls
-the same BLAS routines through SciPy, so the bits are those of the step in Python wherever both use the same kernels.
+This is `model.packed`'s step for the common case: ReLU, a bias decay that all neurons feel alike, and products in the
+type of the data, with the bits of the step in Python, or of operands rounded to bfloat16 where the processor
+multiplies them fast.  At the smallest shapes the interpreter would cost as much as the arithmetic.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
+from model.blas import gemm, has_bf16
 from model.config import TrialConfig
-from model.kernels import COMPILE, lamb, relu, relu_slope, subtract_dense, subtract_sparse
+from model.kernels import (
+    COMPILE,
+    lamb,
+    relu,
+    relu_bf16,
+    relu_slope,
+    relu_slope_bf16,
+    round_to_bf16,
+    subtract_dense,
+    subtract_dense_bf16,
+    subtract_sparse,
+    subtract_sparse_bf16,
+    to_bf16,
+)
 
 _WORTHWHILE = 0.8
 """Of the operations: fewer are not worth smaller products and the sums that cancel."""
@@ -19,7 +31,12 @@ _WORTHWHILE = 0.8
 def is_fused(config: TrialConfig) -> bool:
     """Whether trials of this shape are trained by `train_chunk`."""
     exact = config.precision in ("fp32", "fp64")
-    return exact and config.activation == "relu" and config.bias_decay_mode == "rate"
+    return (exact or is_half(config)) and config.activation == "relu" and config.bias_decay_mode == "rate"
+
+
+def is_half(config: TrialConfig) -> bool:
+    """Whether compiled steps of this shape multiply bfloat16."""
+    return config.precision == "bf16" and has_bf16()
 
 
 def is_gram(config: TrialConfig) -> bool:
@@ -28,14 +45,14 @@ def is_gram(config: TrialConfig) -> bool:
     The error takes three products of 2 N k operations a sample.  Instead there are two of 2 k² a sample, and two of
     2 N k² a step; what the targets add is sparse.  So it is for layers narrower than the features are many.
     """
-    if config.task == "reprojector":
+    if config.task == "reprojector" or config.precision == "bf16":
         return False
     n, k, batch = config.n_features, config.n_neurons, config.samples_per_step
     return k * (4 + 4 * n / batch) < _WORTHWHILE * 6 * n
 
 
 @COMPILE
-def train_chunk(rows, mask, chunk, schedule, buffers, gram, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
+def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
     """Train one trial for as many steps as `losses` has places; each place takes the task loss before its step.
 
     Args:
@@ -45,14 +62,15 @@ def train_chunk(rows, mask, chunk, schedule, buffers, gram, row_buffers, constan
             if the targets lie at `cells`; where each block's cells begin, and the end.
         schedule: learning rates and bias decays (steps,); the L1 weight, the bias' regularisation and its target.
         buffers: h and dL/dh (block, n_neurons); error (block, n_out).
+        halves: None; for products of bfloat16, then also the type of x, the same three and a row of parameters.
         gram: two (n_neurons, n_neurons), for W2ᵀW2 and HᵀH; empty for the form with the error.
-        row_buffers: gradients, those of one block, the update (row,).
+        row_buffers: gradients and the update (row,).
         constants: as `lamb_constants` makes them.
         sizes: d_embed, n_neurons, n_out, and where w_out begins in a row.
     """
     params, exp_avg, exp_avg_sq = rows
     lr, decay, l1, bias_reg, bias_target = schedule
-    grads, block_grads, update = row_buffers
+    grads, update = row_buffers
     d, k, n_out, start = sizes
     bias, one = params[d * k : (d + 1) * k], params.dtype.type(1)
     segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + n_out * k))
@@ -60,18 +78,20 @@ def train_chunk(rows, mask, chunk, schedule, buffers, gram, row_buffers, constan
     for step in range(losses.size):
         if gram[0].size:
             decoder = params[segments[2]].reshape(n_out, k)
-            np.dot(decoder.T, decoder, gram[0])
+            gemm(decoder, True, decoder, False, gram[0], False)
+        if halves is not None:
+            to_bf16(params, halves[3])
         total = 0.0
         for lo in range(0, batch, block):
-            into = block_grads if lo else grads
-            if gram[0].size:
-                total += _gram_gradients(params, into, chunk, buffers, gram, l1, sizes, step, lo)
+            if halves is not None:
+                total += _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo)
+            elif gram[0].size:
+                total += _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo)
             else:
-                total += _gradients(params, into, chunk, buffers, l1, sizes, step, lo)
-            if lo:
-                for i in range(grads.size):
-                    grads[i] += block_grads[i]
+                total += _gradients(params, grads, chunk, buffers, l1, sizes, step, lo)
         losses[step] = total / batch
+        if halves is not None:
+            round_to_bf16(grads)
         if bias_reg:
             for i in range(k):
                 grads[d * k + i] += (bias[i] - bias_target) * bias_reg
@@ -93,19 +113,46 @@ def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ign
     n = min(block, batch - lo)
     samples, h, dh, error = x[step, lo : lo + n], h[:n], dh[:n], error[:n]
     encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
-    np.dot(samples, encoder, h)
+    gemm(samples, False, encoder, False, h, False)
     relu(h)
-    np.dot(h, decoder.T, error)
+    gemm(h, False, decoder, True, error, False)
     if dense.size:
         loss = subtract_dense(error, dense[step, lo : lo + n])
     else:
         place = step * -(-batch // block) + lo // block
         present = slice(bounds[place], bounds[place + 1])
         loss = subtract_sparse(error, cells[present], values[present], (step * batch + lo) * n_out)
-    np.dot(error.T, h, grads[start:end].reshape(n_out, k))
-    np.dot(error, decoder, dh)
+    gemm(error, True, h, False, grads[start:end].reshape(n_out, k), lo > 0)
+    gemm(error, False, decoder, False, dh, False)
     relu_slope(dh, h, l1)
-    np.dot(samples.T, dh, grads[: (d + 1) * k].reshape(d + 1, k))
+    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
+    return loss
+
+
+@COMPILE
+def _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
+    """`_gradients` with operands of bfloat16.  Products are rounded to it, as torch does; gradients by the caller."""
+    x, cells, values, dense, bounds = chunk
+    h, dh, error = halves[0], halves[1], halves[2]
+    d, k, n_out, start = sizes
+    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
+    n = min(block, batch - lo)
+    samples, h, dh, error = x[step, lo : lo + n], h[:n], dh[:n], error[:n]
+    wide, outer = buffers[0][:n], buffers[2][:n]
+    encoder, decoder = halves[3][: (d + 1) * k].reshape(d + 1, k), halves[3][start:end].reshape(n_out, k)
+    gemm(samples, False, encoder, False, wide, False)
+    relu_bf16(wide, h)
+    gemm(h, False, decoder, True, outer, False)
+    if dense.size:
+        loss = subtract_dense_bf16(outer, dense[step, lo : lo + n], error)
+    else:
+        place = step * -(-batch // block) + lo // block
+        present = slice(bounds[place], bounds[place + 1])
+        loss = subtract_sparse_bf16(outer, cells[present], values[present], (step * batch + lo) * n_out, error)
+    gemm(error, True, h, False, grads[start:end].reshape(n_out, k), lo > 0)
+    gemm(error, False, decoder, False, wide, False)
+    relu_slope_bf16(wide, h, l1, dh)
+    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
     return loss
 
 
@@ -120,18 +167,18 @@ def _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo):  
     samples, h, dh = x[step, lo : lo + n], h[:n], dh[:n]
     encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
     into = grads[start:end].reshape(n_out, k)
-    np.dot(samples, encoder, h)
+    gemm(samples, False, encoder, False, h, False)
     relu(h)
-    np.dot(h, gram[0], dh)
-    np.dot(h.T, h, gram[1])
-    np.dot(decoder, gram[1], into)
+    gemm(h, False, gram[0], False, dh, False)
+    gemm(h, True, h, False, gram[1], False)
+    gemm(decoder, False, gram[1], False, into, lo > 0)
     loss = _sum_of_products(h, dh)
     place = step * -(-batch // block) + lo // block
     for i in range(bounds[place], bounds[place + 1]):
         sample, feature = divmod(cells[i] - (step * batch + lo) * n_out, n_out)
         loss += _subtract_feature(h[sample], dh[sample], decoder[feature], into[feature], values[i])
     relu_slope(dh, h, l1)
-    np.dot(samples.T, dh, grads[: (d + 1) * k].reshape(d + 1, k))
+    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
     return loss
 
 

@@ -82,6 +82,95 @@ def round_to_tf32(values, out):  # type: ignore[no-untyped-def]
 
 
 @COMPILE
+def to_bf16(values, out):  # type: ignore[no-untyped-def]
+    """Single precision to bfloat16, as uint16: 8 significant bits, to the nearest, ties to even; NaN stays NaN."""
+    bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1)
+    for i in range(bits.size):
+        rounded[i] = _bf16_bits(bits[i]) >> np.uint32(16)
+
+
+@COMPILE
+def round_to_bf16(values):  # type: ignore[no-untyped-def]
+    """Single precision to values that bfloat16 has, in place."""
+    bits = values.reshape(-1).view(np.uint32)
+    for i in range(bits.size):
+        bits[i] = _bf16_bits(bits[i])
+
+
+@COMPILE
+def relu_bf16(e, out):  # type: ignore[no-untyped-def]
+    """max(e, 0) rounded to bfloat16."""
+    bits, rounded = e.reshape(-1).view(np.uint32), out.reshape(-1)
+    for i in range(bits.size):
+        # The sign bit makes it negative as an integer too; a rounded NaN has none, and goes on.
+        rounded[i] = max(np.int32(_bf16_bits(bits[i])), np.int32(0)) >> np.int32(16)
+
+
+@COMPILE
+def relu_slope_bf16(dh, h, l1, out):  # type: ignore[no-untyped-def]
+    """dL/dh, a product yet to be rounded, into dL/de as bfloat16: (dh + l1) where h > 0, else 0."""
+    flat, gate, rounded = dh.reshape(-1), h.reshape(-1), out.reshape(-1)
+    bits = flat.view(np.uint32)
+    if l1 != 0:
+        for i in range(flat.size):
+            bits[i] = _bf16_bits(bits[i])
+            flat[i] += l1
+    for i in range(flat.size):
+        word = _bf16_bits(bits[i]) >> np.uint32(16)
+        rounded[i] = word if gate[i] != 0 else np.uint32(0)
+
+
+@COMPILE
+def subtract_sparse_bf16(y, cells, values, offset, out):  # type: ignore[no-untyped-def]
+    """bfloat16 of y - target, where y is a product yet to be rounded; Σ (y - target)² of rounded y.
+
+    `y` holds what it was rounded to afterwards, the target not subtracted.
+    """
+    total, half = _round_and_sum(y, out), out.reshape(-1)
+    flat, words = y.reshape(-1), y.reshape(-1).view(np.uint32)
+    for i in range(cells.size):
+        place = cells[i] - offset
+        answer, value = flat[place], values[i]
+        total += float(value) * (float(value) - 2.0 * float(answer))
+        flat[place] = answer - value
+        half[place] = _bf16_bits(words[place]) >> np.uint32(16)
+        flat[place] = answer
+    return total
+
+
+@COMPILE
+def subtract_dense_bf16(y, target, out):  # type: ignore[no-untyped-def]
+    """bfloat16 of y - target, where y is a product yet to be rounded; Σ (y - target)² of rounded y."""
+    round_to_bf16(y)
+    total = subtract_dense(y, target)
+    to_bf16(y, out)
+    return total
+
+
+@COMPILE
+def _round_and_sum(y, out):  # type: ignore[no-untyped-def]
+    """Round y in place and into `out`, as bfloat16; the sum of its squares."""
+    total, words = 0.0, y.view(np.uint32)
+    for row in range(y.shape[0]):
+        part = y.dtype.type(0)
+        for i in range(y.shape[1]):
+            word = _bf16_bits(words[row, i])
+            words[row, i] = word
+            out[row, i] = word >> np.uint32(16)
+            part += y[row, i] * y[row, i]
+        total += part
+    return total
+
+
+@COMPILE
+def _bf16_bits(word):  # type: ignore[no-untyped-def]
+    """A float32's bits rounded to the 16 that bfloat16 keeps; NaN becomes the quiet one."""
+    up = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    is_nan = (word & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    return np.uint32(0x7FC00000) if is_nan else up
+
+
+@COMPILE
 def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ignore[no-untyped-def]
     """LAMB on one tensor, as `model.lamb.lamb_step`; the step that it took along `update`.
 
@@ -97,7 +186,6 @@ def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ig
         u = m / (np.sqrt(v) + eps)
         exp_avg[i], exp_avg_sq[i], update[i] = m, v, u
         u_sum += u * u
-    for i in range(params.size):
         p_sum += params[i] * params[i]
     p_norm, u_norm = min(np.sqrt(p_sum), cap), np.sqrt(u_sum)
     ratio = one

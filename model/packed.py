@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64, UInt16
 from numpy import ndarray
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from model import blas, kernels
 from model.config import TrialConfig
 from model.device import DTYPES
 from model.features import FeatureStream, embedding, stream_key, target_map
-from model.fused import is_fused, is_gram, train_chunk
+from model.fused import is_fused, is_gram, is_half, train_chunk
 from model.layout import Layout
 from model.network import Weights, activate, activation_slope, initial_weights, masks
 from model.products import products
@@ -41,8 +41,8 @@ MIN_BLOCK = 256
 class _Chunk:
     """Inputs and targets of some consecutive steps of a group."""
 
-    x: Float[ndarray, "steps batch d_plus_1"]
-    """Embedded samples and a column of ones."""
+    x: Float[ndarray, "steps batch d_plus_1"] | UInt16[ndarray, "steps batch d_plus_1"]
+    """Embedded samples and a column of ones; rounded to bfloat16 for compiled steps that multiply it."""
     cells: Int64[ndarray, " present"]
     """Where features are present, counted through the chunk's samples."""
     values: Float[ndarray, " present"]
@@ -69,6 +69,7 @@ class _Group:
         self.embedding = embedding(config).to(dtype)
         self._read = self.embedding.numpy().T
         self._target_map = target_map(config).to(dtype).numpy() if config.task == "reprojector" else None
+        self.half = is_fused(config) and is_half(config)
 
     def chunk(self, first: int, n_steps: int, scratch: Float[ndarray, " cells"]) -> _Chunk:
         """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
@@ -86,6 +87,9 @@ class _Group:
         x[..., :-1] = (f @ self._read).reshape(n_steps, batch, -1)
         dense = None if self._target_map is None else (f @ self._target_map.T).reshape(n_steps, batch, -1)
         scratch[cells] = 0
+        if self.half:
+            x, exact = np.empty(x.shape, np.uint16), x
+            kernels.to_bf16(exact, x)
         starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
         return _Chunk(x, cells, np.abs(values), np.searchsorted(cells, starts * self.config.n_features), dense)
 
@@ -104,7 +108,7 @@ class _Step:
         hidden, outer = (self.rows, layout.n_neurons), (self.rows, layout.n_out)
         self.h, self.dh, self.slope = (np.zeros(hidden, self.dtype) for _ in range(3))
         self.error = np.zeros(outer, self.dtype)
-        self.grads, self.block_grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(3))
+        self.grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(2))
         self.active = np.zeros(layout.n_neurons, bool)
         """Which neurons answered any sample of the step; kept for `per_neuron` only."""
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
@@ -113,6 +117,8 @@ class _Step:
         """Whether a chunk's steps are compiled into one function; they mean the same either way."""
         square = (layout.n_neurons,) * 2 if self.fused and is_gram(config) else (0, 0)
         self.gram = np.zeros(square, self.dtype), np.zeros(square, self.dtype)
+        halves = tuple(np.zeros(shape, np.uint16) for shape in (hidden, hidden, outer, layout.row))
+        self.halves = halves if self.fused and is_half(config) else None
 
     def train(self, member: _Member, chunk: _Chunk) -> Float64[ndarray, " steps"]:
         """Train one trial on a chunk; its task loss before each step."""
@@ -125,8 +131,9 @@ class _Step:
             (chunk.x, chunk.cells, chunk.values, none if chunk.dense is None else chunk.dense, chunk.bounds),
             (member.lr, member.bias_decay, member.l1, member.bias_reg, member.bias_target),
             (self.h, self.dh, self.error),
+            self.halves,
             self.gram,
-            (self.grads, self.block_grads, self.update),
+            (self.grads, self.update),
             self.constants,
             (self.layout.d_embed, self.layout.n_neurons, self.layout.n_out, self.layout.segments[2].start),
             losses,
@@ -138,12 +145,9 @@ class _Step:
         batch, total = self.config.samples_per_step, 0.0
         for block in range(self.blocks):
             lo, hi = block * self.rows, min((block + 1) * self.rows, batch)
-            grads = self.block_grads if block else self.grads
             place = index * self.blocks + block
             present = slice(chunk.bounds[place], chunk.bounds[place + 1])
-            total += self._gradients(member, chunk, index, slice(lo, hi), present, grads)
-            if block:
-                self.grads += self.block_grads
+            total += self._gradients(member, chunk, index, slice(lo, hi), present)
         self._finish_gradients(member)
         steps = [
             kernels.lamb(*rows, self.grads[segment], self.update[segment], self.constants, member.lr[index])
@@ -172,9 +176,7 @@ class _Step:
             np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
         return share
 
-    def _gradients(
-        self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice, grads: ndarray
-    ) -> float:
+    def _gradients(self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice) -> float:
         """Gradients over some samples, up to the factor 2 / batch; Σ error² over them."""
         n, operand, product = samples.stop - samples.start, self.products.operand, self.products.product
         h, dh, error = self.h[:n], self.dh[:n], self.error[:n]
@@ -187,17 +189,18 @@ class _Step:
             answered = (h > 0).any(axis=0)
             np.logical_or(self.active & bool(samples.start), answered, out=self.active)
         answers = operand("h", h)
-        product(answers, self.decoder.T, error)
+        product(answers, self.decoder, error, trans_b=True)
         if chunk.dense is None:
             offset = (index * self.config.samples_per_step + samples.start) * self.layout.n_out
             loss = kernels.subtract_sparse(error, chunk.cells[present], chunk.values[present], offset)
         else:
             loss = kernels.subtract_dense(error, chunk.dense[index, samples])
         errors = operand("error", error)
-        product(errors.T, answers, self.layout.decoder_of(grads))
+        product(errors, answers, self.layout.decoder_of(self.grads), trans_a=True, add=samples.start > 0)
         product(errors, self.decoder, dh)
         self._times_slope(dh, h, member.l1)
-        product(x.T, operand("dh", dh), self.layout.encoder_of(grads))
+        dh = operand("dh", dh)
+        product(x, dh, self.layout.encoder_of(self.grads), trans_a=True, add=samples.start > 0)
         return float(loss)
 
     def _activate(self, h: Float[ndarray, "n n_neurons"], n: int) -> None:

@@ -1,9 +1,11 @@
 """The matrix products of a training step on a CPU, in the precision that a trial asks for.
 
-`fp32` and `fp64` multiply with numpy, in place.  `bf16` rounds both operands to bfloat16, multiplies with torch
-(which uses AMX or AVX512-BF16 where the processor has them and accumulates in single precision) and hands
-back single precision; everything between the products stays as it is.  `tf32` rounds the operands as a GPU's tensor
+`fp32` and `fp64` multiply in place.  `bf16` rounds both operands to bfloat16, multiplies with torch (which uses AMX
+or AVX512-BF16 where the processor has them and accumulates in single precision) and hands back single precision,
+rounded once more; everything between the products stays as it is.  `tf32` rounds the operands as a GPU's tensor
 cores take them and multiplies in single precision: no faster here, for trials that were or will be trained there.
+
+Most trials never come here: `model.fused` compiles their steps.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from model import kernels
+from model import blas, kernels
 
 
 class Products(Protocol):
-    """How a step multiplies."""
+    """How a step in Python multiplies."""
 
     def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> Any:
         """`values` as a product wants them; the same name twice reuses one buffer."""
 
-    def product(self, a: Any, b: Any, out: Float[ndarray, "rows columns"]) -> None:
-        """a @ b into `out`; `a` and `b` are operands, transposed or not."""
+    def product(
+        self, a: Any, b: Any, out: Float[ndarray, "rows columns"], *, trans_a: bool = False, trans_b: bool = False,
+        add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out`, or added to it; `a` and `b` are operands, to be transposed or not."""
 
 
 class Exact:
@@ -35,12 +40,15 @@ class Exact:
         """The values themselves."""
         return values
 
-    def product(self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"]) -> None:
-        """a @ b into `out`."""
-        np.matmul(a, b, out=out)
+    def product(
+        self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"], *, trans_a: bool = False,
+        trans_b: bool = False, add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out`, or added to it."""
+        blas.gemm(a, trans_a, b, trans_b, out, add)
 
 
-class TF32:
+class TF32(Exact):
     """Products of operands rounded to TF32, accumulated in single precision."""
 
     def __init__(self) -> None:
@@ -54,10 +62,6 @@ class TF32:
         kernels.round_to_tf32(values, rounded)
         return rounded
 
-    def product(self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"]) -> None:
-        """a @ b into `out`."""
-        np.matmul(a, b, out=out)
-
 
 class BFloat16:
     """Products of operands rounded to bfloat16."""
@@ -69,9 +73,14 @@ class BFloat16:
         """A rounded copy, good until the name is used again."""
         return self._buffer(name, values.shape).copy_(torch.from_numpy(values))
 
-    def product(self, a: torch.Tensor, b: torch.Tensor, out: Float[ndarray, "rows columns"]) -> None:
-        """a @ b into `out`, rounded to bfloat16 once on the way."""
-        torch.from_numpy(out).copy_(torch.mm(a, b, out=self._buffer("out", out.shape)))
+    def product(
+        self, a: torch.Tensor, b: torch.Tensor, out: Float[ndarray, "rows columns"], *, trans_a: bool = False,
+        trans_b: bool = False, add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out` or added to it, rounded to bfloat16 once on the way."""
+        product = torch.mm(a.T if trans_a else a, b.T if trans_b else b, out=self._buffer("out", out.shape))
+        into = torch.from_numpy(out)
+        into.add_(product) if add else into.copy_(product)
 
     def _buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         key = (name, shape)

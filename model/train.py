@@ -25,7 +25,7 @@ from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
 from model.device import DTYPES, reproducible, resolve
 from model.device_memory import device_bytes_per_member, device_bytes_per_pack
 from model.features import target_map
-from model.fused import is_gram
+from model.fused import is_gram, is_half
 from model.layout import Layout
 from model.metrics import (
     POSITIVE_BIAS,
@@ -370,7 +370,8 @@ def bytes_per_pack(config: TrialConfig, device: str = "cpu") -> int:
     libraries = 800 * 2**20  # torch built for CUDA holds 680 MiB; built for CPUs 370
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     batch, n_features = config.samples_per_step, config.n_features
-    buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 3 * layout.row
+    buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 2 * layout.row
+    buffers += buffers // 2 * is_half(config)
     buffers += 2 * layout.n_neurons**2 * is_gram(config)
     samples = max(CHUNK_BYTES, batch * n_features * item) * (1 + 2 * config.d_embed / n_features)
     present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))

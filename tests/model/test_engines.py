@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch_optimizer
 
-from model import kernels
+from model import blas, kernels
 from model.config import TrialConfig
 from model.fused import is_gram
 from model.lamb import lamb_step
@@ -95,6 +95,44 @@ def test_tf32_has_eleven_significant_bits():
     np.testing.assert_array_equal(out, round_to_tf32(torch.from_numpy(values)).numpy())
 
 
+def test_bf16_is_rounded_as_torch_rounds():
+    odd = np.float32([1 + 2**-8, 1 + 3 * 2**-8, -0.0, np.inf, -np.inf, np.nan, -np.nan, 3.4e38, -1e-30, 0.1])
+    halves = np.empty(odd.shape, np.uint16)
+    kernels.to_bf16(odd, halves)
+    expected = torch.from_numpy(odd).bfloat16()
+    np.testing.assert_array_equal(as_floats(halves), expected.float().numpy())
+    kernels.relu_bf16(odd, halves)
+    np.testing.assert_array_equal(as_floats(halves), torch.relu(expected).float().numpy())
+
+
+def as_floats(halves):
+    return torch.from_numpy(halves.view(np.int16)).view(torch.bfloat16).float().numpy()
+
+
+@pytest.mark.skipif(not blas.has_bf16(), reason="needs a processor with AMX")
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"l1": 0.01, "bias_offset": -0.5, "bias_decay": 3.0},
+        {"task": "abs", "feature_dist": "power_law", "feature_prob": 0.3},
+        {"task": "reprojector", "bias_decay": 0.1, "connectivity": 0.4},
+        {"batch_size": 1000, "n_neurons": 900, "bias_reg": 0.02, "bias_reg_target": -0.4},
+    ],
+)
+def test_compiled_bf16_chunks_are_the_steps_in_python(knobs):
+    """In the first steps to the order of sums; later a sum that falls to the other side of a rounding shows."""
+    config = trial(precision="bf16", **knobs)
+    compiled, stepwise = (PackedEngine((config,)) for _ in range(2))
+    assert compiled._step.halves is not None
+    exact = PackedEngine((dataclasses.replace(config, precision="fp32"),))
+    stepwise._step.fused = False
+    for group in stepwise._groups:
+        group.half = False
+    ours, theirs, unrounded = (engine.advance(10) for engine in (compiled, stepwise, exact))
+    assert np.abs(ours[:2] / theirs[:2] - 1).max() < 2e-5
+    assert np.abs(ours / theirs - 1).mean() < np.abs(unrounded / theirs - 1).mean() / 4
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 @pytest.mark.parametrize(
     "knobs",
@@ -107,7 +145,7 @@ def test_tf32_has_eleven_significant_bits():
     ],
 )
 def test_compiled_chunks_are_the_steps_in_python(knobs, precision):
-    """But for the last bits, where NumPy and SciPy bring different releases of OpenBLAS."""
+    """But for the last bits of sums that the compiler orders otherwise where it inlines them."""
     config = trial(precision=precision, **knobs)
     compiled, stepwise = (PackedEngine((config,)) for _ in range(2))
     assert compiled._step.fused
