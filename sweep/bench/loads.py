@@ -12,14 +12,18 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from numpy import ndarray
 
+from model import kernels
+from model.blas import gemm
 from model.config import TrialConfig
+from model.fused import is_half
 from model.layout import Layout
 from model.packed import PackedEngine, block_rows
 from model.solo import SoloEngine
 
-Kind = Literal["packed", "solo", "openblas", "torch", "memory"]
+Kind = Literal["packed", "solo", "gemm", "numpy", "torch", "memory"]
 Burst = Callable[[], float]
 """Does a little work; returns how much, in the unit of its kind."""
 
@@ -28,9 +32,9 @@ Burst = Callable[[], float]
 class Load:
     """Work for one process.
 
-    `packed` and `solo` train and count model-steps; `openblas` and `torch` do only the five products of a
-    step, with NumPy or torch, and count model-steps; `memory` adds two arrays into a third, together as large
-    as what one step touches, and counts bytes.
+    `packed` and `solo` train and count model-steps; `gemm`, `numpy` and `torch` do only the five products of a
+    step, as the packed engine's compiled steps call them or from Python, and count model-steps; `memory` adds two
+    arrays into a third, together as large as what one step touches, and counts bytes.
     """
 
     kind: Kind
@@ -45,7 +49,9 @@ class Load:
             return _solo(self.configs[0])
         if self.kind == "memory":
             return _memory(self.configs[0])
-        return _products(self.configs[0], np.matmul if self.kind == "openblas" else _torch_matmul)
+        if self.kind == "gemm":
+            return _compiled_products(self.configs[0])
+        return _products(self.configs[0], np.matmul if self.kind == "numpy" else _torch_matmul)
 
 
 def _packed(configs: tuple[TrialConfig, ...]) -> Burst:
@@ -71,20 +77,12 @@ def _torch_matmul(a: ndarray, b: ndarray, out: ndarray) -> None:
 
 
 def _products(config: TrialConfig, matmul: Callable[..., object]) -> Burst:
-    """The products of `model.packed`, in its layouts and blocks."""
-    layout, draw = Layout.of(config), np.random.default_rng(0)
-    rows = block_rows(config, layout)
-    x, h, error = (
-        draw.standard_normal((rows, n), np.float32)
-        for n in (layout.d_embed + 1, layout.n_neurons, layout.n_out)
-    )
-    encoder, decoder = (
-        draw.standard_normal((n, layout.n_neurons), np.float32) for n in (layout.d_embed + 1, layout.n_out)
-    )
-    out_h, out_error, out_encoder, out_decoder = (np.empty_like(a) for a in (h, error, encoder, decoder))
+    """The products of `model.packed`, in its layouts and blocks, float32."""
+    x, encoder, decoder, h, error, out_encoder, out_decoder = _operands(config)
+    out_h, out_error = np.empty_like(h), np.empty_like(error)
 
     def burst() -> float:
-        for _ in range(math.ceil(config.samples_per_step / rows)):
+        for _ in range(math.ceil(config.samples_per_step / len(x))):
             matmul(x, encoder, out=out_h)
             matmul(h, decoder.T, out=out_error)
             matmul(error.T, h, out=out_decoder)
@@ -93,6 +91,41 @@ def _products(config: TrialConfig, matmul: Callable[..., object]) -> Burst:
         return 1.0
 
     return burst
+
+
+def _compiled_products(config: TrialConfig) -> Burst:
+    """The same without Python between them; of bfloat16 where compiled steps multiply that."""
+    *operands, out_encoder, out_decoder = _operands(config)
+    results = (np.empty_like(operands[3]), np.empty_like(operands[4]), out_encoder, out_decoder)
+    if is_half(config):
+        operands, exact = [np.empty(a.shape, np.uint16) for a in operands], operands
+        for source, half in zip(exact, operands, strict=True):
+            kernels.to_bf16(source, half)
+    blocks = math.ceil(config.samples_per_step / len(operands[0]))
+
+    def burst() -> float:
+        _multiply(*operands, *results, blocks)
+        return 1.0
+
+    return burst
+
+
+@kernels.COMPILE
+def _multiply(x, encoder, decoder, h, error, out_h, out_error, out_encoder, out_decoder, blocks):  # type: ignore[no-untyped-def]
+    for block in range(blocks):
+        gemm(x, False, encoder, False, out_h, False)
+        gemm(h, False, decoder, True, out_error, False)
+        gemm(error, True, h, False, out_decoder, block > 0)
+        gemm(error, False, decoder, False, out_h, False)
+        gemm(x, True, h, False, out_encoder, block > 0)
+
+
+def _operands(config: TrialConfig) -> list[Float32[ndarray, "rows columns"]]:
+    """A block's x, the encoder, the decoder, h and the error; where the two gradients go."""
+    layout, draw = Layout.of(config), np.random.default_rng(0)
+    rows, d, k = block_rows(config, layout), layout.d_embed + 1, layout.n_neurons
+    shapes = ((rows, d), (d, k), (layout.n_out, k), (rows, k), (rows, layout.n_out), (d, k), (layout.n_out, k))
+    return [draw.standard_normal(shape, np.float32) for shape in shapes]
 
 
 def _memory(config: TrialConfig) -> Burst:

@@ -17,7 +17,9 @@ from sweep.bench.crew import Crew
 from sweep.bench.loads import Kind, Load
 from sweep.bench.shapes import Shape
 
-SECONDS: Mapping[Kind, float] = {"packed": 1.0, "solo": 1.0, "openblas": 0.7, "torch": 0.7, "memory": 0.2}
+PRODUCTS: tuple[Kind, ...] = ("gemm", "numpy", "torch")
+"""What does the five products alone; the fastest is the limit."""
+SECONDS: Mapping[Kind, float] = {"packed": 1.0, "solo": 1.0, **dict.fromkeys(PRODUCTS, 0.5), "memory": 0.2}
 """How long each load is measured at a turn."""
 MEMBERS = 16
 """Trials of a measured pack; more are no faster, because each trains alone in its core's cache."""
@@ -31,9 +33,9 @@ class Limit:
     """What the machine cannot be faster than with these products in float32."""
 
     products_ms: float
-    """The five products of a model-step alone, by the faster library, at their own shapes."""
+    """The five products of a model-step alone, by the fastest of PRODUCTS, at their own shapes."""
     library: str
-    """Which library that is: `openblas` or `torch`."""
+    """Which that is: one of PRODUCTS."""
     gigaflops: Mapping[str, float]
     """Measured rate of the products, by library."""
     traffic_ms: float
@@ -119,8 +121,8 @@ def _rates(shape: Shape, samples: Mapping[Kind, Sequence[float]]) -> ShapeRates:
 
 
 def limit_of(shape: Shape, samples: Mapping[Kind, Sequence[float]]) -> Limit:
-    """The floors from the measured rates of `openblas`, `torch` and `memory`."""
-    steps_per_s = {kind: median(samples[kind]) for kind in ("openblas", "torch")}
+    """The floors from the measured rates of PRODUCTS and `memory`."""
+    steps_per_s = {kind: median(samples[kind]) for kind in PRODUCTS}
     library = max(steps_per_s, key=lambda kind: steps_per_s[kind])
     bandwidth = median(samples["memory"])
     return Limit(

@@ -53,13 +53,13 @@ def engines_differ_by(shape: Shape, n_steps: int) -> float:
 
 
 def agreements(cases: Sequence[Case], samples: Sequence[Sample], ours: str) -> Iterator[Agreement]:
-    """Every peer against `ours` at every shape, rate and step."""
+    """Every peer, and ours with rounded products, against `ours` at every shape, rate and step."""
     pooled: dict[tuple[str, str], dict[tuple[float, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         for key, values in sample.losses.items():
             pooled[sample.shape, sample.contender][key] += values
     for (shape, contender), losses in pooled.items():
-        if not contender.startswith("ours"):
+        if not contender.startswith("ours") or contender.endswith("bf16"):
             for (lr, step), theirs in losses.items():
                 reference = pooled[shape, ours][lr, step]
                 yield Agreement(

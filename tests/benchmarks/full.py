@@ -30,18 +30,19 @@ from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn
 from sweep.bench.crew import Crew
 from sweep.bench.loads import Kind, Load
-from sweep.bench.measure import SECONDS, Limit, Machine, limit_of, machine
+from sweep.bench.measure import PRODUCTS, SECONDS, Limit, Machine, limit_of, machine
 from sweep.bench.report import number, sizes
 from sweep.launch import n_cores
 from sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 OURS, OURS_RAY, PLAIN, JAX, LIMIT = "ours, inline", "ours, ray", "plain", "jax", "limit"
+OURS_BF16 = "ours, ray, bf16"
 QUIET = 0.15
 """Cores that other programs may keep busy without disturbing the measurement."""
 _PATIENCE_S = 10.0
 _FEWEST = 2
-BARE: tuple[Kind, ...] = ("packed", "openblas", "torch", "memory")
+BARE: tuple[Kind, ...] = ("packed", *PRODUCTS, "memory")
 """Measured by the crew: the packed engine alone, and the floors."""
 SWEEP = 64
 """Trials of the sweep whose wall time includes starting."""
@@ -58,7 +59,7 @@ class Measured:
     others: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     """How many cores other programs kept busy just before and just after each turn, by contender."""
     bare: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Work per second by shape and load; `bf16` is the packed engine with products in bfloat16."""
+    """Work per second by shape and load; `bf16` and `gemm, bf16` are `packed` and `gemm` with products in bfloat16."""
 
     def add(self, contender: str, turn: Turn) -> None:
         self.samples += turn.samples
@@ -137,6 +138,7 @@ def _contenders(cases: Sequence[Case], n_workers: int, jax: JaxPeer) -> Mapping[
         PLAIN: lambda seed: plain_tune.turn(cases, n_workers, seed),
         JAX: jax.turn,
         OURS_RAY: lambda seed: ours.turn("ray", cases, n_workers, seed),
+        OURS_BF16: lambda seed: ours.turn("ray", cases, n_workers, seed, "bf16"),
     }
 
 
@@ -146,6 +148,7 @@ def _measure_bare(measured: Measured, n_workers: int) -> None:
             n = case.n_packed // n_workers
             loads = {kind: Load(kind, case.shape.trials(n)) for kind in BARE}
             loads["bf16"] = Load("packed", case.shape.trials(n, precision="bf16"))
+            loads["gemm, bf16"] = Load("gemm", case.shape.trials(1, precision="bf16"))
             for name, load in loads.items():
                 measured.bare[case.shape.name, name].append(crew.rate(load, SECONDS[load.kind]))
 
@@ -168,7 +171,7 @@ def as_plain(measured: Measured, here: Machine, checks: Sequence[Agreement], eng
 
 def _shape(measured: Measured, case: Case) -> dict[str, Any]:
     name = case.shape.name
-    contenders = (OURS, OURS_RAY, PLAIN, JAX)
+    contenders = (OURS, OURS_RAY, OURS_BF16, PLAIN, JAX)
     return {
         "case": asdict(case),
         "step_ms": {c: median(measured.step_ms(c, name)) for c in contenders},
@@ -191,7 +194,7 @@ def commit() -> str:
 
 _HEADER = (
     "shape", "N / d / k / batch", "steps", "contender", "ms/step", "range", "trials/h", f"/h, {SWEEP} cold",
-    "ours ÷ it", "share",
+    "ours ÷ it", "bf16 ÷ it", "share",
 )  # fmt: skip
 
 
@@ -202,27 +205,31 @@ def rows(measured: Measured) -> list[tuple[str, ...]]:
 
 def _rows_of(measured: Measured, case: Case) -> list[tuple[str, ...]]:
     name, limit = case.shape.name, measured.limit(case)
-    reference = median(measured.step_ms(OURS_RAY, name))
     found = []
-    for contender in (OURS_RAY, OURS, PLAIN, JAX):
+    for contender in (OURS_RAY, OURS, OURS_BF16, PLAIN, JAX):
         samples, startup_s = measured.step_ms(contender, name), median(measured.startups[contender])
         cold = _per_hour(case, median(samples), startup_s)
         spread = f"{number(min(samples))} – {number(max(samples))}"
-        found.append(_row(case, contender, median(samples), spread, cold, reference, limit))
-    found.append(_row(case, "engine alone", measured.engine_ms(case), "", "", reference, limit))
-    found.append(_row(case, "engine alone, bf16", measured.engine_ms(case, "bf16"), "", "", reference, limit))
-    found.append(_row(case, f"products alone ({limit.library})", limit.products_ms, "", "", reference, limit))
-    found.append(_row(case, "memory alone", limit.traffic_ms, "", "", reference, limit))
+        found.append(_row(measured, case, contender, median(samples), spread, cold))
+    found.append(_row(measured, case, "engine alone", measured.engine_ms(case)))
+    found.append(_row(measured, case, "engine alone, bf16", measured.engine_ms(case, "bf16")))
+    found.append(_row(measured, case, f"products alone ({limit.library})", limit.products_ms))
+    found.append(_row(measured, case, "products alone, bf16", measured.engine_ms(case, "gemm, bf16")))
+    found.append(_row(measured, case, "memory alone", limit.traffic_ms))
     return found
 
 
 def _row(
-    case: Case, who: str, step_ms: float, spread: str, cold: str, reference: float, limit: Limit
+    measured: Measured, case: Case, who: str, step_ms: float, spread: str = "", cold: str = ""
 ) -> tuple[str, ...]:
+    name = case.shape.name
+    half = "bf16" in who
+    limit = measured.engine_ms(case, "gemm, bf16") if half else measured.limit(case).products_ms
+    ours, ours_half = (median(measured.step_ms(c, name)) for c in (OURS_RAY, OURS_BF16))
     return (
-        case.shape.name, sizes(case.shape), f"{case.shape.n_steps:,}", who, number(step_ms), spread,
-        number(3.6e6 / (step_ms * case.shape.n_steps)), cold, f"{step_ms / reference:.2f}",
-        f"{limit.products_ms / step_ms:.0%}" if spread or who.startswith("engine") else "",
+        name, sizes(case.shape), f"{case.shape.n_steps:,}", who, number(step_ms), spread,
+        number(3.6e6 / (step_ms * case.shape.n_steps)), cold, f"{step_ms / ours:.2f}", f"{step_ms / ours_half:.2f}",
+        f"{limit / step_ms:.0%}" if spread or who.startswith("engine") else "",
     )  # fmt: skip
 
 
@@ -258,10 +265,11 @@ _READING = f"""- ms/step: milliseconds per step of one trial, whole machine, all
 - trials/h: whole trials of so many steps at that pace. `/h, {SWEEP} cold`: the same for a sweep of {SWEEP} trials
   with everything else that costs time: starting processes or Ray, importing, compiling, scheduling, storing.
 - engine alone: the packed engine without snapshots, store and executor, one process per core.
-- ours ÷ it: how many times faster monosweep through Ray Tune is. share: products alone ÷ ms/step.
+- ours ÷ it, bf16 ÷ it: how many times faster monosweep through Ray Tune is, with float32 or bfloat16 products.
+- share: products alone, of the same precision, ÷ ms/step.
 - products alone: the five matrix products of a step in the engine's own layout, one process per core, by the
-  faster of NumPy's OpenBLAS and torch. memory alone: what a step must read and write besides, at the bandwidth
-  measured over as much memory as a step touches."""
+  fastest of the engine's own calls from compiled code (gemm), NumPy and torch; bf16 by the engine's. memory alone:
+  what a step must read and write besides, at the bandwidth measured over as much memory as a step touches."""
 
 
 def _check_lines(result: Mapping[str, Any]) -> list[str]:
@@ -269,8 +277,9 @@ def _check_lines(result: Mapping[str, Any]) -> list[str]:
     worst = max(abs(c["ours"] - c["theirs"]) / c["tolerance"] for c in checks)
     width = max(c["tolerance"] / c["ours"] for c in checks)
     rates = (
-        f"- {s['case']['shape']['name']}: OpenBLAS {s['limit']['gigaflops']['openblas']:.0f}, torch "
-        f"{s['limit']['gigaflops']['torch']:.0f} GFLOP/s, {s['limit']['gigabytes_per_s']:.0f} GB/s"
+        f"- {s['case']['shape']['name']}: "
+        + ", ".join(f"{kind} {rate:.0f}" for kind, rate in s["limit"]["gigaflops"].items())
+        + f" GFLOP/s, {s['limit']['gigabytes_per_s']:.0f} GB/s"
         for s in result["shapes"]
     )
     return [

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from rich.console import Console
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn
+from model.config import Precision
 from model.records import TrialStatus
 from sweep.executors import inline
 from sweep.executors import ray as ray_executor
@@ -30,13 +31,15 @@ _WARM_UP_STEPS = 3
 """A length that no case has."""
 
 
-def turn(executor: Executor, cases: Sequence[Case], n_workers: int, seed: int) -> Turn:
+def turn(
+    executor: Executor, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision = "fp32"
+) -> Turn:
     """All cases in one sweep, one pack per core and case, after one that loads the compiled kernels."""
     with tempfile.TemporaryDirectory(prefix="monosweep-bench-") as root:
         start = time.perf_counter()
-        _train(executor, _work(root, cases, n_workers, seed))
+        _train(executor, _work(root, cases, n_workers, seed, precision))
         wall_s = time.perf_counter() - start
-        samples = [_sample(executor, case, root, n_workers) for case in cases]
+        samples = [_sample(_name(executor, precision), case, root, n_workers) for case in cases]
     busy_s = sum(s.step_ms * c.n_steps * _n_trials(c, n_workers) for s, c in zip(samples, cases, strict=True)) / 1e3
     return Turn(samples=tuple(samples), startup_s=wall_s - busy_s)
 
@@ -45,18 +48,22 @@ def _n_trials(case: Case, n_workers: int) -> int:
     return case.n_packed // n_workers * n_workers
 
 
-def _work(root: str, cases: Sequence[Case], n_workers: int, seed: int) -> Work:
+def _name(executor: Executor, precision: Precision) -> str:
+    return f"ours, {executor}" + (f", {precision}" if precision != "fp32" else "")
+
+
+def _work(root: str, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision) -> Work:
     warm_up = replace(cases[0], n_steps=_WARM_UP_STEPS)
-    packs = [pack for case in (warm_up, *cases) for pack in _packs(case, n_workers, seed)]
+    packs = [pack for case in (warm_up, *cases) for pack in _packs(case, n_workers, seed, precision)]
     return Work(
         store=Store.create(root), sweep="bench", packs=tuple(packs), settings=Settings(), n_workers=n_workers
     )
 
 
-def _packs(case: Case, n_workers: int, seed: int) -> list[Pack]:
+def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[Pack]:
     """One per core, each with the first rates of a seed of its own."""
     size = case.n_packed // n_workers
-    return [Pack(case.shape.trials(size, case.n_steps, seed=seed + 10 * i)) for i in range(n_workers)]
+    return [Pack(case.shape.trials(size, case.n_steps, seed + 10 * i, precision)) for i in range(n_workers)]
 
 
 def _train(executor: Executor, work: Work) -> None:
@@ -73,13 +80,13 @@ def _train(executor: Executor, work: Work) -> None:
         raise RuntimeError(f"only {ended} of {before.total} trials of the benchmark completed")
 
 
-def _sample(executor: Executor, case: Case, root: str, n_workers: int) -> Sample:
+def _sample(contender: str, case: Case, root: str, n_workers: int) -> Sample:
     of_case = (ds.field("n_neurons") == case.shape.n_neurons) & (ds.field("n_steps") == case.n_steps)
     trials = ds.dataset(f"{root}/trials").to_table(filter=of_case, columns=["trial_id", "lr", "wall_time_s"])
     seconds, steps = sum(trials["wall_time_s"].to_pylist()), len(trials) * case.n_steps
     lrs = dict(zip(trials["trial_id"].to_pylist(), trials["lr"].to_pylist(), strict=True))
     return Sample(
-        contender=f"ours, {executor}", shape=case.shape.name, step_ms=1e3 * seconds / (n_workers * steps),
+        contender=contender, shape=case.shape.name, step_ms=1e3 * seconds / (n_workers * steps),
         losses=_losses(case, root, lrs),
     )  # fmt: skip
 
