@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from scipy.linalg import cython_blas
 from threadpoolctl import ThreadpoolController
 
-from model.kernels import COMPILE
+from model.compiled import compiled
 
 _ROUTINES = {"float32": "sgemm", "float64": "dgemm", "uint16": "gemm_bf16bf16f32"}
 """BLAS routine by the operands' type; uint16 stands for bfloat16, whose products are float32."""
@@ -107,7 +107,7 @@ def _address(routine: str) -> int | None:
     return address
 
 
-@COMPILE
+@compiled
 def gemm(a, trans_a, b, trans_b, out, add):  # type: ignore[no-untyped-def]
     """op(a) op(b) into `out`, or added to it; op transposes if it is told to.  Rows may be strided, columns not.
 

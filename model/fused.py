@@ -8,9 +8,9 @@ multiplies them fast.  At the smallest shapes the interpreter would cost as much
 from __future__ import annotations
 
 from model.blas import gemm, has_bf16
+from model.compiled import compiled
 from model.config import TrialConfig
 from model.kernels import (
-    COMPILE,
     lamb,
     relu,
     relu_bf16,
@@ -51,7 +51,7 @@ def is_gram(config: TrialConfig) -> bool:
     return k * (4 + 4 * n / batch) < _WORTHWHILE * 6 * n
 
 
-@COMPILE
+@compiled
 def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers, constants, sizes, losses):  # type: ignore[no-untyped-def]
     """Train one trial for as many steps as `losses` has places; each place takes the task loss before its step.
 
@@ -103,7 +103,7 @@ def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers,
             bias[i] *= one - decay[step]
 
 
-@COMPILE
+@compiled
 def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """Gradients over the samples of a block from `lo` on, up to the factor 2 / batch; Σ error² over them."""
     x, cells, values, dense, bounds = chunk
@@ -129,7 +129,7 @@ def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ign
     return loss
 
 
-@COMPILE
+@compiled
 def _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """`_gradients` with operands of bfloat16.  Products are rounded to it, as torch does; gradients by the caller."""
     x, cells, values, dense, bounds = chunk
@@ -156,7 +156,7 @@ def _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo):  # type
     return loss
 
 
-@COMPILE
+@compiled
 def _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """As `_gradients`: dL/dh = h W2ᵀW2 - f W2, dL/dW2 = W2 HᵀH - FᵀH, |W2 h - f|² = h W2ᵀW2 h - 2 f W2 h + f²."""
     x, cells, values, _, bounds = chunk
@@ -182,7 +182,7 @@ def _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo):  
     return loss
 
 
-@COMPILE
+@compiled
 def _sum_of_products(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for row in range(a.shape[0]):
@@ -193,7 +193,7 @@ def _sum_of_products(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@COMPILE
+@compiled
 def _subtract_feature(h, dh, weights, grads, value):  # type: ignore[no-untyped-def]
     """What a present feature of strength `value` takes from dL/dh and dL/dW2; what it adds to the loss."""
     answer = h.dtype.type(0)

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from model.compiled import compiled
 from model.lamb import BETA1, BETA2, EPS, NORM_CAP
 
-# Contraction and reordering let sums run in vector registers.  NaN and infinity keep their meaning, because a
-# diverging trial is recognised by them.
-COMPILE: Any = numba.njit(
-    fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", boundscheck=False, cache=True
-)
 
-
-@COMPILE
+@compiled
 def relu(e):  # type: ignore[no-untyped-def]
     """max(e, 0), in place."""
     flat = e.reshape(-1)
@@ -31,7 +25,7 @@ def relu(e):  # type: ignore[no-untyped-def]
         flat[i] = max(flat[i], zero)
 
 
-@COMPILE
+@compiled
 def relu_slope(dh, h, l1):  # type: ignore[no-untyped-def]
     """dL/dh into dL/de, in place: (dh + l1) where h > 0, else 0."""
     flat, gate = dh.reshape(-1), h.reshape(-1)
@@ -40,7 +34,7 @@ def relu_slope(dh, h, l1):  # type: ignore[no-untyped-def]
         flat[i] = flat[i] + l1 if gate[i] > zero else zero
 
 
-@COMPILE
+@compiled
 def subtract_sparse(y, cells, values, offset):  # type: ignore[no-untyped-def]
     """y -= target, which is zero but for `values` at `cells - offset` of the flattened y; Σ y² after it."""
     flat = y.reshape(-1)
@@ -49,7 +43,7 @@ def subtract_sparse(y, cells, values, offset):  # type: ignore[no-untyped-def]
     return _sum_of_squares(y)
 
 
-@COMPILE
+@compiled
 def subtract_dense(y, target):  # type: ignore[no-untyped-def]
     """y -= target; Σ y² after it."""
     flat, other = y.reshape(-1), target.reshape(-1)
@@ -58,7 +52,7 @@ def subtract_dense(y, target):  # type: ignore[no-untyped-def]
     return _sum_of_squares(y)
 
 
-@COMPILE
+@compiled
 def _sum_of_squares(y):  # type: ignore[no-untyped-def]
     total = 0.0
     for row in range(y.shape[0]):
@@ -69,7 +63,7 @@ def _sum_of_squares(y):  # type: ignore[no-untyped-def]
     return total
 
 
-@COMPILE
+@compiled
 def round_to_tf32(values, out):  # type: ignore[no-untyped-def]
     """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
     bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1).view(np.uint32)
@@ -81,7 +75,7 @@ def round_to_tf32(values, out):  # type: ignore[no-untyped-def]
         rounded[i] = (word + up) & np.uint32(0xFFFFE000) if finite else word
 
 
-@COMPILE
+@compiled
 def to_bf16(values, out):  # type: ignore[no-untyped-def]
     """Single precision to bfloat16, as uint16: 8 significant bits, to the nearest, ties to even; NaN stays NaN."""
     bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1)
@@ -89,7 +83,7 @@ def to_bf16(values, out):  # type: ignore[no-untyped-def]
         rounded[i] = _bf16_bits(bits[i]) >> np.uint32(16)
 
 
-@COMPILE
+@compiled
 def round_to_bf16(values):  # type: ignore[no-untyped-def]
     """Single precision to values that bfloat16 has, in place."""
     bits = values.reshape(-1).view(np.uint32)
@@ -97,7 +91,7 @@ def round_to_bf16(values):  # type: ignore[no-untyped-def]
         bits[i] = _bf16_bits(bits[i])
 
 
-@COMPILE
+@compiled
 def relu_bf16(e, out):  # type: ignore[no-untyped-def]
     """max(e, 0) rounded to bfloat16."""
     bits, rounded = e.reshape(-1).view(np.uint32), out.reshape(-1)
@@ -106,7 +100,7 @@ def relu_bf16(e, out):  # type: ignore[no-untyped-def]
         rounded[i] = max(np.int32(_bf16_bits(bits[i])), np.int32(0)) >> np.int32(16)
 
 
-@COMPILE
+@compiled
 def relu_slope_bf16(dh, h, l1, out):  # type: ignore[no-untyped-def]
     """dL/dh, a product yet to be rounded, into dL/de as bfloat16: (dh + l1) where h > 0, else 0."""
     flat, gate, rounded = dh.reshape(-1), h.reshape(-1), out.reshape(-1)
@@ -120,7 +114,7 @@ def relu_slope_bf16(dh, h, l1, out):  # type: ignore[no-untyped-def]
         rounded[i] = word if gate[i] != 0 else np.uint32(0)
 
 
-@COMPILE
+@compiled
 def subtract_sparse_bf16(y, cells, values, offset, out):  # type: ignore[no-untyped-def]
     """bfloat16 of y - target, where y is a product yet to be rounded; Σ (y - target)² of rounded y.
 
@@ -138,7 +132,7 @@ def subtract_sparse_bf16(y, cells, values, offset, out):  # type: ignore[no-unty
     return total
 
 
-@COMPILE
+@compiled
 def subtract_dense_bf16(y, target, out):  # type: ignore[no-untyped-def]
     """bfloat16 of y - target, where y is a product yet to be rounded; Σ (y - target)² of rounded y."""
     round_to_bf16(y)
@@ -147,7 +141,7 @@ def subtract_dense_bf16(y, target, out):  # type: ignore[no-untyped-def]
     return total
 
 
-@COMPILE
+@compiled
 def _round_and_sum(y, out):  # type: ignore[no-untyped-def]
     """Round y in place and into `out`, as bfloat16; the sum of its squares."""
     total, words = 0.0, y.view(np.uint32)
@@ -162,7 +156,7 @@ def _round_and_sum(y, out):  # type: ignore[no-untyped-def]
     return total
 
 
-@COMPILE
+@compiled
 def _bf16_bits(word):  # type: ignore[no-untyped-def]
     """A float32's bits rounded to the 16 that bfloat16 keeps; NaN becomes the quiet one."""
     up = (word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
@@ -170,7 +164,7 @@ def _bf16_bits(word):  # type: ignore[no-untyped-def]
     return np.uint32(0x7FC00000) if is_nan else up
 
 
-@COMPILE
+@compiled
 def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ignore[no-untyped-def]
     """LAMB on one tensor, as `model.lamb.lamb_step`; the step that it took along `update`.
 

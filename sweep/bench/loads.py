@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from model import kernels
 from model.blas import gemm
+from model.compiled import compiled
 from model.config import TrialConfig
 from model.fused import is_half
 from model.layout import Layout
@@ -110,7 +111,7 @@ def _compiled_products(config: TrialConfig) -> Burst:
     return burst
 
 
-@kernels.COMPILE
+@compiled
 def _multiply(x, encoder, decoder, h, error, out_h, out_error, out_encoder, out_decoder, blocks):  # type: ignore[no-untyped-def]
     for block in range(blocks):
         gemm(x, False, encoder, False, out_h, False)
