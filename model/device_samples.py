@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from model.config import TrialConfig
@@ -71,6 +71,10 @@ class DeviceSamples:
             if (step - 1) % stream.steps_ahead == 0:
                 stream.seek(step)
 
+    def left(self, step: int) -> int:
+        """How many steps from this one on `fill` can serve before samples have to be drawn again."""
+        return min(stream.steps_ahead - (step - 1) % stream.steps_ahead for stream in self.streams)
+
     def fill(self) -> None:
         """Put the samples of the step in turn into the buffers; the next call puts the next step's there."""
         self._dense.zero_()
@@ -91,6 +95,10 @@ class DeviceSamples:
     def subtract_target(self, error: Float[Tensor, "pack batch n_out"]) -> None:
         """What the networks answer, less what they are to answer."""
         error.sub_(self._of_members(self._target))
+
+    def targets(self) -> tuple[Float[Tensor, "streams batch n_out"], Int64[Tensor, " pack"]]:
+        """What networks that read a stream are to answer, and which stream each trial reads."""
+        return self._target, self._gather
 
     def _of_members(self, values: Tensor) -> Tensor:
         """The streams' values, trial by trial, or one for all."""

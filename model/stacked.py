@@ -1,17 +1,21 @@
 """The packed engine on a GPU: a whole pack in every operation, sampling included, and no Python between two steps.
 
-    schedule of a chunk -> device;  per step: one CUDA graph (samples, gradients, LAMB, decay);  losses -> host
+    schedule of a chunk -> device;  per eight steps: one CUDA graph (samples, gradients, LAMB, decay);  losses -> host
 
-A trial sees the same data wherever it is trained (`model.device_stream`).  Where the device cannot record the step, or
-a recorded one does not give the same bits, the same functions are called step by step, as they are on a CPU in tests.
-No machine with a GPU was at hand when this was written: what is tested is the arithmetic, on a CPU, and that nothing
-in a step or a draw waits for the device; recording and replaying have tests that run where torch finds a GPU.
+A trial sees the same data wherever it is trained (`model.device_stream`).  Elementwise work is done by fused kernels
+where these compute what torch computes.  Where the device cannot record the steps, or a recorded one does not give the
+same bits, the same functions are called step by step, as they are on a CPU in tests.
+No machine with a GPU was at hand when this was written: what is tested is the arithmetic, on a CPU, that of the kernels
+in Triton's interpreter, and that nothing in a step or a draw waits for the device; recording and replaying, and the
+kernels as they are compiled, have tests that run where torch finds a GPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -35,7 +39,12 @@ CHUNK_STEPS = 64
 """Steps between two looks at the losses."""
 WORTH_CAPTURING = 64
 """Steps that pay for recording them."""
-_REHEARSED = 2
+STEPS_AT_ONCE = 8
+"""Steps that one recording holds, so that a small pack's steps need not wait for the host to launch them."""
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 3e-2}
+"""How far from torch's a trial's fused steps may end, as a share of the way that they go, by `precision`."""
+_FUSED_REHEARSED = 2
+_Rehearse = Callable[[int], list[Tensor]]
 
 
 class StackedEngine:
@@ -60,46 +69,86 @@ class StackedEngine:
         params = start.to(device, copy=True)
         self._stores = (params, torch.zeros_like(params), torch.zeros_like(params))
         self._samples = DeviceSamples(configs, device)
-        self._math = StackedStep(configs, self.layout, device)
+        self._device, self._math = device, StackedStep(configs, self.layout, device)
         self._lr, self._bias_decay, self._losses = params.new_zeros(3, CHUNK_STEPS, len(configs)).unbind(0)
         self._index = torch.zeros(1, dtype=torch.int64, device=device)
         """Which step of the chunk is next; counted on the device, where a recorded step can read it."""
-        self._train_step = Captured(self._one_step)
+        self._train_step, self._train_steps = Captured(self._one_step), Captured(self._some_steps)
+        self.fused = False
+        """Whether fused kernels do the elementwise work."""
         self.captured = False
         """Whether steps are replayed from a CUDA graph."""
-        self._capture_due = device == "cuda" and configs[0].n_steps >= WORTH_CAPTURING
+        self.due = {"fuse", "capture"} if device == "cuda" and configs[0].n_steps >= WORTH_CAPTURING else set()
+        """What to try before the first step."""
         self._frozen: set[int] = set()
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
         """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
         with matmul_settings(self._precision):
-            if self._capture_due:
-                self._capture_due = False
-                self.capture()
+            self._prepare()
             chunks = [min(CHUNK_STEPS, n_steps - done) for done in range(0, n_steps, CHUNK_STEPS)]
             losses = np.concatenate([self._train(n) for n in chunks])
         losses[:, sorted(self._frozen)] = math.nan
         return losses
 
+    def _prepare(self) -> None:
+        due, self.due = self.due, set()
+        if "fuse" in due and self._precision in TOLERANCE:
+            self.fuse()
+        if "capture" in due:
+            self.capture()
+
+    def fuse(self) -> bool:
+        """Have fused kernels do the elementwise work, if what they compute from the pack's parameters is within
+        `TOLERANCE` of torch's; whether that could be done.  Changes no state.
+
+        Otherwise training goes on without them, and one warning says why.
+        """
+        plain, reason = self._math, "they do not compute what torch computes"
+        with self._rehearsal() as rehearse:
+            start, expected = self._stores[0].clone(), rehearse(_FUSED_REHEARSED)
+            try:
+                from model.device_fused import FusedStep  # Triton, which only torch's builds for GPUs bring
+
+                self._math = FusedStep(self.configs, self.layout, self._device)
+                self.fused = _close(rehearse(_FUSED_REHEARSED), expected, start, TOLERANCE[self._precision])
+            except Exception as error:  # Triton's and its compilers' have no base class of their own
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if not self.fused:
+            self._math = plain
+            warnings.warn(f"training without fused kernels, which is slower: {reason}", RuntimeWarning, stacklevel=2)
+        return self.fused
+
     def capture(self) -> bool:
         """Record the step and the draws as CUDA graphs; whether that could be done.  Changes no state."""
-        before = [store.clone() for store in self._stores]
+        calls = [*(stream.draw for stream in self._samples.streams), self._train_step]
+        with self._rehearsal() as rehearse:
+            if self._samples.left(1) >= STEPS_AT_ONCE:
+                calls.append(self._train_steps)
+            self.captured = capture_checked(calls, self._rewind, lambda: rehearse(STEPS_AT_ONCE + 1))
+        return self.captured
+
+    @contextmanager
+    def _rehearsal(self) -> Iterator[_Rehearse]:
+        """A function that trains some steps from the state as it is, with the samples of the first steps, and returns
+        parameters and losses; the state is as it was after the block."""
+        before, step = [store.clone() for store in self._stores], self.step
 
         def restore() -> None:
             for store, saved in zip(self._stores, before, strict=True):
                 store.copy_(saved)
 
-        def rehearse() -> list[Tensor]:
+        def rehearse(n_steps: int) -> list[Tensor]:
             restore()
-            self._run(_REHEARSED)
-            return [self._stores[0].clone(), self._losses[:_REHEARSED].clone()]
+            self._run(n_steps)
+            return [self._stores[0].clone(), self._losses[:n_steps].clone()]
 
-        calls = [*(stream.draw for stream in self._samples.streams), self._train_step]
+        self.step = 0  # where every stream's first window begins
         try:
-            self.captured = capture_checked(calls, self._rewind, rehearse)
+            yield rehearse
         finally:
+            self.step = step
             restore()
-        return self.captured
 
     def _train(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
         self._run(n_steps)
@@ -113,9 +162,12 @@ class StackedEngine:
         _send(lr_table(self.configs, steps), self._lr[:n_steps])
         _send(np.array([[bias_decay_at(c, s) for c in self.configs] for s in steps]), self._bias_decay[:n_steps])
         self._rewind()
-        for step in steps:
+        step = steps.start
+        while step < steps.stop:
             self._samples.seek_if_due(step)
-            self._train_step()
+            some = min(steps.stop - step, self._samples.left(step)) >= STEPS_AT_ONCE
+            (self._train_steps if some else self._train_step)()
+            step += STEPS_AT_ONCE if some else 1
 
     def _rewind(self) -> None:
         self._index.zero_()
@@ -127,6 +179,10 @@ class StackedEngine:
         loss = self._math(self._stores, self._samples, lr, bias_decay)
         self._losses.index_copy_(0, self._index, loss.unsqueeze(0))
         self._index.add_(1)
+
+    def _some_steps(self) -> None:
+        for _ in range(STEPS_AT_ONCE):
+            self._one_step()
 
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, on the host."""
@@ -155,6 +211,14 @@ class StackedEngine:
         for name, store in zip(_STORES, self._stores, strict=True):
             store.copy_(state[name])
         self.step, self._host = step, None
+
+
+def _close(found: list[Tensor], expected: list[Tensor], start: Tensor, tolerance: float) -> bool:
+    """Whether every trial that stays finite has parameters and losses close to the expected ones."""
+    away, way, size = (torch.linalg.vector_norm(t, dim=1) for t in (found[0] - expected[0], expected[0] - start, start))
+    close = away <= tolerance * way + 1e-6 * size
+    close &= torch.isclose(found[1], expected[1], rtol=tolerance).all(dim=0)
+    return bool((close | ~torch.isfinite(way)).all())
 
 
 def _send(values: Float64[ndarray, "steps pack"], out: Tensor) -> None:

@@ -35,11 +35,7 @@ class StackedStep:
         self._dtype, self._device = DTYPES[self.config.precision], device
         n, batch = len(configs), self.config.samples_per_step
         self._products = DeviceProducts(self.config.precision, device)
-        self._h, self._dh = (self._zeros(n, batch, layout.n_neurons) for _ in range(2))
-        # ReLU's slope can be told from its answers; the others need what went in.
-        self._e = self._h if self.config.activation == "relu" else torch.zeros_like(self._h)
-        self._error = self._zeros(n, batch, layout.n_out)
-        self._grads, self._update = (self._zeros(n, layout.row) for _ in range(2))
+        self._make_buffers(n, batch)
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until the end.
         self._l1 = self._column([c.l1 / 2 for c in configs]).unsqueeze(2) if any(c.l1 for c in configs) else None
         self._bias_reg = self._column([c.bias_reg * batch for c in configs])
@@ -47,8 +43,15 @@ class StackedStep:
         self._peak_lr = self._column([c.lr for c in configs])
         self._mask = self._masks(configs)
 
-    def _zeros(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+    def _make_buffers(self, n: int, batch: int) -> None:
+        self._h, self._dh = (self._zeros(n, batch, self.layout.n_neurons) for _ in range(2))
+        # ReLU's slope can be told from its answers; the others need what went in.
+        self._e = self._h if self.config.activation == "relu" else torch.zeros_like(self._h)
+        self._error = self._zeros(n, batch, self.layout.n_out)
+        self._grads, self._update = (self._zeros(n, self.layout.row) for _ in range(2))
+
+    def _zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.zeros(shape, dtype=dtype or self._dtype, device=self._device)
 
     def _column(self, values: list[float]) -> Float[Tensor, "pack 1"]:
         return torch.tensor(values, dtype=self._dtype, device=self._device).view(-1, 1)
@@ -73,12 +76,12 @@ class StackedStep:
         encoder = self.layout.encoder(rows[0])
         loss = self._gradients(encoder, self.layout.decoder(rows[0]), samples)
         before = encoder[:, :-1].clone() if self.config.bias_decay_mode == "tied_to_update" else None
-        lamb_step(rows[0], self._grads, *rows[1:], self._update, self.layout.segments, lr)
+        self._step(rows, lr)
         encoder[:, -1].mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, before))
         return loss
 
     def _gradients(self, encoder: Tensor, decoder: Tensor, samples: DeviceSamples) -> Float[Tensor, " pack"]:
-        """Fill `_grads`; the task losses."""
+        """Fill `_grads`, but for what `_finish_gradients` adds; the task losses."""
         operand, product = self._products.operand, self._products.product
         x, h, dh, error = samples.inputs(self._products), self._h, self._dh, self._error
         reads, writes = operand("encoder", encoder), operand("decoder", decoder)
@@ -92,7 +95,6 @@ class StackedStep:
         product(errors, writes, dh)
         self._times_slope()
         product(x.mT, operand("dh", dh), self.layout.encoder(self._grads))
-        self._finish_gradients(encoder)
         # Sample by sample first: a sum of millions of squares in one go loses digits on a CPU.
         per_sample: Tensor = torch.linalg.vector_norm(error, dim=2)
         return per_sample.square().sum(dim=1) / self.config.samples_per_step
@@ -105,6 +107,10 @@ class StackedStep:
             torch.ops.aten.threshold_backward.grad_input(self._dh, self._h, 0, grad_input=self._dh)
         else:
             self._dh.mul_(activation_slope(self.config.activation, self._e))
+
+    def _step(self, rows: tuple[Tensor, Tensor, Tensor], lr: Float[Tensor, " pack"]) -> None:
+        self._finish_gradients(self.layout.encoder(rows[0]))
+        lamb_step(rows[0], self._grads, *rows[1:], self._update, self.layout.segments, lr)
 
     def _finish_gradients(self, encoder: Tensor) -> None:
         """Add what does not depend on the samples, and the factor that the products lack."""
