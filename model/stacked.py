@@ -25,6 +25,7 @@ from torch import Tensor
 
 from model.config import TrialConfig
 from model.device import DTYPES
+from model.device_copies import aside, send, to_host
 from model.device_products import matmul_settings
 from model.device_samples import DeviceSamples
 from model.graph import Captured, capture_checked
@@ -66,8 +67,12 @@ class StackedEngine:
             self.layout.write(row, initial_weights(config))
         self._host: Tensor | None = start
         """Parameters on the host as they are at `step`; None if not copied yet."""
+        self._on_its_way: torch.cuda.Event | None = None
+        """What to wait for before `_host` is read."""
         params = start.to(device, copy=True)
         self._stores = (params, torch.zeros_like(params), torch.zeros_like(params))
+        self._held, self._ahead = self._stores, 0
+        """Parameters and moments at `step`, and how many steps beyond it `_stores` are."""
         self._samples = DeviceSamples(configs, device)
         self._device, self._math = device, StackedStep(configs, self.layout, device)
         self._lr, self._bias_decay, self._losses = params.new_zeros(3, CHUNK_STEPS, len(configs)).unbind(0)
@@ -150,17 +155,32 @@ class StackedEngine:
             self.step = step
             restore()
 
+    def run_ahead(self, n_steps: int) -> None:
+        """Set out for the next `n_steps`, at most a chunk, while the caller looks at `weights`, which set out for the
+        host on a stream of their own; all is as it was at `step` until `advance` is called, for as many steps or more.
+        """
+        self._held = (self._stores[0].clone(), self._stores[1].clone(), self._stores[2].clone())
+        self._host, self._on_its_way = aside(self._held[0])
+        with matmul_settings(self._precision):
+            self._run(n_steps)
+        self._ahead = n_steps
+
     def _train(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        self._run(n_steps)
-        self.step += n_steps
-        self._host = None
+        assert self._ahead in (0, n_steps)
+        if not self._ahead:
+            self._run(n_steps)
+        self._settle(self.step + n_steps)
         return self._losses[:n_steps].cpu().numpy().astype(np.float64)
+
+    def _settle(self, step: int) -> None:
+        """`_stores` are what the engine holds, and `step` is where they are."""
+        self.step, self._held, self._ahead, self._host, self._on_its_way = step, self._stores, 0, None, None
 
     def _run(self, n_steps: int) -> None:
         """Train from `step` on; nothing in here waits for the device."""
         steps = range(self.step + 1, self.step + 1 + n_steps)
-        _send(lr_table(self.configs, steps), self._lr[:n_steps])
-        _send(np.array([[bias_decay_at(c, s) for c in self.configs] for s in steps]), self._bias_decay[:n_steps])
+        send(lr_table(self.configs, steps), self._lr[:n_steps])
+        send(np.array([[bias_decay_at(c, s) for c in self.configs] for s in steps]), self._bias_decay[:n_steps])
         self._rewind()
         step = steps.start
         while step < steps.stop:
@@ -187,7 +207,9 @@ class StackedEngine:
     def weights(self, member: int) -> Weights:
         """Parameters of one trial, on the host."""
         if self._host is None:
-            (self._host,) = _to_host([self._stores[0]])
+            (self._host,) = to_host([self._held[0]])
+        if self._on_its_way is not None:
+            self._on_its_way.synchronize()
         return self.layout.weights(self._host[member])
 
     def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
@@ -196,7 +218,7 @@ class StackedEngine:
 
     def overflowed(self) -> list[bool]:
         """Which trials hold a non-finite parameter or moment."""
-        return non_finite(dict(zip(_STORES, self._stores, strict=True)))
+        return non_finite(dict(zip(_STORES, self._held, strict=True)))
 
     def freeze(self, member: int) -> None:
         """Report nothing of this trial any more; its row stays in the pack and touches no other."""
@@ -204,13 +226,13 @@ class StackedEngine:
 
     def state(self) -> dict[str, Tensor]:
         """All that `load` needs, on the host."""
-        return dict(zip(_STORES, _to_host(self._stores), strict=True))
+        return dict(zip(_STORES, to_host(self._held), strict=True))
 
     def load(self, state: Mapping[str, Tensor], step: int) -> None:
         """Continue from `state` as it was after `step`."""
         for name, store in zip(_STORES, self._stores, strict=True):
             store.copy_(state[name])
-        self.step, self._host = step, None
+        self._settle(step)
 
 
 def _close(found: list[Tensor], expected: list[Tensor], start: Tensor, tolerance: float) -> bool:
@@ -219,18 +241,3 @@ def _close(found: list[Tensor], expected: list[Tensor], start: Tensor, tolerance
     close = away <= tolerance * way + 1e-6 * size
     close &= torch.isclose(found[1], expected[1], rtol=tolerance).all(dim=0)
     return bool((close | ~torch.isfinite(way)).all())
-
-
-def _send(values: Float64[ndarray, "steps pack"], out: Tensor) -> None:
-    """Copy to the device without waiting for it."""
-    host = torch.from_numpy(values).to(out.dtype)
-    out.copy_(host.pin_memory() if out.is_cuda else host, non_blocking=True)
-
-
-def _to_host(tensors: tuple[Tensor, ...] | list[Tensor]) -> list[Tensor]:
-    """Copies in the host's memory; all of them are on their way before one wait."""
-    on_gpu = tensors[0].is_cuda
-    copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=on_gpu).copy_(t, non_blocking=True) for t in tensors]
-    if on_gpu:
-        torch.cuda.current_stream().synchronize()
-    return copies

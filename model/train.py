@@ -181,12 +181,19 @@ class PackTrainer:
             if overflowed:
                 self._end(member, self.step, f"parameters or moments became non-finite by step {self.step}")
         alive = [member for member in range(len(self.configs)) if member not in self._ended]
+        self._run_ahead()
         losses, least = self._record.losses(), self._record.min_losses()
         points: list[CurvePoint | None] = [None] * len(self.configs)
         for members in _tiles(alive, self.configs[0]):
             for member, point in zip(members, self._points(members, losses, least), strict=True):
                 points[member] = point
         return Snapshot(self.step, self.done, points)
+
+    def _run_ahead(self) -> None:
+        """Have a GPU train on while the host looks at the weights that it has trained."""
+        if isinstance(self._engine, StackedEngine) and not self.done:
+            target = next_recorded(self.step, self.n_steps)
+            self._engine.run_ahead(min(target - self.step, self._engine.chunk))
 
     def _points(
         self, members: list[int], losses: Float64[ndarray, " pack"], least: Float64[ndarray, " pack"]

@@ -6,11 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
+from model import device_stream, features, stacked
 from model.config import TrialConfig
 from model.device_memory import device_bytes_per_member, device_bytes_per_pack
 from model.device_products import DeviceProducts, matmul_settings
+from model.graph import same_bits
 from model.solo import SoloEngine
 from model.stacked import CHUNK_STEPS, StackedEngine
 from model.train import PackTrainer, bytes_per_member, bytes_per_pack
@@ -86,6 +89,37 @@ def test_where_an_engine_is_interrupted_does_not_change_a_bit():
     found.append(continued.advance(63))
     np.testing.assert_array_equal(np.concatenate(found), expected)
     assert all(torch.equal(a, b) for a, b in zip(through.state().values(), continued.state().values(), strict=True))
+
+
+@pytest.mark.parametrize("ahead", [12, 256])
+def test_steps_of_one_recording_have_the_bits_of_single_steps(ahead, monkeypatch):
+    """Wherever recordings begin, and wherever samples have to be drawn again; 12 steps are drawn ahead, or all."""
+    monkeypatch.setattr(features, "ARRIVALS_PER_BLOCK", 2000 if ahead == 12 else 10**9)
+    monkeypatch.setattr(device_stream, "MAX_STEPS_AHEAD", ahead)
+    some, single = StackedEngine(mixed_pack(), "cpu"), StackedEngine(mixed_pack(), "cpu")
+    assert min(stream.steps_ahead for stream in some._samples.streams) == ahead
+    taken, take = [], some._train_steps
+    monkeypatch.setattr(some, "_train_steps", lambda: (taken.append(some.step), take()))
+    ours = np.concatenate([some.advance(n) for n in (3, 1, 40, 8, 7)])
+    monkeypatch.setattr(stacked, "STEPS_AT_ONCE", 10**9)
+    np.testing.assert_array_equal(ours, single.advance(59))
+    assert same_bits(list(some.state().values()), list(single.state().values()))
+    assert len(taken) == (6 if ahead == 256 else 4)
+
+
+def test_an_engine_ahead_is_as_it_was_until_it_is_asked_for_more():
+    ahead, plain = StackedEngine(mixed_pack(), "cpu"), StackedEngine(mixed_pack(), "cpu")
+    ahead.advance(6), plain.advance(6)
+    ahead.run_ahead(20)
+    assert ahead.step == 6 and ahead.overflowed() == plain.overflowed()
+    assert same_bits(list(ahead.state().values()), list(plain.state().values()))
+    assert torch.equal(ahead.weights(3).w_in, plain.weights(3).w_in)
+    np.testing.assert_array_equal(ahead.advance(20), plain.advance(20))
+    assert same_bits(list(ahead.state().values()), list(plain.state().values()))
+    before = ahead.state()
+    ahead.run_ahead(3)
+    ahead.load(before, 26)
+    np.testing.assert_array_equal(ahead.advance(5), plain.advance(5))
 
 
 def test_losses_and_states_are_the_callers():
@@ -184,6 +218,21 @@ def test_a_trainer_makes_the_same_rows_of_either_engine():
         assert ours[1].capacity_sum == pytest.approx(theirs[1].capacity_sum)
         np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-9)
         np.testing.assert_allclose(ours[3], theirs[3], rtol=1e-6)
+
+
+def test_training_ahead_changes_no_bit_of_rows_or_checkpoints(monkeypatch):
+    configs = list(mixed_pack(n_steps=70))
+    ahead, plain = PackTrainer(configs, "cpu"), PackTrainer(configs, "cpu")
+    ahead._engine, plain._engine = StackedEngine(tuple(configs), "cpu"), StackedEngine(tuple(configs), "cpu")
+    monkeypatch.setattr(plain, "_run_ahead", lambda: None)
+    for _ in range(5):
+        ahead.advance(), plain.advance()
+        assert ahead._engine._ahead and not plain._engine._ahead
+        ours, theirs = (safetensors.torch.load(trainer.to_bytes()) for trainer in (ahead, plain))
+        assert same_bits([ours[name] for name in theirs], list(theirs.values()))
+    for ours, theirs in zip(rows(ahead), rows(plain), strict=True):
+        assert ours[:2] == theirs[:2]
+        np.testing.assert_array_equal(ours[2], theirs[2])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
