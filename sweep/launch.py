@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from rich.text import Text
 
 from model.config import ConfigError, TrialConfig
 from model.records import TrialStatus
-from sweep.packing import Pack, make_packs
+from sweep.packing import Pack, Useful, make_packs
 from sweep.progress import Counts, Progress
 from sweep.quarantine import set_aside_damaged
 from sweep.shipping import JOB, check_root
@@ -38,7 +38,6 @@ from sweep.worker import Settings, Work
 if TYPE_CHECKING:
     from sweep.executors import ray
 
-_LARGEST_GPU_PACK = 512
 _RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
 
 
@@ -216,6 +215,8 @@ class _Site:
     memory_bytes: int
     execute: Callable[[Work, Progress, Callable[[], bool]], None]
     packs_per_gpu: int = 1
+    useful: Useful | None = None
+    """How many trials are worth training together; None where what suits a CPU will do."""
 
 
 @contextmanager
@@ -229,9 +230,9 @@ def _site(options: LaunchOptions, should_stop: Callable[[], bool]) -> Iterator[_
     here = _here(options) if options.address is None else None
     with ray.connected(options.address, here.n_workers if here else None) as cluster:
         if here:
-            yield _Site(
-                device=here.device, n_workers=here.n_workers, memory_bytes=here.memory_bytes,
-                execute=partial(ray.execute, cluster, packs_per_gpu=here.packs_per_gpu),
+            yield replace(
+                here, execute=partial(ray.execute, cluster, packs_per_gpu=here.packs_per_gpu),
+                useful=_measured_there(here.device, should_stop),
             )  # fmt: skip
             return
         yield _there(options, cluster, should_stop)
@@ -253,8 +254,19 @@ def _there(options: LaunchOptions, cluster: ray.Cluster, should_stop: Callable[[
     known = cluster.memory_per_cpu if device == "cpu" else 0
     share = known or ray.free_on_a_worker(device, should_stop)
     return _Site(
-        device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(ray.execute, cluster)
-    )
+        device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(ray.execute, cluster),
+        useful=_measured_there(device, should_stop),
+    )  # fmt: skip
+
+
+def _measured_there(device: str, should_stop: Callable[[], bool]) -> Useful | None:
+    """As a worker's GPU says."""
+    if device == "cpu":
+        return None
+    from model.device_pack import useful_pack_size
+    from sweep.executors import ray
+
+    return lambda group, fits: ray.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
 
 
 def _here(options: LaunchOptions) -> _Site:
@@ -267,8 +279,16 @@ def _here(options: LaunchOptions) -> _Site:
     n_workers = options.workers or slots
     sharing, memory = gpu_shares(n_workers, slots, _gpu_memory()) if device == "cuda" else (1, free_memory())
     return _Site(
-        device=device, n_workers=n_workers, memory_bytes=memory, execute=inline.execute, packs_per_gpu=sharing
-    )
+        device=device, n_workers=n_workers, memory_bytes=memory, execute=inline.execute, packs_per_gpu=sharing,
+        useful=_measured_here(options.dry_run) if device == "cuda" else None,
+    )  # fmt: skip
+
+
+def _measured_here(dry_run: bool) -> Useful:
+    """As this machine's GPU says; a dry run does not ask it."""
+    from model.device_pack import SIZES, useful_pack_size
+
+    return lambda group, fits: SIZES[-1] if dry_run else useful_pack_size(tuple(group), fits, "cuda")
 
 
 def gpu_shares(n_workers: int, n_gpus: int, gpu_bytes: int) -> tuple[int, int]:
@@ -321,7 +341,7 @@ def _fresh(
         return []
     return make_packs(
         rest, pack_size=spec.pack_size, n_workers=site.n_workers, memory_bytes=site.memory_bytes,
-        footprint=partial(_footprint, site.device), largest=None if site.device == "cpu" else _LARGEST_GPU_PACK,
+        footprint=partial(_footprint, site.device), useful=site.useful,
     )  # fmt: skip
 
 

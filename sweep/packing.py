@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,13 +21,15 @@ Cost = Callable[[TrialConfig], float]
 """How long a trial trains, in any unit."""
 Footprint = Callable[[TrialConfig], tuple[int, int]]
 """Bytes that a pack of such trials needs: (whatever its size, for each member)."""
+Useful = Callable[[Sequence[TrialConfig], int], int]
+"""Of trials of one shape, of which so many fit: most that are worth training together."""
 
 MEMORY_SHARE = 0.6
 """Of the free memory, all workers together: the rest is for rows, weights and what else runs here."""
 PACKS_PER_WORKER = 4
 """So that a slow worker or an unlucky pack near the end leaves the others something to do."""
 SMALL_PACK = 8
-"""Below this many members a pack loses more speed than more packs per worker gain."""
+"""On a CPU: below this many members a pack loses more speed than more packs per worker gain."""
 LARGEST_PACK = 64
 """On a CPU: beyond it packs are no faster, only longer to retry, unless their trials are very short."""
 SHORT_PACK_S = 4.0
@@ -65,14 +67,14 @@ def make_packs(
     memory_bytes: int,
     footprint: Footprint,
     cost: Cost = trial_cost,
-    largest: int | None = None,
+    useful: Useful | None = None,
 ) -> list[Pack]:
     """Group trials into packs, the costliest first; the order of `configs` and repetitions do not matter.
 
     A number is kept to as it is (the last members spread evenly).  `auto` makes packs as large as is useful:
-    at most `largest` members (left out, what suits a CPU) and the worker's part of MEMORY_SHARE of `memory_bytes`,
-    about PACKS_PER_WORKER packs per worker, and no idle worker while there are trials.  Other optimizers than Lamb
-    train alone.
+    at most `useful` members (left out, what suits a CPU) and the worker's part of MEMORY_SHARE of `memory_bytes`,
+    about PACKS_PER_WORKER packs per worker unless `useful` says what a pack loses if it is smaller, and no idle worker
+    while there are trials.  Other optimizers than Lamb train alone.
 
     Raises:
         ConfigError: with `auto`, if a single trial needs more memory than a worker may take.
@@ -81,8 +83,8 @@ def make_packs(
     groups = [sorted(group, key=_stream_order) for group in _by_shape(trials.values()).values()]
     groups.sort(key=lambda group: _stream_order(group[0]))
     if pack_size == "auto":
-        limits = [_limit(g[0], memory_bytes, n_workers, footprint, largest or _largest(g[0])) for g in groups]
-        counts = _counts(groups, limits, n_workers, cost)
+        limits = [_limit(g, memory_bytes, n_workers, footprint, useful or _useful_on_a_cpu) for g in groups]
+        counts = _counts(groups, limits, limits if useful else [SMALL_PACK] * len(groups), n_workers, cost)
     else:
         counts = [math.ceil(len(g) / (1 if _is_solo(g[0]) else pack_size)) for g in groups]
     packs = [Pack(tuple(part)) for g, count in zip(groups, counts, strict=True) for part in _split(g, count)]
@@ -106,8 +108,11 @@ def _is_solo(config: TrialConfig) -> bool:
     return config.optimizer != "Lamb"
 
 
-def _limit(config: TrialConfig, memory_bytes: int, n_workers: int, footprint: Footprint, largest: int) -> int:
+def _limit(
+    group: Sequence[TrialConfig], memory_bytes: int, n_workers: int, footprint: Footprint, useful: Useful
+) -> int:
     """Most members that a pack of this shape may have."""
+    config = group[0]
     per_pack, per_member = footprint(config)
     allowed = MEMORY_SHARE * memory_bytes / n_workers
     if per_pack + per_member > allowed:
@@ -118,23 +123,27 @@ def _limit(config: TrialConfig, memory_bytes: int, n_workers: int, footprint: Fo
         )
     if _is_solo(config):
         return 1
-    return min(largest, int((allowed - per_pack) // max(per_member, 1)))
+    fits = int((allowed - per_pack) // max(per_member, 1))
+    return min(fits, useful(group, fits))
 
 
-def _largest(config: TrialConfig) -> int:
-    """Most members that are useful on a CPU, by a low estimate of its speed."""
+def _useful_on_a_cpu(group: Sequence[TrialConfig], fits: int) -> int:
+    """By a low estimate of its speed."""
+    config = group[0]
     looks = math.log2(2 * config.n_steps) * config.n_neurons + 2 * config.n_features
     seconds = (trial_cost(config) + looks * config.n_features * config.d_embed) / MULTIPLY_ADDS_PER_S
     return max(LARGEST_PACK, min(LARGEST_SHORT_PACK, int(SHORT_PACK_S / seconds)))
 
 
-def _counts(groups: list[list[TrialConfig]], limits: list[int], n_workers: int, cost: Cost) -> list[int]:
-    """Packs per group under `auto`."""
+def _counts(
+    groups: list[list[TrialConfig]], limits: list[int], small: list[int], n_workers: int, cost: Cost
+) -> list[int]:
+    """Packs per group under `auto`; those with fewer members than `small` only where workers would be idle."""
     total = sum(cost(config) for group in groups for config in group)
     counts = []
-    for group, limit in zip(groups, limits, strict=True):
+    for group, limit, least in zip(groups, limits, small, strict=True):
         share = n_workers * sum(map(cost, group)) / total  # of the sweep, in workers
-        useful = max(round(share), min(round(PACKS_PER_WORKER * share), math.ceil(len(group) / SMALL_PACK)))
+        useful = max(round(share), min(round(PACKS_PER_WORKER * share), math.ceil(len(group) / least)))
         counts.append(min(len(group), max(1, useful, math.ceil(len(group) / limit))))
     return _fill_rounds(groups, counts, n_workers, cost)
 

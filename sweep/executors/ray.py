@@ -182,7 +182,16 @@ def free_on_a_worker(device: str, should_stop: Callable[[], bool]) -> int:
     Raises:
         KeyboardInterrupt: once `should_stop`.
     """
-    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(_free_memory).remote(device)
+    return ask_a_worker(_free_memory, device, should_stop, device)
+
+
+def ask_a_worker(question: Callable[..., int], device: str, should_stop: Callable[[], bool], *about: Any) -> int:
+    """`question(*about)`, answered by the first worker that comes.
+
+    Raises:
+        KeyboardInterrupt: once `should_stop`.
+    """
+    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(question).remote(*about)
     while not ray.wait([answer], timeout=_POLL_S)[0]:
         if should_stop():
             raise KeyboardInterrupt("stopped while waiting for a worker; nothing was trained")

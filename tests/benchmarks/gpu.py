@@ -5,7 +5,8 @@
 
 A stretch of steps is timed and extrapolated to the whole; `--whole` trains all of it instead, snapshots included.  The
 floors are what the same steps could not be faster than: operations over the measured rate of matrix products in that
-precision, bytes over the measured bandwidth.  Needs torch and this package; no Ray.
+precision, bytes over the measured bandwidth.  A stretch without fused kernels stands beside it.
+Needs torch and this package; no Ray.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 
 from model.config import Precision, TrialConfig
 from model.device_memory import device_bytes_per_member, device_bytes_per_pack
+from model.device_pack import useful_pack_size
 from model.device_products import matmul_settings
 from model.stacked import StackedEngine
 from model.train import PackTrainer
@@ -42,7 +44,6 @@ LR3_RATES = (0.001, 0.003, 0.005, 0.007, 0.01, 0.03)
 MANY = Shape(
     name="many", n_features=64, d_embed=16, n_neurons=128, batch_size=256, feature_prob=1 / 64, n_steps=4096
 )  # fmt: skip
-_LARGEST_PACK = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +70,12 @@ class Found:
     whole: bool
     graphs: bool
     """Whether steps were replayed from CUDA graphs."""
+    fused: bool
+    """Whether fused kernels did the elementwise work."""
     step_ms: float
     """Of one pack."""
+    eager_step_ms: float
+    """The same with torch's own elementwise operations."""
     operations_s: float
     """The floor by operations, for all trials."""
     bytes_s: float
@@ -129,10 +134,11 @@ def many(precision: Precision, shape: Shape, n_trials: int) -> list[TrialConfig]
     return list(shape.trials(n_trials, precision=precision))
 
 
-def packs_of(configs: Sequence[TrialConfig], memory_bytes: int) -> list[Pack]:
+def packs_of(configs: Sequence[TrialConfig], memory_bytes: int, device: str) -> list[Pack]:
     """As a launch on one GPU makes them."""
     return make_packs(
-        configs, pack_size="auto", n_workers=1, memory_bytes=memory_bytes, largest=_LARGEST_PACK,
+        configs, pack_size="auto", n_workers=1, memory_bytes=memory_bytes,
+        useful=partial(useful_pack_size, device=device),
         footprint=lambda config: (device_bytes_per_pack(config), device_bytes_per_member(config)),
     )  # fmt: skip
 
@@ -143,26 +149,30 @@ def measure(
 ) -> Found:  # fmt: skip
     """Train the packs, or a stretch of the first."""
     config, n_trials = packs[0].configs[0], sum(len(pack.configs) for pack in packs)
-    start_s, step_s, graphs = _stretch(packs[0], device, stretch)
+    eager_s = _stretch(packs[0], device, stretch, fused=False)[1]
+    start_s, step_s, engine = _stretch(packs[0], device, stretch, fused=True)
     seconds = _train(packs, device) if whole else len(packs) * (start_s + step_s * config.n_steps)
     steps = n_trials * config.n_steps
     return Found(
-        case=case, precision=config.precision, n_trials=n_trials, n_packs=len(packs), whole=whole, graphs=graphs,
-        pack_size=len(packs[0].configs), seconds=seconds, step_ms=1e3 * step_s, plain_s=steps / plain_steps_per_s,
+        case=case, precision=config.precision, n_trials=n_trials, n_packs=len(packs), whole=whole,
+        graphs=engine.captured, fused=engine.fused, pack_size=len(packs[0].configs), seconds=seconds,
+        step_ms=1e3 * step_s, eager_step_ms=1e3 * eager_s, plain_s=steps / plain_steps_per_s,
         operations_s=steps * shape.operations / rates.flops[config.precision],
         bytes_s=steps * shape.traffic / rates.bytes_per_s,
     )  # fmt: skip
 
 
-def _stretch(pack: Pack, device: str, n_steps: int) -> tuple[float, float, bool]:
-    """Seconds until a pack is trained steadily, seconds of a step then, and whether graphs are used."""
+def _stretch(pack: Pack, device: str, n_steps: int, *, fused: bool) -> tuple[float, float, StackedEngine]:
+    """Seconds until a pack is trained steadily, seconds of a step then, and what trained it."""
     start = time.perf_counter()
     engine = StackedEngine(pack.configs, device)
+    if not fused:
+        engine.due.discard("fuse")
     engine.advance(engine.chunk)
     ready = time.perf_counter()
     engine.advance(n_steps)
     step_s = (time.perf_counter() - ready) / n_steps
-    return max(0.0, ready - start - engine.chunk * step_s), step_s, engine.captured
+    return max(0.0, ready - start - engine.chunk * step_s), step_s, engine
 
 
 def _train(packs: Sequence[Pack], device: str) -> float:
@@ -189,8 +199,8 @@ def _plain_steps_per_s(shape: Shape, device: str, seconds: float) -> float:
 
 
 _HEADER = (
-    "case", "precision", "trials", "packs of", "time", "how", "graphs", "ms/step of a pack", "floor: operations",
-    "floor: bytes", "share of matmul rate", "plain", "plain ÷ ours",
+    "case", "precision", "trials", "packs of", "time", "how", "graphs", "fused", "ms/step of a pack",
+    "the same, not fused", "floor: operations", "floor: bytes", "share of matmul rate", "plain", "plain ÷ ours",
 )  # fmt: skip
 
 
@@ -199,7 +209,8 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
     return [
         (
             f.case, f.precision, f"{f.n_trials:,}", str(f.pack_size), _duration(f.seconds),
-            "measured" if f.whole else "extrapolated", "yes" if f.graphs else "no", f"{f.step_ms:.3f}",
+            "measured" if f.whole else "extrapolated", "yes" if f.graphs else "no",
+            "yes" if f.fused else "no", f"{f.step_ms:.3f}", f"{f.eager_step_ms:.3f}",
             _duration(f.operations_s), _duration(f.bytes_s), f"{f.share:.0%}", _duration(f.plain_s),
             f"{f.plain_s / f.seconds:.1f}",
         )
@@ -248,9 +259,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for precision in args.precision:
             configs = lr3(precision, shape) if case == "lr3" else many(precision, shape, args.trials)
             print(f"{case}, {precision}", file=sys.stderr, flush=True)
+            packs = packs_of(configs, memory, "cuda")
             found.append(
                 measure(
-                    case, shape, packs_of(configs, memory), rates, device="cuda", stretch=stretch, whole=args.whole,
+                    case, shape, packs, rates, device="cuda", stretch=stretch, whole=args.whole,
                     plain_steps_per_s=plain,
                 )
             )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -118,6 +119,27 @@ def test_packs_of_short_trials_are_large_enough_to_be_worth_scheduling(
     shape = {"n_features": 32, "d_embed": 8, "n_neurons": 64, "batch_size": 128, "n_steps": n_steps}
     packs = auto([trial(**shape, seed=seed) for seed in range(6000)], n_workers=2)
     assert all(at_least <= len(pack.configs) <= at_most for pack in packs)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_workers", "sizes"), [(100, 1, [25] * 4), (30, 1, [30]), (60, 1, [30, 30]), (30, 3, [10] * 3)]
+)
+def test_where_it_is_known_what_is_useful_packs_are_no_smaller_than_workers_ask_for(
+    n_trials: int, n_workers: int, sizes: list[int]
+) -> None:
+    trials = [trial(seed=seed) for seed in range(n_trials)]
+    asked = []
+
+    def useful(group: Sequence[TrialConfig], fits: int) -> int:
+        asked.append((len(group), fits))
+        return 32
+
+    packs = make_packs(
+        trials, pack_size="auto", n_workers=n_workers, memory_bytes=n_workers * 2 * 10**8, footprint=footprint,
+        useful=useful,
+    )  # fmt: skip
+    assert [len(pack.configs) for pack in packs] == sizes
+    assert asked == [(n_trials, int((0.6 * 2e8 - 1e7) // (40_000 * 32)))]
 
 
 def test_the_costliest_pack_comes_first() -> None:
