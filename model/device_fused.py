@@ -18,6 +18,9 @@ from model.stacked_step import StackedStep
 class FusedStep(StackedStep):
     """A `StackedStep` of trials in any precision but fp64; it needs Triton."""
 
+    scatter = staticmethod(kernels.scatter)
+    """For the samples."""
+
     def _make_buffers(self, n: int, batch: int) -> None:
         k, dtype = self.layout.n_neurons, torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         self._h, self._dh = (self._zeros(n, batch, k, dtype=dtype) for _ in range(2))

@@ -15,9 +15,11 @@ from torch import Tensor
 from model.lamb import BETA1, BETA2, EPS, NORM_CAP
 
 _TILE = 1024
-_LARGE_TILE = 4096
+_LARGE_TILE = 2048
 _LARGE = 2**17
 """From so many elements of one trial on, tiles are large: fewer partial sums for all to read."""
+_PER_WARP = 256
+"""Elements of a tile: few enough for all that a pass holds to stay in registers."""
 
 
 @triton.jit
@@ -139,6 +141,21 @@ def _update(
     tl.store(p_ptr + own, p - rate * u, mask=inside)
 
 
+@triton.jit
+def _scatter(
+    dense_ptr, places_ptr, values_ptr, starts_ptr, ends_ptr, position_ptr, stride, arrivals, steps, cells,
+    TILE: tl.constexpr,
+) -> None:  # fmt: skip
+    stream, position = tl.program_id(1).to(tl.int64), tl.load(position_ptr)
+    at = tl.load(starts_ptr + stream * steps + position) + tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = at < tl.load(ends_ptr + stream * steps + position)
+    place = tl.load(places_ptr + stream * arrivals + at, mask=inside, other=0)
+    inside = inside & (place < cells)
+    cell = dense_ptr + stream * stride + place
+    value = tl.load(values_ptr + stream * arrivals + at, mask=inside, other=0.0)
+    tl.store(cell, tl.load(cell, mask=inside, other=0.0) + value, mask=inside)
+
+
 def activate(name: str, e: Tensor, out: Tensor) -> None:
     """act(e) into `out`, which may be `e`; both contiguous, of any type."""
     _activate[(triton.cdiv(e.numel(), _TILE),)](e, out, e.numel(), ACT=name, TILE=_TILE)
@@ -153,7 +170,7 @@ def times_slope(name: str, dh: Tensor, e: Tensor, l1: Tensor | None) -> None:
     """
     n = dh[0].numel()
     grid, tile = _grid(dh, n)
-    _times_slope[grid](dh, e, e if l1 is None else l1, n, ACT=name, L1=l1 is not None, TILE=tile)
+    _times_slope[grid](dh, e, e if l1 is None else l1, n, ACT=name, L1=l1 is not None, **tile)
 
 
 def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, scale: float) -> Tensor:
@@ -166,7 +183,7 @@ def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, scale: float) 
     n = y[0].numel()
     grid, tile = _grid(y, n)
     sums, out = (torch.empty(shape, dtype=torch.float32, device=y.device) for shape in ((len(y), grid[0]), len(y)))
-    _subtract[grid](y, target, stream_of, target.stride(0), sums, n, TILE=tile)
+    _subtract[grid](y, target, stream_of, target.stride(0), sums, n, **tile)
     _total[(len(y),)](sums, out, grid[0], scale, TILE=_TILE)
     return out
 
@@ -188,15 +205,33 @@ def lamb(
     sums = params.new_empty(len(params), 6, grid[0])
     _moments[grid](
         params, grads, exp_avg, exp_avg_sq, grads if mask is None else mask, reg, pull, sums, *edges, scale,
-        MASKED=mask is not None, B1=BETA1, B2=BETA2, EPS=EPS, TILE=tile,
+        MASKED=mask is not None, B1=BETA1, B2=BETA2, EPS=EPS, **tile,
     )  # fmt: skip
     _update[grid](
         params, exp_avg, exp_avg_sq, sums, lr, *edges,
-        CAP=NORM_CAP, EPS=EPS, TILE=tile, TILES=triton.next_power_of_2(grid[0]),
+        CAP=NORM_CAP, EPS=EPS, TILES=triton.next_power_of_2(grid[0]), **tile,
     )  # fmt: skip
 
 
-def _grid(pack: Tensor, n: int) -> tuple[tuple[int, int], int]:
-    """(tiles, trials) for `n` elements of each trial, and a tile's size."""
+def scatter(
+    dense: Tensor, places: Tensor, values: Tensor, bounds: Tensor, position: Tensor, cells: int, most: int
+) -> None:
+    """Add one step's arrivals to the samples, (streams, cells and some to spare); no two of them share a cell.
+
+    Args:
+        places, values: of all arrivals, (streams, arrivals); those from place `cells` on are left out.
+        bounds: where each step's arrivals begin and where they end, (2, streams, steps).
+        position: which step it is, on the device.
+        most: arrivals that a step may have.
+    """
+    grid = (triton.cdiv(most, _TILE), len(dense))
+    _scatter[grid](
+        dense, places, values, bounds[0], bounds[1], position, dense.stride(0), places.shape[1], bounds.shape[2], cells,
+        TILE=_TILE,
+    )  # fmt: skip
+
+
+def _grid(pack: Tensor, n: int) -> tuple[tuple[int, int], dict[str, int]]:
+    """(tiles, trials) for `n` elements of each trial, and what a tile is."""
     tile = _LARGE_TILE if n >= _LARGE else _TILE
-    return (triton.cdiv(n, tile), len(pack)), tile
+    return (triton.cdiv(n, tile), len(pack)), {"TILE": tile, "num_warps": tile // _PER_WARP}

@@ -5,7 +5,7 @@ Trials with the same data stream read the same samples, drawn and embedded once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -70,6 +70,11 @@ class DeviceSamples:
         for stream in self.streams:
             if (step - 1) % stream.steps_ahead == 0:
                 stream.seek(step)
+
+    def scatter_with(self, kernel: Callable[..., None] | None) -> None:
+        """Have `fill` use a fused kernel, or torch's operations."""
+        for stream in self.streams:
+            stream.scatter = kernel
 
     def left(self, step: int) -> int:
         """How many steps from this one on `fill` can serve before samples have to be drawn again."""

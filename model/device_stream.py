@@ -13,7 +13,7 @@ arrivals than expected + 8σ + 32, which happens with probability below 1e-15, l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -54,6 +54,8 @@ class DeviceStreams:
         self._make_buffers(per_block)
         self._window = -1
         self.draw = Captured(self._draw)
+        self.scatter: Callable[..., None] | None = None
+        """`model.device_kernels.scatter` in the place of torch's operations; the same bits."""
 
     def _make_buffers(self, per_block: int) -> None:
         parts, n, always = len(self._parts), self._n, self.key.batch_size * len(self._always)
@@ -96,10 +98,13 @@ class DeviceStreams:
         self._position.add_(1)
 
     def _fill_sometimes(self, dense: Tensor, part: int) -> None:
+        places, values = self._places[part].flatten(1), self._values[part].flatten(1)
+        if self.scatter is not None:
+            self.scatter(dense, places, values, self._bounds[part], self._position, self._cells, self._per_step)
+            return
         start, end = self._bounds[part].index_select(2, self._position).unbind(0)
         at = start + self._within
         outside = at >= end
-        places, values = self._places[part].flatten(1), self._values[part].flatten(1)
         at.clamp_(max=places.shape[1] - 1)
         chosen = places.gather(1, at).masked_fill_(outside, self._cells)
         # No cell but the spare one, which only gets zeros, is hit twice: the order of additions cannot matter.

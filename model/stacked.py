@@ -116,11 +116,13 @@ class StackedEngine:
                 from model.device_fused import FusedStep  # Triton, which only torch's builds for GPUs bring
 
                 self._math = FusedStep(self.configs, self.layout, self._device)
+                self._samples.scatter_with(self._math.scatter)
                 self.fused = _close(rehearse(_FUSED_REHEARSED), expected, start, TOLERANCE[self._precision])
             except Exception as error:  # Triton's and its compilers' have no base class of their own
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if not self.fused:
             self._math = plain
+            self._samples.scatter_with(None)
             warnings.warn(f"training without fused kernels, which is slower: {reason}", RuntimeWarning, stacklevel=2)
         return self.fused
 

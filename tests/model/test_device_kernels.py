@@ -14,7 +14,10 @@ from model.stacked import TOLERANCE, StackedEngine
 from .test_graph import NEEDS_GPU, pack
 
 HERE = Path(__file__).parent
-POINTERS = {"stream_ptr": "*i64", "y_ptr": "*bf16", "g_ptr": "*bf16", "dh_ptr": "*bf16", "e_ptr": "*bf16"}
+POINTERS = {
+    **{f"{name}_ptr": "*i64" for name in ("stream", "places", "starts", "ends", "position")},
+    **{f"{name}_ptr": "*bf16" for name in ("y", "g", "dh", "e")},
+}
 CONSTANTS = {"L1": True, "MASKED": True, "B1": 0.9, "B2": 0.999, "EPS": 1e-6, "CAP": 10.0, "TILE": 1024, "TILES": 512}
 
 
@@ -27,7 +30,9 @@ def test_kernels_in_tritons_interpreter():
 
 
 @pytest.mark.parametrize("architecture", [80, 90])
-@pytest.mark.parametrize("name", ["_activate", "_times_slope", "_subtract", "_total", "_moments", "_update"])
+@pytest.mark.parametrize(
+    "name", ["_activate", "_times_slope", "_subtract", "_total", "_moments", "_update", "_scatter"]
+)
 def test_kernels_compile(name, architecture, monkeypatch, tmp_path):
     """For an A100 and an H100, down to their machine code, on a machine with neither."""
     triton = pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
