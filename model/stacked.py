@@ -109,9 +109,10 @@ class StackedEngine:
 
         Otherwise training goes on without them, and one warning says why.
         """
-        plain, reason = self._math, "they do not compute what torch computes"
+        reason = "they do not compute what torch computes"
         with self._rehearsal() as rehearse:
             start, expected = self._stores[0].clone(), rehearse(_FUSED_REHEARSED)
+            del self._math  # one step's buffers at a time
             try:
                 from model.device_fused import FusedStep  # Triton, which only torch's builds for GPUs bring
 
@@ -121,7 +122,7 @@ class StackedEngine:
             except Exception as error:  # Triton's and its compilers' have no base class of their own
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if not self.fused:
-            self._math = plain
+            self._math = StackedStep(self.configs, self.layout, self._device)
             self._samples.scatter_with(None)
             warnings.warn(f"training without fused kernels, which is slower: {reason}", RuntimeWarning, stacklevel=2)
         return self.fused

@@ -1,9 +1,13 @@
-"""Several packs on one GPU: shares that Ray can place and that leave every pack its memory."""
+"""Packs on GPUs: how large, and shares that Ray can place and that leave every pack its memory."""
 
 import pytest
 
+from model import device, device_pack
+from model.config import TrialConfig
+from sweep import launch
 from sweep.executors.ray import resources
-from sweep.launch import gpu_shares
+from sweep.launch import LaunchOptions, gpu_shares
+from sweep.packing import make_packs
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,24 @@ def test_a_gpu_holds_all_its_packs(packs_per_gpu):
 
 def test_a_pack_on_a_cpu_asks_for_no_gpu():
     assert resources("cpu", 1) == {"cpu": 1, "gpu": 0}
+
+
+@pytest.mark.parametrize(("dry_run", "sizes", "asked"), [(False, [20, 20, 20], [60]), (True, [60], [])])
+def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monkeypatch, dry_run, sizes, asked):
+    calls = []
+    monkeypatch.setattr(device, "resolve", lambda name: "cuda")
+    monkeypatch.setattr(launch, "_n_gpus", lambda: 1)
+    monkeypatch.setattr(launch, "_gpu_memory", lambda: 80 * 10**9)
+    monkeypatch.setattr(device_pack, "useful_pack_size", lambda group, fits, on: (calls.append(len(group)), 20)[1])
+    site = launch._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
+    trials = [TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
+    packs = make_packs(
+        trials, pack_size="auto", n_workers=site.n_workers, memory_bytes=site.memory_bytes,
+        footprint=lambda config: (10**9, 10**6), useful=site.useful,
+    )  # fmt: skip
+    assert [len(pack.configs) for pack in packs] == sizes
+    assert calls == asked
+
+
+def test_a_cpu_is_not_asked():
+    assert launch._here(LaunchOptions(executor="inline", device="cpu")).useful is None
