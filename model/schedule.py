@@ -49,6 +49,14 @@ def bias_decay_at(config: TrialConfig, step: int) -> float:
     return config.bias_decay * config.lr if 2 * step <= config.n_steps else 0.0
 
 
+def bias_decay_table(configs: Sequence[TrialConfig], steps: Sequence[int]) -> Float64[ndarray, "steps pack"]:
+    """`bias_decay_at` of some trials at some steps."""
+    rates = np.array([config.bias_decay * config.lr for config in configs])
+    ends = np.array([config.n_steps for config in configs])
+    table: ndarray = np.where(2 * np.array(steps)[:, None] <= ends, rates, 0.0)
+    return table
+
+
 def recorded_steps(n_steps: int) -> Iterator[int]:
     """1, 2, 4, … and the last step.
 

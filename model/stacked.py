@@ -32,7 +32,7 @@ from model.graph import Captured, capture_checked
 from model.layout import Layout
 from model.network import Weights, initial_weights
 from model.packed import non_finite
-from model.schedule import bias_decay_at, lr_table
+from model.schedule import bias_decay_table, lr_table
 from model.stacked_step import StackedStep
 
 _STORES = ("params", "exp_avg", "exp_avg_sq")
@@ -183,7 +183,7 @@ class StackedEngine:
         """Train from `step` on; nothing in here waits for the device."""
         steps = range(self.step + 1, self.step + 1 + n_steps)
         send(lr_table(self.configs, steps), self._lr[:n_steps])
-        send(np.array([[bias_decay_at(c, s) for c in self.configs] for s in steps]), self._bias_decay[:n_steps])
+        send(bias_decay_table(self.configs, steps), self._bias_decay[:n_steps])
         self._rewind()
         step = steps.start
         while step < steps.stop:

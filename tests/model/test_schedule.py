@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.config import TrialConfig
-from model.schedule import bias_decay_at, loss_window, lr_at, recorded_steps
+from model.schedule import bias_decay_at, bias_decay_table, loss_window, lr_at, lr_table, recorded_steps
 
 
 def test_cosine_is_torchs_annealing_stepped_for_ever():
@@ -34,6 +34,17 @@ def test_bias_decays_with_the_peak_rate_in_the_first_half_only():
     config = TrialConfig(lr=0.5, bias_decay=0.1, n_steps=11)
     decays = [bias_decay_at(config, s) for s in range(1, 12)]
     assert decays == [pytest.approx(0.05)] * 5 + [0.0] * 6
+
+
+def test_a_packs_tables_hold_each_trials_numbers():
+    knobs = [("cosine", 0.1, 11), ("constant", 0.0, 12), ("cosine_to_zero", 3.0, 40), ("cosine", 0.7, 30)]
+    configs = [
+        TrialConfig(lr=0.003 * (i + 1), lr_schedule=schedule, lr_period=7 + i, bias_decay=decay, n_steps=n)
+        for i, (schedule, decay, n) in enumerate(knobs)
+    ]
+    steps = range(3, 25)
+    assert lr_table(configs, steps).tolist() == [[lr_at(c, s) for c in configs] for s in steps]
+    assert bias_decay_table(configs, steps).tolist() == [[bias_decay_at(c, s) for c in configs] for s in steps]
 
 
 def test_recorded_steps():
