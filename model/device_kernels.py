@@ -19,7 +19,7 @@ _LARGE_TILE = 2048
 _LARGE = 2**17
 """From so many elements of one trial on, tiles are large: fewer partial sums for all to read."""
 _PER_WARP = 256
-"""Elements of a tile: few enough for all that a pass holds to stay in registers."""
+"""Elements of a tile for each warp: few enough for all that a pass holds to stay in registers."""
 
 
 @triton.jit

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -38,6 +39,8 @@ from model.stacked_step import StackedStep
 _STORES = ("params", "exp_avg", "exp_avg_sq")
 CHUNK_STEPS = 64
 """Steps between two looks at the losses."""
+CHUNKS_AHEAD = 4
+"""Most that is trained while the host looks at a snapshot; a pack that is told to stop trains so much more."""
 WORTH_CAPTURING = 64
 """Steps that pay for recording them."""
 STEPS_AT_ONCE = 8
@@ -71,8 +74,8 @@ class StackedEngine:
         """What to wait for before `_host` is read."""
         params = start.to(device, copy=True)
         self._stores = (params, torch.zeros_like(params), torch.zeros_like(params))
-        self._held, self._ahead = self._stores, 0
-        """Parameters and moments at `step`, and how many steps beyond it `_stores` are."""
+        self._held, self._ahead = self._stores, deque[Tensor]()
+        """Parameters and moments at `step`, and the losses of the chunks that `_stores` are beyond it."""
         self._samples = DeviceSamples(configs, device)
         self._device, self._math = device, StackedStep(configs, self.layout, device)
         self._lr, self._bias_decay, self._losses = params.new_zeros(3, CHUNK_STEPS, len(configs)).unbind(0)
@@ -91,8 +94,7 @@ class StackedEngine:
         """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
         with matmul_settings(self._precision):
             self._prepare()
-            chunks = [min(CHUNK_STEPS, n_steps - done) for done in range(0, n_steps, CHUNK_STEPS)]
-            losses = np.concatenate([self._train(n) for n in chunks])
+            losses = np.concatenate([self._train(n) for n in _chunks(n_steps)])
         losses[:, sorted(self._frozen)] = math.nan
         return losses
 
@@ -158,26 +160,37 @@ class StackedEngine:
             self.step = step
             restore()
 
+    @property
+    def ahead(self) -> bool:
+        """Whether more has been trained than `advance` has been asked for; then only what `run_ahead` found is kept."""
+        return bool(self._ahead)
+
     def run_ahead(self, n_steps: int) -> None:
-        """Set out for the next `n_steps`, at most a chunk, while the caller looks at `weights`, which set out for the
-        host on a stream of their own; all is as it was at `step` until `advance` is called, for as many steps or more.
+        """Set out for the next `n_steps`, or `CHUNKS_AHEAD` chunks, while the caller looks at `weights`, which set out
+        for the host on a stream of their own.  All is as it was at `step` until `advance` is called, and again once it
+        has been called for all that was trained ahead, a chunk at a time.
         """
         self._held = (self._stores[0].clone(), self._stores[1].clone(), self._stores[2].clone())
         self._host, self._on_its_way = aside(self._held[0])
+        step = self.step
         with matmul_settings(self._precision):
-            self._run(n_steps)
-        self._ahead = n_steps
+            for n in _chunks(min(n_steps, CHUNKS_AHEAD * CHUNK_STEPS)):
+                self._run(n)
+                self._ahead.append(self._losses[:n].clone())
+                self.step += n
+        self.step = step
 
     def _train(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        assert self._ahead in (0, n_steps)
         if not self._ahead:
             self._run(n_steps)
+        losses = self._ahead.popleft() if self._ahead else self._losses[:n_steps]
+        assert len(losses) == n_steps
         self._settle(self.step + n_steps)
-        return self._losses[:n_steps].cpu().numpy().astype(np.float64)
+        return losses.cpu().numpy().astype(np.float64)
 
     def _settle(self, step: int) -> None:
-        """`_stores` are what the engine holds, and `step` is where they are."""
-        self.step, self._held, self._ahead, self._host, self._on_its_way = step, self._stores, 0, None, None
+        """`_stores` are what the engine holds, at `step`, or at the end of what it has trained ahead."""
+        self.step, self._held, self._host, self._on_its_way = step, self._stores, None, None
 
     def _run(self, n_steps: int) -> None:
         """Train from `step` on; nothing in here waits for the device."""
@@ -235,7 +248,12 @@ class StackedEngine:
         """Continue from `state` as it was after `step`."""
         for name, store in zip(_STORES, self._stores, strict=True):
             store.copy_(state[name])
+        self._ahead.clear()
         self._settle(step)
+
+
+def _chunks(n_steps: int) -> list[int]:
+    return [min(CHUNK_STEPS, n_steps - done) for done in range(0, n_steps, CHUNK_STEPS)]
 
 
 def _close(found: list[Tensor], expected: list[Tensor], start: Tensor, tolerance: float) -> bool:

@@ -156,7 +156,7 @@ class PackTrainer:
         with reproducible(self.device):
             while self.step < target and not self.done:
                 self._train(min(target - self.step, self._engine.chunk))
-                if time.perf_counter() - start >= max_seconds:
+                if time.perf_counter() - start >= max_seconds and not self._is_ahead():
                     break
             reached = self.step == target or self.done
             snapshot = self._snapshot() if reached else None
@@ -193,7 +193,10 @@ class PackTrainer:
         """Have a GPU train on while the host looks at the weights that it has trained."""
         if isinstance(self._engine, StackedEngine) and not self.done:
             target = next_recorded(self.step, self.n_steps)
-            self._engine.run_ahead(min(target - self.step, self._engine.chunk))
+            self._engine.run_ahead(target - self.step)
+
+    def _is_ahead(self) -> bool:
+        return isinstance(self._engine, StackedEngine) and self._engine.ahead
 
     def _points(
         self, members: list[int], losses: Float64[ndarray, " pack"], least: Float64[ndarray, " pack"]

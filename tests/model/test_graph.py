@@ -116,6 +116,7 @@ def test_no_step_waits_for_the_gpu():
     torch.cuda.set_sync_debug_mode("error")
     try:
         engine._run(64)
+        engine.run_ahead(128)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

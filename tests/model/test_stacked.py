@@ -111,15 +111,18 @@ def test_steps_of_one_recording_have_the_bits_of_single_steps(ahead, monkeypatch
 def test_an_engine_ahead_is_as_it_was_until_it_is_asked_for_more():
     ahead, plain = StackedEngine(mixed_pack(), "cpu"), StackedEngine(mixed_pack(), "cpu")
     ahead.advance(6), plain.advance(6)
-    ahead.run_ahead(20)
+    ahead.run_ahead(CHUNK_STEPS + 20)
     assert ahead.step == 6 and ahead.overflowed() == plain.overflowed()
     assert same_bits(list(ahead.state().values()), list(plain.state().values()))
     assert torch.equal(ahead.weights(3).w_in, plain.weights(3).w_in)
-    np.testing.assert_array_equal(ahead.advance(20), plain.advance(20))
+    for n in (CHUNK_STEPS, 20):
+        assert ahead.ahead
+        np.testing.assert_array_equal(ahead.advance(n), plain.advance(n))
+    assert not ahead.ahead
     assert same_bits(list(ahead.state().values()), list(plain.state().values()))
-    before = ahead.state()
+    before, step = ahead.state(), ahead.step
     ahead.run_ahead(3)
-    ahead.load(before, 26)
+    ahead.load(before, step)
     np.testing.assert_array_equal(ahead.advance(5), plain.advance(5))
 
 
@@ -224,16 +227,23 @@ def test_a_trainer_makes_the_same_rows_of_either_engine():
         np.testing.assert_allclose(ours[3], theirs[3], rtol=1e-6)
 
 
-def test_training_ahead_changes_no_bit_of_rows_or_checkpoints(monkeypatch):
-    configs = list(mixed_pack(n_steps=70))
+@pytest.mark.parametrize("max_seconds", [1e9, 0.0])
+def test_training_ahead_changes_no_bit_of_rows_or_checkpoints(max_seconds, monkeypatch):
+    """Wherever training is paused, what is saved is what was trained until then."""
+    configs = list(mixed_pack(n_steps=300, batch_size=8))
     ahead, plain = PackTrainer(configs, "cpu"), PackTrainer(configs, "cpu")
     ahead._engine, plain._engine = StackedEngine(tuple(configs), "cpu"), StackedEngine(tuple(configs), "cpu")
     monkeypatch.setattr(plain, "_run_ahead", lambda: None)
-    for _ in range(5):
-        ahead.advance(), plain.advance()
-        assert ahead._engine._ahead and not plain._engine._ahead
+    seen = []
+    while not ahead.done:
+        ahead.advance(max_seconds)
+        seen.append(len(ahead._engine._ahead))
+        while plain.step < ahead.step:
+            plain.advance(0.0)
+        assert plain.step == ahead.step
         ours, theirs = (safetensors.torch.load(trainer.to_bytes()) for trainer in (ahead, plain))
         assert same_bits([ours[name] for name in theirs], list(theirs.values()))
+    assert {1, 2} <= set(seen) and seen[-1] == 0
     for ours, theirs in zip(rows(ahead), rows(plain), strict=True):
         assert ours[:2] == theirs[:2]
         np.testing.assert_array_equal(ours[2], theirs[2])
