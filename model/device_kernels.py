@@ -80,11 +80,11 @@ def _subtract(y_ptr, target_ptr, stream_ptr, stride, sums_ptr, n, TILE: tl.const
 
 
 @triton.jit
-def _total(sums_ptr, out_ptr, n, scale, TILE: tl.constexpr) -> None:
+def _total(sums_ptr, out_ptr, scale, N: tl.constexpr, TILE: tl.constexpr) -> None:
     member, at = tl.program_id(0), tl.arange(0, TILE)
     total = tl.zeros((TILE,), tl.float32)
-    for start in range(0, n, TILE):
-        total += tl.load(sums_ptr + member * n + start + at, mask=start + at < n, other=0.0)
+    for start in range(0, N, TILE):
+        total += tl.load(sums_ptr + member * N + start + at, mask=start + at < N, other=0.0)
     tl.store(out_ptr + member, tl.sum(total) * scale)
 
 
@@ -184,7 +184,7 @@ def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, scale: float) 
     grid, tile = _grid(y, n)
     sums, out = (torch.empty(shape, dtype=torch.float32, device=y.device) for shape in ((len(y), grid[0]), len(y)))
     _subtract[grid](y, target, stream_of, target.stride(0), sums, n, **tile)
-    _total[(len(y),)](sums, out, grid[0], scale, TILE=_TILE)
+    _total[(len(y),)](sums, out, scale, N=grid[0], TILE=_TILE)
     return out
 
 

@@ -70,6 +70,13 @@ def test_errors_and_losses(shape, dtype):
     torch.testing.assert_close(loss.double(), exact.double().square().sum(dim=(1, 2)) / 4, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("n_tiles", [1, 1024, 2500])
+def test_partial_sums_of_any_number_of_tiles(n_tiles):
+    sums, out = torch.rand(3, n_tiles), torch.empty(3)
+    kernels._total[(3,)](sums, out, 0.5, N=n_tiles, TILE=1024)
+    torch.testing.assert_close(out.double(), sums.double().sum(dim=1) / 2, rtol=1e-6, atol=0)
+
+
 def rows(sizes, n=4):
     """Parameters, gradients, both moments and a mask of some trials, with zeros between the tensors and at the end."""
     start = -(-(sizes[0] + sizes[1]) // ALIGN) * ALIGN

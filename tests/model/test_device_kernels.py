@@ -18,7 +18,17 @@ POINTERS = {
     **{f"{name}_ptr": "*i64" for name in ("stream", "places", "starts", "ends", "position")},
     **{f"{name}_ptr": "*bf16" for name in ("y", "g", "dh", "e")},
 }
-CONSTANTS = {"L1": True, "MASKED": True, "B1": 0.9, "B2": 0.999, "EPS": 1e-6, "CAP": 10.0, "TILE": 1024, "TILES": 512}
+CONSTANTS = {
+    "L1": True,
+    "MASKED": True,
+    "B1": 0.9,
+    "B2": 0.999,
+    "EPS": 1e-6,
+    "CAP": 10.0,
+    "TILE": 1024,
+    "TILES": 512,
+    "N": 2000,
+}
 
 
 def test_kernels_in_tritons_interpreter():
