@@ -82,6 +82,8 @@ class PackProgress:
     """Trials whose rows are committed."""
     finished: bool = False
     """Every member has its row."""
+    stopped: bool = False
+    """It is checkpointed, and this worker trains it no further."""
     warnings: tuple[str, ...] = ()
     """What the user should hear about since the last report."""
 
@@ -114,7 +116,7 @@ def pack_slices(
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
     work = _Work(store, sweep, pack, settings, should_stop)
     yield from work.train(pack)
-    yield work.progress(finished=not work.stopped)
+    yield work.progress(over=True)
 
 
 @dataclass
@@ -135,12 +137,12 @@ class _Work:
     ended: Counter[TrialStatus] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
-    def progress(self, finished: bool = False) -> PackProgress:
+    def progress(self, over: bool = False) -> PackProgress:
         told, self.warnings = (*self.warnings, *self.store.notes()), []
         return PackProgress(
             pack_id=self.pack.pack_id, n_trials=len(self.pack.configs), ended=dict(self.ended),
             model_steps=self.settled_steps + self.current_steps, trained_steps=self.trained_steps,
-            finished=finished, warnings=told,
+            finished=over and not self.stopped, stopped=over and self.stopped, warnings=told,
         )  # fmt: skip
 
     def train(self, pack: Pack) -> Iterator[PackProgress]:

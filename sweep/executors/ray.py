@@ -311,7 +311,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
             return {"error": error, "done": True}
         except Exception:
             return {"error": RuntimeError(f"a worker failed:\n{traceback.format_exc()}"), "done": True}
-        if self._leaving and not progress.finished:
+        if progress.stopped:
             raise _Evicted(_TOLD_TO_GO)
         return {"progress": progress, "done": progress.finished}
 
@@ -320,7 +320,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
         warnings: list[str] = []
         for progress in self._slices:
             warnings += progress.warnings
-            if progress.finished or time.monotonic() - start > _REPORT_S:
+            if time.monotonic() - start > _REPORT_S and not self._leaving:
                 break
         return replace(progress, warnings=tuple(warnings))
 

@@ -33,23 +33,28 @@ _WAIT_S = 120.0
 _DASHBOARD = "http://127.0.0.1:8265"
 
 
+_OWN_DISK = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$RAY_TMPDIR" && exec "$@"')
+"""Ray's nodes of one session have their files under the same path; two that share them delete each other's."""
+
+
 class Machine:
-    """A node on which a person types commands."""
+    """A node on which a person types commands, with a disk of its own for Ray."""
 
     def __init__(self, node: Node, **settings: str) -> None:
-        self.node = node
+        self.node, self._disk, shared = node, node.folder / node.name, node.folder / "ray"
         self._environment = {
-            **os.environ, "HOME": str(node.folder), "RAY_TMPDIR": f"{node.folder}/{node.name}",
+            **os.environ, "HOME": str(node.folder), "RAY_TMPDIR": str(shared),
             "PATH": f"{_BIN}:{os.environ['PATH']}", "RAY_raylet_start_wait_time_s": "120", **settings,
         }  # fmt: skip
-        Path(self._environment["RAY_TMPDIR"]).mkdir()
+        self._disk.mkdir()
+        shared.mkdir(exist_ok=True)
 
     def type(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; daemons may stay behind, so its words go through files."""
         said = self.node.folder / f"{self.node.name}-{time.monotonic_ns()}"
         with said.open("w") as words:
             status = subprocess.run(
-                [*self.node.inside, *command], stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+                [*self.node.inside, *_OWN_DISK, str(self._disk), *command], stdin=subprocess.DEVNULL, stdout=words, stderr=words,
                 cwd=self.node.folder, env={**self._environment, **settings}, timeout=_WAIT_S,
             ).returncode  # fmt: skip
         return subprocess.CompletedProcess(command, status, said.read_text())
