@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.config import UserError
-from sweep.shipping import JOB, SPEC, bundled, check_root, runtime_env
+from sweep.shipping import JOB, SPEC, bundled, check_root, needs_token, runtime_env
 from sweep.spec import SweepSpec
 from sweep.text import without_secrets
 
@@ -174,10 +174,7 @@ def _pulled(chunks: AsyncIterator[str]) -> Iterator[str]:
 def _explain(error: Exception, address: str) -> str:
     text = " ".join(str(error).split())
     if "uthenticat" in text or "nauthorized" in text:
-        return (
-            f"the cluster at {address} lets in who has its token; set RAY_AUTH_MODE=token and put the token of the "
-            f"head's ~/.ray/auth_token into yours, or into RAY_AUTH_TOKEN"
-        )
+        return needs_token(address)
     if isinstance(error, OSError):
         return (
             f"no Ray cluster answers at {address}; start one (ray start --head), or open a tunnel to its head "

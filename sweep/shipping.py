@@ -80,6 +80,14 @@ def check_root(root: str) -> None:
         )
 
 
+def needs_token(address: str) -> str:
+    """What to tell whom a cluster does not let in."""
+    return (
+        f"the cluster at {address} lets in who has its token; set RAY_AUTH_MODE=token and put the token of the "
+        f"head's ~/.ray/auth_token into yours, or into RAY_AUTH_TOKEN"
+    )
+
+
 def _name_version(folder: Path) -> None:
     """What `importlib.metadata` reads on the nodes, for the column `code_version`."""
     from importlib.metadata import PackageNotFoundError, version

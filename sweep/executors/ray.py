@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sweep.shipping import JOB, QUIET, bundled, runtime_env
+from sweep.shipping import JOB, QUIET, bundled, needs_token, runtime_env
 
 os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
 
@@ -140,6 +140,8 @@ def _connect(address: str, quiet: Mapping[str, Any]) -> None:
             ray.init(address=address, runtime_env=environment, **quiet)
     except (RayError, OSError, ValueError, RuntimeError) as error:
         problem = str(error).strip().splitlines()[0]
+        if "uthentication token" in problem or "Failed to connect to Ray" in problem:
+            raise ConfigError(needs_token(address)) from error
         raise ConfigError(
             f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
             f"start one, or leave --address out to use this machine"
@@ -346,6 +348,11 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if not _raylet_lives():
+            self.error = UserError(
+                "a sweep on this machine needs Ray's raylet, which has died (killed, or out of memory); what is finished "
+                "is kept; launch the same command again to go on"
+            )
         if self.error is not None or self._should_stop():
             actors = (trial.temporary_state.ray_actor for trial in trials if trial.status == trial.RUNNING)
             self.actors = [actor for actor in actors if actor is not None]
@@ -386,6 +393,15 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         if not died and _OUT_OF_MEMORY not in text:
             self.error = RuntimeError(f"a worker cannot go on:\n{text}")
         return "out of memory" if _OUT_OF_MEMORY in text else "killed or crashed"
+
+
+def _raylet_lives() -> bool:
+    """Whether the Ray that we have started has its raylet yet; that of a cluster is its own business.
+
+    Ray itself ends the driver's process a while after, with its own words.
+    """
+    started = ray._private.worker._global_node.all_processes.get("raylet", [])
+    return all(raylet.process.poll() is None for raylet in started)
 
 
 def _pickled(path: str | None) -> Any:

@@ -54,8 +54,8 @@ class Machine:
         said = self.node.folder / f"{self.node.name}-{time.monotonic_ns()}"
         with said.open("w") as words:
             status = subprocess.run(
-                [*self.node.inside, *_OWN_DISK, str(self._disk), *command], stdin=subprocess.DEVNULL, stdout=words, stderr=words,
-                cwd=self.node.folder, env={**self._environment, **settings}, timeout=_WAIT_S,
+                [*self.node.inside, *_OWN_DISK, str(self._disk), *command], stdin=subprocess.DEVNULL, stdout=words,
+                stderr=words, cwd=self.node.folder, env={**self._environment, **settings}, timeout=_WAIT_S,
             ).returncode  # fmt: skip
         return subprocess.CompletedProcess(command, status, said.read_text())
 
