@@ -195,6 +195,8 @@ def _train(
             store=store, sweep=spec.sweep_name, packs=tuple(packs), settings=settings,
             n_workers=site.n_workers,
         )  # fmt: skip
+        if resumed:
+            _say(console, f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
         with Progress(store, spec.sweep_name, packs, before, console) as progress:
             site.execute(work, progress, lambda: stopping.is_set() or (lease is not None and lease.lost()))
     after = progress.counts()

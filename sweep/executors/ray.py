@@ -30,6 +30,7 @@ import ray
 from ray import tune
 from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError
+from ray.tune.execution import class_cache
 
 from model.config import ConfigError, UserError
 from sweep.executors.reaper import reaped
@@ -140,11 +141,12 @@ def _connect(address: str, quiet: Mapping[str, Any]) -> None:
             ray.init(address=address, runtime_env=environment, **quiet)
     except (RayError, OSError, ValueError, RuntimeError) as error:
         problem = str(error).strip().splitlines()[0]
-        if "uthentication token" in problem or "Failed to connect to Ray" in problem:
+        if "authentication token" in problem:
             raise ConfigError(needs_token(address)) from error
         raise ConfigError(
             f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
-            f"start one, or leave --address out to use this machine"
+            f"start one, set RAY_AUTH_MODE=token and its token if it demands one, or leave --address out to use this "
+            f"machine"
         ) from error
 
 
@@ -165,6 +167,20 @@ def _check_answers(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+        _check_token(address)
+
+
+def _check_token(address: str) -> None:
+    """Ray itself tries a wrong token for twenty seconds, and says so in each; ValueError says so at once."""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+
+    ask = init_grpc_channel(address, asynchronous=False).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+    try:
+        ask(b"", timeout=_ANSWER_S)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ValueError("its authentication token is another") from None
 
 
 def _cluster(scratch: Path) -> Cluster:
@@ -252,6 +268,8 @@ def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
 
 
 def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
+    # Tune would send the driver's keys to its workers in a runtime environment, which Ray logs and shows.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(name for name in os.environ if name.startswith("AWS_"))
     trainable = tune.with_parameters(_PackTrainable, work=work)
     tune.Tuner(
         tune.with_resources(trainable, resources(work.settings.device, packs_per_gpu)),
@@ -350,8 +368,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if not _raylet_lives():
             self.error = UserError(
-                "a sweep on this machine needs Ray's raylet, which has died (killed, or out of memory); what is finished "
-                "is kept; launch the same command again to go on"
+                "a sweep on this machine needs Ray's raylet, which has died (killed, or out of memory); what is "
+                "finished is kept; launch the same command again to go on"
             )
         if self.error is not None or self._should_stop():
             actors = (trial.temporary_state.ray_actor for trial in trials if trial.status == trial.RUNNING)

@@ -88,6 +88,7 @@ def cost(constants: Constants, n_trials: int, n_workers: int, n_curve: int, n_ne
 
 def _scheduling(packs: Sequence[int]) -> tuple[float, float]:
     """Driver seconds of one more pack, and packs per second; what starting costs cancels out."""
+    _near_empty(1)  # what this process imports is none of theirs
     (few, cpu_few, wall_few), (many, cpu_many, wall_many) = (_near_empty(n) for n in packs)
     return (cpu_many - cpu_few) / (many - few), (many - few) / (wall_many - wall_few)
 

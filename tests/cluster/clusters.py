@@ -99,6 +99,11 @@ class RayCluster:
         """The workers on a node that have a pack."""
         return [pid for pid in node.pids() if is_training(command_line(pid))]
 
+    def raylet(self, node: Node) -> int:
+        """The one raylet of a node."""
+        (pid,) = (pid for pid in node.pids() if "/raylet/raylet " in command_line(pid))
+        return pid
+
     def busy(self, nodes: Sequence[Node]) -> Node | None:
         """One of `nodes` that is training."""
         return next((node for node in nodes if self.training(node)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,8 +14,11 @@ _PERIOD_US = 100_000
 
 
 @contextmanager
-def quotas(nodes: Sequence[Node], cores: float) -> Iterator[None]:
+def quotas(nodes: Sequence[Node], cores: float) -> Iterator[Callable[[], float]]:
     """Everything that runs on each node, and that it starts from now on, gets `cores` of a core in all.
+
+    Yields what says in which part of the time so far the nodes were held back by it, on average.  Where they are
+    held back less than they were elsewhere with the same work, it was the machine that had no more to give.
 
     Raises:
         OSError: if control groups cannot be made here.
@@ -26,13 +29,19 @@ def quotas(nodes: Sequence[Node], cores: float) -> Iterator[None]:
             made.append(_group(f"monosweep-{os.getpid()}-{node.name}", cores))
             for pid in node.pids():
                 _move(pid, made[-1])
-        yield
+        yield lambda: sum(map(_held_back, made)) / len(made)
     finally:
         for node in nodes:
             for pid in node.pids():
                 _move(pid, _parent())
         for group in made:
             group.rmdir()
+
+
+def _held_back(group: Path) -> float:
+    """Of the scheduler's periods in which a group ran, the part in which it used its quota up."""
+    counts = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+    return int(counts["nr_throttled"]) / max(1, int(counts["nr_periods"]))
 
 
 def _group(name: str, cores: float) -> Path:

@@ -5,6 +5,7 @@ Three nodes; each time something else fails, and each time the tables end as tho
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -68,6 +69,16 @@ def test_a_node_is_lost(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_
     assert "a worker died" in driver.said()
 
 
+def test_a_raylet_is_lost(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Of all that runs on a node, only Ray's own process dies."""
+    driver = cluster.launch(spec)
+    driver.wait_for(cluster.committed, 300)
+    node = driver.wait_for(lambda: cluster.busy(cluster.workers))
+    os.kill(cluster.raylet(node), signal.SIGKILL)
+    finish(cluster, driver, undisturbed, tmp_path / "found")
+    assert "a worker died" in driver.said()
+
+
 def test_a_node_is_cut_off_for_a_minute(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
     driver = cluster.launch(spec)
     node = driver.wait_for(lambda: cluster.busy(cluster.workers), 300)
@@ -97,12 +108,15 @@ def test_the_storage_is_cut_off_for_a_while(cluster: RayCluster, spec: Path, und
     finish(cluster, driver, undisturbed, tmp_path / "found")
 
 
-def test_the_head_is_lost_with_the_driver(cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path) -> None:
-    """Everything but the storage goes; a new cluster does the rest, and nothing that was done."""
+@pytest.mark.parametrize("workers_too", [False, True], ids=["alone", "with-every-node"])
+def test_the_head_is_lost_with_the_driver(
+    cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path, workers_too: bool
+) -> None:
+    """A new cluster does the rest, and nothing that was done; workers of the old one may still be training then."""
     driver = cluster.launch(spec)
     driver.wait_for(cluster.committed, 300)
     assert cluster.head is not None
-    for node in (cluster.head, *cluster.workers):
+    for node in (cluster.head, *(cluster.workers if workers_too else ())):
         node.kill()
     assert driver.finish() == -signal.SIGKILL
     before = Store.open(str(cluster.fetch(tmp_path / "before"))).index()
@@ -110,4 +124,5 @@ def test_the_head_is_lost_with_the_driver(cluster: RayCluster, spec: Path, undis
     cluster.start(n_workers=2)
     again = cluster.launch(spec)
     finish(cluster, again, undisturbed, tmp_path / "found")
-    assert f"{12 - len(before.statuses)} trials trained" in again.said()
+    if workers_too:
+        assert f"{12 - len(before.statuses)} trials trained" in again.said()
