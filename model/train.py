@@ -323,11 +323,7 @@ class PackTrainer:
         Raises:
             ConfigError: if `data` is not a whole checkpoint of this format.
         """
-        try:
-            about = json.loads(_metadata(data)[_FORMAT])
-            tensors = safetensors.torch.load(data)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over") from None
+        about, tensors = _read(data)
         configs = [TrialConfig.from_dict(c) for c in about["configs"]]
         trainer = cls(configs, device, about["record_neurons"], about["engine"])
         trainer._restore(about, tensors)
@@ -349,6 +345,48 @@ class PackTrainer:
 
 
 _FORMAT = "monosweep_checkpoint_1"
+
+
+def part_of_checkpoint(data: bytes, configs: Sequence[TrialConfig]) -> bytes:
+    """The checkpoint of some members of a pack, cut out of the pack's own; they go on bit for bit.
+
+    Raises:
+        ConfigError: if `data` is no checkpoint, or holds other trials.
+    """
+    about, tensors = _read(data)
+    saved = [TrialConfig.from_dict(c) for c in about["configs"]]
+    if not set(saved).issuperset(configs):
+        raise ConfigError("a part of a checkpoint needs members of its pack; got other trials")
+    places = [saved.index(config) for config in configs]
+    ended = {member: why for member, *why in about["ended"]}
+    part = {k: v[places] for k, v in tensors.items() if not k.startswith("neurons.")}
+    part["recent"] = _latest(tensors["recent"][places], about["step"], LossRecord(tuple(configs)).recent.shape[1])
+    part |= {f"neurons.{i}": v for i, m in enumerate(places) if (v := tensors.get(f"neurons.{m}")) is not None}
+    about |= {
+        "configs": [about["configs"][m] for m in places],
+        "curves": [about["curves"][m] for m in places],
+        "ended": [[i, *ended[m]] for i, m in enumerate(places) if m in ended],
+        "seconds": about["seconds"] * len(places) / len(saved),
+    }
+    return _serialise(part, {_FORMAT: json.dumps(about)})
+
+
+def _latest(
+    recent: Float64[Tensor, "pack size"], step: int, size: int
+) -> Float64[Tensor, "pack newsize"]:
+    """The last `size` losses of a `LossRecord`, as one that keeps no more holds them."""
+    steps = torch.arange(step - size, step)
+    kept = recent.new_zeros(len(recent), size)
+    kept[:, steps % size] = recent[:, steps % recent.shape[1]]
+    return kept
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a checkpoint says of itself, and its tensors."""
+    try:
+        return json.loads(_metadata(data)[_FORMAT]), safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over") from None
 
 
 def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:

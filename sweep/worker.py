@@ -12,7 +12,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -246,18 +246,30 @@ class _Work:
 
 
 def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
-    """What to train instead of a pack whose workers died again and again: its halves.
+    """What to train instead of a pack whose workers died again and again: its halves, from its checkpoint.
 
     A single trial gets a `failed` row, and nothing is left to train.
     """
     if _is_trained(work, pack):  # the last death came after the commit
         return ()
     if len(pack.configs) > 1:
-        work.store.drop_checkpoint(work.sweep, pack.pack_id)
+        _pass_on(work, pack, halves(pack))
         return halves(pack)
     error = f"its worker died {MAX_RETRIES + 1} times ({reason})"
     fail_pack(work.store, work.sweep, pack, error, work.settings.device)
     return ()
+
+
+def _pass_on(work: Work, pack: Pack, parts: Sequence[Pack]) -> None:
+    """Have the parts of a pack go on from its checkpoint, if there is a good one."""
+    from model.train import part_of_checkpoint
+
+    data = work.store.load_checkpoint(work.sweep, pack.pack_id)
+    if data is not None:
+        with suppress(ConfigError):  # else they start over
+            for part in parts:
+                work.store.save_checkpoint(work.sweep, part.pack_id, part_of_checkpoint(data, part.configs))
+    work.store.drop_checkpoint(work.sweep, pack.pack_id)
 
 
 def _is_trained(work: Work, pack: Pack) -> bool:

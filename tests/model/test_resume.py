@@ -6,7 +6,7 @@ import torch
 import torch_optimizer
 
 from model.config import ConfigError, TrialConfig
-from model.train import PackTrainer
+from model.train import PackTrainer, part_of_checkpoint
 
 SHAPE = {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "feature_prob": 0.2}
 
@@ -33,6 +33,29 @@ def test_resumed_at_every_pause_equals_uninterrupted(record_neurons):
         pauses += 1
     assert pauses > 12
     assert finish(trainer) == whole
+
+
+@pytest.mark.parametrize("places", [(0,), (1, 2), (3, 1), (0, 1, 2, 3)])
+@pytest.mark.parametrize("stop", [4, 300])
+def test_a_part_of_a_checkpoint_goes_on_as_if_trained_alone(places, stop):
+    """Members differ in how many losses they keep; one has diverged."""
+    configs = [
+        TrialConfig(**SHAPE, n_steps=700, lr_period=period, lr=lr, seed=seed)
+        for period, lr, seed in ((10, 0.003, 1), (40, 1e6, 2), (20, 0.02, 3), (30, 0.01, 1))
+    ]
+    part = [configs[place] for place in places]
+    trainer = PackTrainer(configs, "cpu", "log2")
+    while trainer.step < stop:
+        trainer.advance(max_seconds=0.002)
+    assert finish(PackTrainer.from_bytes(part_of_checkpoint(trainer.to_bytes(), part), "cpu")) == finish(
+        PackTrainer(part, "cpu", "log2")
+    )
+
+
+def test_a_part_of_a_checkpoint_needs_members_of_its_pack():
+    data = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
+    with pytest.raises(ConfigError, match="needs members of its pack; got other trials"):
+        part_of_checkpoint(data, [TrialConfig(**SHAPE, n_steps=20, seed=7)])
 
 
 def all_optimizers():

@@ -167,6 +167,29 @@ def test_after_too_many_losses_halves_are_trained_and_a_single_trial_fails(
     assert settled_progress(work, left).ended == {"failed": 1}
 
 
+def test_halves_go_on_from_the_checkpoint_of_their_pack(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+    """Nothing is trained twice, and the rows are those of a pack that nothing happened to."""
+    pack = Pack(tuple(trial(seed=seed, lr=lr, n_steps=256) for seed in (1, 2) for lr in (0.01, 1e6)))
+    undisturbed, store = (Store.create(str(tmp_path / name)) for name in ("undisturbed", "halved"))
+    train_pack(undisturbed, "s", pack, SETTINGS)
+    assert not train_pack(store, "s", pack, SETTINGS, should_stop=lambda: True).finished
+    left, right = after_losses(Work(store=store, sweep="s", packs=(), settings=SETTINGS, n_workers=1), pack, "killed")
+    assert set(store.list_checkpoints("s")) == {left.pack_id, right.pack_id}
+    for half in (left, right):
+        progress = train_pack(store, "s", half, SETTINGS)
+        assert (progress.finished, progress.warnings) == (True, ())
+        assert progress.trained_steps < progress.model_steps
+    for table in TABLES:
+        assert unpacked(rows(store.root, table)) == unpacked(rows(undisturbed.root, table))
+
+
+def unpacked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what depends on the pack or the clock, in an order of their own."""
+    clocks = ("pack_id", "wall_time_s", "finished_at")
+    kept = [{name: value for name, value in row.items() if name not in clocks} for row in rows]
+    return sorted(kept, key=lambda row: [str(row.get(name)) for name in ("trial_id", "step", "neuron")])
+
+
 def test_a_pack_whose_worker_died_after_the_commit_is_done(store: Store, trial: Trial) -> None:
     pack = Pack((trial(),))
     train_pack(store, "s", pack, SETTINGS)
