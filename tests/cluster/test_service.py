@@ -44,7 +44,7 @@ class Machine:
         self.node, self._disk, shared = node, node.folder / node.name, node.folder / "ray"
         self._environment = {
             **os.environ, "HOME": str(node.folder), "RAY_TMPDIR": str(shared),
-            "PATH": f"{_BIN}:{os.environ['PATH']}", "RAY_raylet_start_wait_time_s": "120", **settings,
+            "PATH": f"{_BIN}:{os.environ['PATH']}", **settings,
         }  # fmt: skip
         self._disk.mkdir()
         shared.mkdir(exist_ok=True)

@@ -114,6 +114,21 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     assert set(statuses.values()) == {"completed"}
 
 
+@pytest.mark.long
+def test_a_dead_raylet_stops_the_sweep_with_one_line(spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+    driver = Driver(spec, tmp_path / "out", "--workers", "2")
+    driver.wait_for(driver.workers)
+    (raylet,) = (pid for pid, command in driver.family().items() if "/raylet/raylet " in command)
+    os.kill(raylet, signal.SIGKILL)
+    assert driver.finish(120) == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert last.startswith("monosweep: a sweep on this machine needs Ray's raylet, which has died"), driver.said()
+    assert last.endswith("launch the same command again to go on") and "Traceback" not in driver.said()
+    again = Driver(spec, driver.out, "--workers", "2")
+    assert again.finish(300) == 0, again.said()
+    assert_whole(driver.out, undisturbed)
+
+
 def test_a_full_disk_stops_the_sweep_with_one_line(spec: Path, small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(160 * 1024))
     options = ("--set", "save_weights=log2", "--set", "n_steps=128", "--set", "repeats=8", "--workers", "2")
