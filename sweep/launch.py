@@ -9,13 +9,15 @@ torch nor Ray.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,8 @@ from sweep.worker import Settings, Work
 if TYPE_CHECKING:
     from sweep.executors import ray
 
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+"""One of them is there wherever torch finds a GPU on Linux: NVIDIA's driver, Jetson's, that of Windows, AMD's."""
 _RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
 
 
@@ -182,7 +186,7 @@ def _train(
     console: Console,
 ) -> tuple[Plan, Counts]:
     """Pack and train `missing`; with --dry-run only plan it."""
-    with _stop_signals() as stopping, _site(options, stopping.is_set) as site:
+    with _stop_signals() as stopping, _site(options, len(missing), stopping.is_set) as site:
         resumed = _resumable(store, spec.sweep_name, missing, console, options.dry_run) if store else []
         packs = [*resumed, *_fresh(spec, missing, resumed, site)]
         plan = _plan(packs, len(resumed), site)
@@ -222,15 +226,16 @@ class _Site:
 
 
 @contextmanager
-def _site(options: LaunchOptions, should_stop: Callable[[], bool]) -> Iterator[_Site]:
+def _site(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[_Site]:
     """The executor, ready to work; a dry run starts nothing."""
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield _here(options)
         return
+    _import_meanwhile("model.train")
     from sweep.executors import ray
 
     here = _here(options) if options.address is None else None
-    with ray.connected(options.address, here.n_workers if here else None) as cluster:
+    with ray.connected(options.address, min(here.n_workers, n_trials) if here else None) as cluster:
         if here:
             yield replace(
                 here, execute=partial(ray.execute, cluster, packs_per_gpu=here.packs_per_gpu),
@@ -273,10 +278,9 @@ def _measured_there(device: str, should_stop: Callable[[], bool]) -> Useful | No
 
 def _here(options: LaunchOptions) -> _Site:
     """This machine."""
-    from model.device import resolve
     from sweep.executors import inline
 
-    device = resolve(options.device)
+    device = _device(options.device)
     slots = 1 if options.executor == "inline" else _n_gpus() if device == "cuda" else n_cores()
     n_workers = options.workers or slots
     sharing, memory = gpu_shares(n_workers, slots, _gpu_memory()) if device == "cuda" else (1, free_memory())
@@ -291,6 +295,25 @@ def _measured_here(dry_run: bool) -> Useful:
     from model.device_pack import SIZES, useful_pack_size
 
     return lambda group, fits: SIZES[-1] if dry_run else useful_pack_size(tuple(group), fits, "cuda")
+
+
+def _device(name: str) -> str:
+    """`model.device.resolve`, without waiting for torch where it could find no GPU."""
+    if name == "cpu" or (name == "auto" and sys.platform == "linux" and not any(map(os.path.exists, _GPU_DRIVERS))):
+        return "cpu"
+    from model.device import resolve
+
+    return resolve(name)
+
+
+def _import_meanwhile(module: str) -> None:
+    """Import it in another thread; who needs it waits, and finds what is wrong with it."""
+
+    def try_to() -> None:
+        with suppress(Exception):
+            importlib.import_module(module)
+
+    threading.Thread(target=try_to, daemon=True).start()
 
 
 def gpu_shares(n_workers: int, n_gpus: int, gpu_bytes: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Packs on Ray Tune: one Tune trial trains one pack.  With `sweep.cluster`, the only room that knows Ray.
+"""Packs on Ray Tune: one Tune trial trains one pack.  With `local` and `sweep.cluster`, the only rooms that know Ray.
 
     connected() -> Cluster -> execute(): Tuner -> _PackTrainable on a worker -> sweep.worker.pack_slices
 
@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -28,11 +28,12 @@ os.environ |= {key: value for key, value in QUIET.items() if key not in os.envir
 
 import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.exceptions import RayActorError, RayError
 from ray.tune.execution import class_cache
 
 from model.config import ConfigError, UserError
+from sweep.executors import local
+from sweep.executors.local import replaced
 from sweep.executors.reaper import reaped
 from sweep.packing import Pack
 from sweep.progress import Progress
@@ -41,13 +42,10 @@ from sweep.worker import MAX_RETRIES, PackProgress, Work, after_losses, pack_sli
 _REPORT_S = 2.0
 """A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
 _SLICE_S = 2.0
-_OBJECT_STORE_BYTES = 256 * 2**20
-"""Packs go through the object store, results do not; Ray's default is a third of the memory."""
 _ANSWER_S = 10.0
 _POLL_S = 0.5
 _GRACE_S = 8.0
 """How long workers may take to checkpoint their packs when the sweep is told to stop."""
-_TOO_SLOW = "timed out during startup"
 _TOLD_TO_GO = "told to go"
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
@@ -74,11 +72,11 @@ def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with _scratch() as scratch, _loopback() if address is None else nullcontext():
+    with _scratch() as scratch:
         try:
             with _same_signals():
                 if address is None:
-                    _start(scratch, n_workers, quiet)
+                    local.start(scratch, n_workers, quiet)
                 else:
                     _connect(address, quiet)
             yield _cluster(scratch)
@@ -94,44 +92,6 @@ def _same_signals() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """All of Ray's servers on 127.0.0.1.
-
-    Asked for it by argument, Ray takes the machine's outward address instead; what it does on Windows and
-    macOS is what we want here.  `tests/sweep/test_crash.py` watches over this.
-    """
-    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-    before, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = constant
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
-
-
-def _start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> None:
-    try:
-        ray.init(
-            address="local",
-            num_cpus=n_workers,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(scratch),
-            **quiet,
-        )
-    except Exception as error:  # Ray raises no more special one, after half a minute
-        if _TOO_SLOW not in str(error):
-            raise
-        raise UserError(
-            "Ray must start within half a minute; on this machine it did not, which happens when others keep it "
-            "busy; launch again, or with --executor inline"
-        ) from None
 
 
 def _connect(address: str, quiet: Mapping[str, Any]) -> None:
@@ -242,7 +202,8 @@ def execute(
     while work.packs:
         watch = _Watch(work, progress, should_stop)
         try:
-            _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
+            with _same_environment():
+                _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
         except _Halt:
             if watch.error is not None:
                 raise watch.error from None
@@ -284,6 +245,17 @@ def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
             verbose=0,
         ),
     ).fit()
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Workers with the environment that every process here or of the job has.
+
+    Tune would give them one with a variable for Lightning and with the driver's AWS keys: the workers that wait
+    already could not be used, and Ray would show the keys.
+    """
+    with replaced(class_cache, "DEFAULT_ENV_VARS", {}), replaced(class_cache, "ENV_VARS_TO_PROPAGATE", set()):
+        yield
 
 
 def _release(actors: Sequence[Any]) -> None:
