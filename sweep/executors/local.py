@@ -23,8 +23,12 @@ from model.config import UserError
 
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Packs go through the object store, results do not; Ray's default is a third of the memory."""
-_PRELOADED = ("sweep.executors.ray", "model.train")
-"""What a worker imports before it is given a pack; torch alone takes a second or more."""
+_SETTINGS = {
+    "preload_python_modules": ["sweep.executors.ray", "model.train"],
+    "idle_worker_killing_time_threshold_ms": 60_000,
+}
+"""A worker imports what trains before it is given a pack; torch alone takes a second or more.  And it is not ended,
+as it would be after a second, while Tune has taken its core and not yet asked for it."""
 _NOBODY = b"127.0.0.1:0"
 _TOO_SLOW = "timed out during startup"
 
@@ -43,7 +47,7 @@ def start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> Non
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=str(scratch),
-                _system_config={"preload_python_modules": list(_PRELOADED)},
+                _system_config=_SETTINGS,
                 **quiet,
             )
     except Exception as error:  # Ray raises no more special one, after half a minute

@@ -15,6 +15,7 @@ from contenders import ours, plain_tune
 from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn, windowed
 from sweep.bench.shapes import SHAPES, Shape
+from sweep.executors.ray import Cluster, connected
 
 TINY = replace(CASES[0], n_steps=64, n_packed=16, n_plain=4, n_jax=32, jax_steps=32)
 SMALL = replace(CASES[1], n_steps=32, n_packed=8, n_plain=2, n_jax=16, jax_steps=32)
@@ -41,8 +42,14 @@ def test_plain_trains_what_ours_trains(inline: Turn, case: Case, plain: Turn) ->
 
 
 @pytest.fixture(scope="module")
-def plain() -> Turn:
-    turn = plain_tune.turn([TINY, SMALL], n_workers=2, seed=0)
+def cluster() -> Iterator[Cluster]:
+    with connected(None, 2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def plain(cluster: Cluster) -> Turn:
+    turn = plain_tune.turn([TINY, SMALL], n_workers=2, seed=0, cluster=cluster)
     assert turn.startup_s > 0
     return turn
 
@@ -60,9 +67,9 @@ def test_jax_trains_what_ours_trains(inline: Turn, case: Case, jax: Turn) -> Non
     assert mean_losses(jax, case) == pytest.approx(mean_losses(inline, case), rel=SLACK)
 
 
-def test_ours_has_one_answer(inline: Turn) -> None:
+def test_ours_has_one_answer(inline: Turn, cluster: Cluster) -> None:
     """Bit for bit the same losses from either executor."""
-    through_ray = ours.turn("ray", [TINY], n_workers=2, seed=0)
+    through_ray = ours.turn("ray", [TINY], n_workers=2, seed=0, cluster=cluster)
     (sample,) = through_ray.samples
     expected = inline.samples[0].losses
     assert {k: sorted(v) for k, v in sample.losses.items()} == {k: sorted(v) for k, v in expected.items()}
@@ -94,8 +101,8 @@ def test_overhead_of_short_trials() -> None:
     """A small version of `make bench-overhead`: nothing is lost, nothing is trained twice."""
     from overhead import marginal, measure, report
 
-    found = [measure(n, "inline", 2) for n in (64, 320)]
+    found = [measure(n, "inline", 1) for n in (64, 320)]
     assert [o.n_trials for o in found] == [64, 320]
-    assert all(o.wall_time_s > o.training_s / 2 for o in found)
+    assert all(o.wall_time_s > o.training_s for o in found)
     assert "320" in report(found)
     assert marginal(found) < 1000

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,10 +86,8 @@ def test_nothing_missing_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
     from sweep.spec import load_spec
 
     launch(load_spec("tiny"), str(tmp_path / "out"), LaunchOptions(executor="inline"), Console(file=io.StringIO()))
-    start = time.monotonic()
     done = subprocess.run(launch_tiny, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
-    assert time.monotonic() - start < 5
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -158,20 +155,6 @@ def test_a_damaged_part_is_said_and_trained_again(tmp_path: Path, rows: Rows) ->
     assert report.trained == 2
     assert f"{victim.name} cannot be read; its trials count as missing" in said.getvalue()
     assert rows(tmp_path) == before
-
-
-def test_ray_and_inline_give_the_same_rows(tmp_path: Path, rows: Rows) -> None:
-    spec = sweep(save_weights="final", record_neurons="log2")
-    inline_launch(spec, tmp_path / "inline", workers=2)
-    report = launch(
-        spec, str(tmp_path / "ray"), LaunchOptions(device="cpu", workers=2), Console(file=io.StringIO())
-    )
-    assert (report.trained, report.after.completed) == (4, 4)
-    for table in TABLES:
-        assert rows(tmp_path / "ray", table) == rows(tmp_path / "inline", table)
-    names = [{p.name for p in (tmp_path / which).glob("weights/*/*")} for which in ("ray", "inline")]
-    assert names[0] == names[1]
-    assert len(names[0]) == 2
 
 
 class _Watched(Progress):

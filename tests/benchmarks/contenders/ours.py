@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
 
@@ -32,12 +33,16 @@ _WARM_UP_STEPS = 3
 
 
 def turn(
-    executor: Executor, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision = "fp32"
-) -> Turn:
-    """All cases in one sweep, one pack per core and case, after one that loads the compiled kernels."""
+    executor: Executor, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision = "fp32",
+    cluster: ray_executor.Cluster | None = None,
+) -> Turn:  # fmt: skip
+    """All cases in one sweep, one pack per core and case, after one that loads the compiled kernels.
+
+    With Ray it starts one of its own, unless `cluster` is connected.
+    """
     with tempfile.TemporaryDirectory(prefix="monosweep-bench-") as root:
         start = time.perf_counter()
-        _train(executor, _work(root, cases, n_workers, seed, precision))
+        _train(executor, _work(root, cases, n_workers, seed, precision), cluster)
         wall_s = time.perf_counter() - start
         samples = [_sample(_name(executor, precision), case, root, n_workers) for case in cases]
     busy_s = sum(s.step_ms * c.n_steps * _n_trials(c, n_workers) for s, c in zip(samples, cases, strict=True)) / 1e3
@@ -66,15 +71,16 @@ def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[
     return [Pack(case.shape.trials(size, case.n_steps, seed + 10 * i, precision)) for i in range(n_workers)]
 
 
-def _train(executor: Executor, work: Work) -> None:
+def _train(executor: Executor, work: Work, cluster: ray_executor.Cluster | None) -> None:
     before = Counts(total=sum(len(pack.configs) for pack in work.packs))
     console = Console(file=io.StringIO())
     with Progress(work.store, work.sweep, work.packs, before, console) as progress:
         if executor == "inline":
             inline.execute(work, progress, lambda: False)
         else:
-            with ray_executor.connected(None, work.n_workers) as cluster:
-                ray_executor.execute(cluster, work, progress, lambda: False)
+            own = ray_executor.connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
+            with own as connected:
+                ray_executor.execute(connected, work, progress, lambda: False)
         ended = Counter(progress.counts().by_status())
     if ended[TrialStatus.COMPLETED] != before.total:
         raise RuntimeError(f"only {ended} of {before.total} trials of the benchmark completed")

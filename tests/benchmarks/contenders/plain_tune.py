@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from torch import nn
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
 from sweep.bench.shapes import Shape, shape_named
-from sweep.executors.ray import connected
+from sweep.executors.ray import Cluster, connected
 
 
 class ToyModel(nn.Module):
@@ -64,16 +65,19 @@ def _embedding(shape: Shape) -> torch.Tensor:
     return u / u.norm(dim=1, keepdim=True)
 
 
-def turn(cases: Sequence[Case], n_workers: int, seed: int) -> Turn:
-    """All cases in one Tune session with a Ray of its own; trials of equal shape train side by side."""
+def turn(cases: Sequence[Case], n_workers: int, seed: int, cluster: Cluster | None = None) -> Turn:
+    """All cases in one Tune session; trials of equal shape train side by side.
+
+    It starts a Ray of its own, unless `cluster` is connected.
+    """
     start = time.perf_counter()
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
-    with connected(None, n_workers) as cluster:
+    with connected(None, n_workers) if cluster is None else nullcontext(cluster) as connected_to:
         results = tune.Tuner(
             tune.with_resources(_trainable, {"cpu": 1}),
             param_space={"trial": tune.grid_search([t for case in cases for t in _trials(case, seed)])},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=n_workers),
-            run_config=tune.RunConfig(storage_path=str(cluster.scratch / "plain"), verbose=0),
+            run_config=tune.RunConfig(storage_path=str(connected_to.scratch / "plain"), verbose=0),
         ).fit()
         metrics = [result.metrics for result in results]
     wall_s = time.perf_counter() - start
