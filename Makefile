@@ -27,7 +27,7 @@ sweep: $(VENV)/installed
 	$(BIN)/monosweep figures $(OUT) summary
 
 test: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .

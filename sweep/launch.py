@@ -231,7 +231,8 @@ def _site(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield _here(options)
         return
-    _import_meanwhile("model.train")
+    if options.address is None:
+        _import_meanwhile("model.train")
     from sweep.executors import ray
 
     here = _here(options) if options.address is None else None
@@ -307,13 +308,16 @@ def _device(name: str) -> str:
 
 
 def _import_meanwhile(module: str) -> None:
-    """Import it in another thread; who needs it waits, and finds what is wrong with it."""
+    """Import it in another thread; who needs it waits, and finds what is wrong with it.
+
+    No daemon: a process that ends in the middle of loading torch may crash.
+    """
 
     def try_to() -> None:
         with suppress(Exception):
             importlib.import_module(module)
 
-    threading.Thread(target=try_to, daemon=True).start()
+    threading.Thread(target=try_to).start()
 
 
 def gpu_shares(n_workers: int, n_gpus: int, gpu_bytes: int) -> tuple[int, int]:
