@@ -133,8 +133,11 @@ def _check_answers(address: str) -> None:
 def _check_token(address: str) -> None:
     """Ray itself tries a wrong token for twenty seconds, and says so in each; ValueError says so at once."""
     import grpc
-    from ray._private.grpc_utils import init_grpc_channel
 
+    try:
+        from ray._private.grpc_utils import init_grpc_channel
+    except ImportError:  # another release of Ray: it will say so itself
+        return
     ask = init_grpc_channel(address, asynchronous=False).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
     try:
         ask(b"", timeout=_ANSWER_S)
@@ -229,8 +232,6 @@ def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
 
 
 def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
-    # Tune would send the driver's keys to its workers in a runtime environment, which Ray logs and shows.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(name for name in os.environ if name.startswith("AWS_"))
     trainable = tune.with_parameters(_PackTrainable, work=work)
     tune.Tuner(
         tune.with_resources(trainable, resources(work.settings.device, packs_per_gpu)),
