@@ -1,6 +1,6 @@
 # make sweep   set up, run the `quick` sweep, and show its table, its SQL and its figure
 # make test    set up, and run the tests          make check   lint and types
-# make bench   set up, and measure training against its peers (a quarter of an hour)
+# make bench   set up, and measure training against its peers (ten minutes)
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 # make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
