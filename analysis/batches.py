@@ -179,7 +179,7 @@ SMALL = Scale(
         "n_steps": 15872,
     },
     abs_neurons=512,
-    long_steps=63488,
+    long_steps=64000,
     low_lr=0.003,
     decays={"": 0.25, "E2": 0.08, "E3": 0.05, "E4": 0.008, "LR5": 0.05},
     b_probs=(1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128),
