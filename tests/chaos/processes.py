@@ -38,7 +38,7 @@ class Driver:
                 env={**os.environ, **(env or {})},
             )  # fmt: skip
 
-    def wait_for(self, happened: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait_for(self, happened: Callable[[], Any], seconds: float = 150) -> Any:
         """What `happened` returns as soon as it is true."""
         deadline = time.monotonic() + seconds
         while not (result := happened()):
@@ -59,7 +59,7 @@ class Driver:
         """Processes that are training right now."""
         return [pid for pid, command in self.family().items() if is_training(command)]
 
-    def finish(self, seconds: float = 60) -> int:
+    def finish(self, seconds: float = 150) -> int:
         """Wait for the end; returns the exit status."""
         return self.process.wait(seconds)
 
