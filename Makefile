@@ -4,9 +4,9 @@
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 # make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
-# make small-paper       every batch of the paper in small (90 minutes on two idle cores), and its findings; resumable
-# make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; ten minutes)
-# make chaos             200 trials under 50 random SIGKILLs; CHAOS_SEED=… and CHAOS_KILLS=… (half an hour)
+# make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
+# make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; eleven minutes)
+# make chaos             200 trials under 50 random SIGKILLs; CHAOS_SEED=… and CHAOS_KILLS=… (a quarter of an hour)
 # make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3
 OUT ?= results
