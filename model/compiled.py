@@ -1,4 +1,4 @@
-"""How numba compiles the packed engine: which sums it may reorder, and where it keeps the machine code."""
+"""How numba compiles the packed engine: to code that means one thing, and where it keeps the machine code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numba
 
 _HERE = Path(__file__).parent
-_SOURCES = tuple(_HERE / f"{name}.py" for name in ("compiled", "kernels", "blas", "fused", "lamb"))
+_SOURCES = tuple(_HERE / f"{name}.py" for name in ("compiled", "lanes", "kernels", "blas", "fused", "lamb"))
 
 
 def cache_folder(sources: Iterable[Path]) -> Path:
@@ -28,13 +28,12 @@ _FOLDER = str(cache_folder(_SOURCES))
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile `function` when it is first called, or take what was compiled before.
 
-    Contraction and reordering let sums run in vector registers.  NaN and infinity keep their meaning, because a
-    diverging trial is recognised by them.
+    The compiler may neither reorder nor contract arithmetic.  It would do so by what it sees around a function: the
+    same function then has other bits inlined than called, and other bits on the run that compiled it than on later
+    ones, which find some of its callers' code in the cache.  Sums run in vector registers all the same (`model.lanes`).
     """
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _FOLDER
     try:
-        return numba.njit(
-            fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", boundscheck=False, cache=True
-        )(function)
+        return numba.njit(error_model="numpy", boundscheck=False, cache=True)(function)
     finally:
         numba.config.CACHE_DIR = before

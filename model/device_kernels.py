@@ -43,19 +43,26 @@ def _slope(e, ACT: tl.constexpr):
 
 
 @triton.jit
-def _activate(e_ptr, h_ptr, n, ACT: tl.constexpr, TILE: tl.constexpr) -> None:
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
-    e = tl.load(e_ptr + at, mask=at < n, other=0.0).to(tl.float32)
-    tl.store(h_ptr + at, _activation(e, ACT), mask=at < n)
+def _activate(e_ptr, h_ptr, bias_ptr, row, width, n, ACT: tl.constexpr, TILE: tl.constexpr) -> None:
+    member = tl.program_id(1)
+    at = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    own = member.to(tl.int64) * n + at
+    e = tl.load(e_ptr + own, mask=at < n, other=0.0).to(tl.float32)
+    e += tl.load(bias_ptr + member.to(tl.int64) * row + at % width, mask=at < n, other=0.0)
+    tl.store(h_ptr + own, _activation(e, ACT), mask=at < n)
 
 
 @triton.jit
-def _times_slope(dh_ptr, e_ptr, l1_ptr, n, ACT: tl.constexpr, L1: tl.constexpr, TILE: tl.constexpr) -> None:
+def _times_slope(
+    dh_ptr, e_ptr, bias_ptr, l1_ptr, row, width, n, ACT: tl.constexpr, L1: tl.constexpr, TILE: tl.constexpr
+) -> None:
     member = tl.program_id(1)
     at = tl.program_id(0) * TILE + tl.arange(0, TILE)
     own = member.to(tl.int64) * n + at
     dh = tl.load(dh_ptr + own, mask=at < n, other=0.0).to(tl.float32)
     e = tl.load(e_ptr + own, mask=at < n, other=0.0).to(tl.float32)
+    if ACT != "relu":
+        e += tl.load(bias_ptr + member.to(tl.int64) * row + at % width, mask=at < n, other=0.0)
     if L1:
         h = _activation(e, ACT)
         sign = tl.where(h > 0, 1.0, 0.0) - tl.where(h < 0, 1.0, 0.0)
@@ -90,8 +97,8 @@ def _total(sums_ptr, out_ptr, scale, N: tl.constexpr, TILE: tl.constexpr) -> Non
 
 @triton.jit
 def _moments(
-    p_ptr, g_ptr, m_ptr, v_ptr, mask_ptr, reg_ptr, pull_ptr, sums_ptr,
-    bias, out, row, scale,
+    p_ptr, g_ptr, bias_g_ptr, m_ptr, v_ptr, mask_ptr, reg_ptr, pull_ptr, sums_ptr,
+    bias, width, out, row, scale,
     MASKED: tl.constexpr, B1: tl.constexpr, B2: tl.constexpr, EPS: tl.constexpr, TILE: tl.constexpr,
 ) -> None:  # fmt: skip
     """Finish the gradient, advance m and v, and sum p² and u² of each tensor in this tile."""
@@ -99,10 +106,12 @@ def _moments(
     at = tile * TILE + tl.arange(0, TILE)
     own, inside = member.to(tl.int64) * row + at, at < row
     tensor = (at >= bias).to(tl.int32) + (at >= out).to(tl.int32)  # 0, 1, 2: w_in, bias, w_out; padding adds zeros
+    is_bias = (at >= bias) & (at < bias + width)
     p = tl.load(p_ptr + own, mask=inside, other=0.0)
-    g = tl.load(g_ptr + own, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(g_ptr + own, mask=inside & (tensor != 1), other=0.0).to(tl.float32)
+    g += tl.load(bias_g_ptr + member.to(tl.int64) * width + at - bias, mask=is_bias, other=0.0)
     pulled = (p - tl.load(pull_ptr + member)) * tl.load(reg_ptr + member)
-    g = tl.where(tensor == 1, g + pulled, g)
+    g = tl.where(is_bias, g + pulled, g)
     if MASKED:
         g *= tl.load(mask_ptr + own, mask=inside, other=0.0)
     g *= scale
@@ -156,21 +165,30 @@ def _scatter(
     tl.store(cell, tl.load(cell, mask=inside, other=0.0) + value, mask=inside)
 
 
-def activate(name: str, e: Tensor, out: Tensor) -> None:
-    """act(e) into `out`, which may be `e`; both contiguous, of any type."""
-    _activate[(triton.cdiv(e.numel(), _TILE),)](e, out, e.numel(), ACT=name, TILE=_TILE)
-
-
-def times_slope(name: str, dh: Tensor, e: Tensor, l1: Tensor | None) -> None:
-    """(dL/dh + l1 · sign(h)) · act'(e) in the place of dL/dh; (pack, batch, n_neurons) each.
+def activate(name: str, e: Tensor, bias: Tensor, out: Tensor) -> None:
+    """act(e + bias) into `out`, which may be `e`; contiguous, (pack, batch, n_neurons), of any type.
 
     Args:
-        e: what went into the activation; for `relu`, what came out will do.
+        bias: (pack, n_neurons), single precision; a view of rows.
+    """
+    n = e[0].numel()
+    grid, tile = _grid(e, n)
+    _activate[grid](e, out, bias, bias.stride(0), bias.shape[1], n, ACT=name, **tile)
+
+
+def times_slope(name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor | None) -> None:
+    """(dL/dh + l1 · sign(h)) · act'(e + bias) in the place of dL/dh; (pack, batch, n_neurons) each.
+
+    Args:
+        e: what `activate` was given; for `relu`, what came out.
+        bias: as there.
         l1: one number for each trial.
     """
     n = dh[0].numel()
     grid, tile = _grid(dh, n)
-    _times_slope[grid](dh, e, e if l1 is None else l1, n, ACT=name, L1=l1 is not None, **tile)
+    _times_slope[grid](
+        dh, e, bias, e if l1 is None else l1, bias.stride(0), bias.shape[1], n, ACT=name, L1=l1 is not None, **tile
+    )
 
 
 def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, scale: float) -> Tensor:
@@ -189,26 +207,28 @@ def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, scale: float) 
 
 
 def lamb(
-    stores: tuple[Tensor, Tensor, Tensor], grads: Tensor, mask: Tensor | None, reg: Tensor, pull: Tensor, scale: float,
-    segments: tuple[slice, slice, slice], lr: Tensor,
+    stores: tuple[Tensor, Tensor, Tensor], grads: Tensor, bias_grads: Tensor, mask: Tensor | None, reg: Tensor,
+    pull: Tensor, scale: float, segments: tuple[slice, slice, slice], lr: Tensor,
 ) -> None:  # fmt: skip
     """One step of `model.lamb` in two passes; parameters and moments, (pack, row) each, change in place.
 
     Args:
         grads: times `mask` and `scale`, once the biases' pull, `reg` times their distance from `pull`, is added; zero
             between the segments, as all rows are.
+        bias_grads: what `grads` holds nothing of, (pack, n_neurons), in single precision.
         reg, pull, lr: one number for each trial.
     """
     (params, exp_avg, exp_avg_sq), row = stores, grads.shape[1]
     grid, tile = _grid(grads, row)
-    edges = (segments[1].start, segments[1].stop, row)
+    bias, out, width = segments[1].start, segments[1].stop, bias_grads.shape[1]
     sums = params.new_empty(len(params), 6, grid[0])
     _moments[grid](
-        params, grads, exp_avg, exp_avg_sq, grads if mask is None else mask, reg, pull, sums, *edges, scale,
+        params, grads, bias_grads, exp_avg, exp_avg_sq, grads if mask is None else mask, reg, pull, sums,
+        bias, width, out, row, scale,
         MASKED=mask is not None, B1=BETA1, B2=BETA2, EPS=EPS, **tile,
     )  # fmt: skip
     _update[grid](
-        params, exp_avg, exp_avg_sq, sums, lr, *edges,
+        params, exp_avg, exp_avg_sq, sums, lr, bias, out, row,
         CAP=NORM_CAP, EPS=EPS, TILES=triton.next_power_of_2(grid[0]), **tile,
     )  # fmt: skip
 

@@ -45,14 +45,13 @@ class DeviceSamples:
         self._dense = torch.zeros(len(order), _aligned(cells + 1), dtype=self._dtype, device=device)
         self._f = self._dense[:, :cells].view(len(order), batch, -1)
         self._slices = _runs([len(kind) for kind in kinds])
-        width = config.d_embed + 1
+        width = config.d_embed
         self._x = torch.zeros(len(order), batch, _aligned(width), dtype=self._dtype, device=device)[..., :width]
-        self._x[..., -1] = 1
         self._map: Tensor | None = None
         self._target = self._f
         if config.task == "reprojector":
             self._map = torch.stack([target_map(first[key]).to(self._dtype) for key in order]).to(device)
-            self._target = torch.zeros_like(self._x[..., :-1])
+            self._target = torch.zeros_like(self._x)
         elif config.task == "abs":
             self._target = torch.zeros_like(self._f)
 
@@ -86,14 +85,14 @@ class DeviceSamples:
         for rows, stream in zip(self._slices, self.streams, strict=True):
             stream.fill(self._dense[rows])
         with matmul_settings("fp32"):  # whatever the trials' products are: x is the same data in all precisions
-            torch.bmm(self._f, self._read.mT, out=self._x[..., :-1])
+            torch.bmm(self._f, self._read.mT, out=self._x)
             if self._map is not None:
                 torch.bmm(self._f, self._map.mT, out=self._target)
         if self._task == "abs":
             torch.abs(self._f, out=self._target)
 
-    def inputs(self, products: DeviceProducts) -> Float[Tensor, "pack batch d_plus_1"]:
-        """Embedded samples and a column of ones, as an operand, trial by trial."""
+    def inputs(self, products: DeviceProducts) -> Float[Tensor, "pack batch d_embed"]:
+        """Embedded samples, as an operand, trial by trial."""
         x = self._of_members(products.operand("x", self._x))
         return x.expand(len(self._stream_of), *x.shape[1:])
 

@@ -1,8 +1,9 @@
 """A chunk of steps of one trial as one compiled function: no Python between two matrix products.
 
 This is `model.packed`'s step for the common case: ReLU, a bias decay that all neurons feel alike, and products in the
-type of the data, with the bits of the step in Python, or of operands rounded to bfloat16 where the processor
-multiplies them fast.  At the smallest shapes the interpreter would cost as much as the arithmetic.
+type of the data, or of operands rounded to bfloat16 where the processor multiplies them fast.  In the form with the
+error it has the bits of the step in Python.  At the smallest shapes the interpreter would cost as much as the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from model.kernels import (
     subtract_sparse_bf16,
     to_bf16,
 )
+from model.lanes import dot, long_dot
 
 _WORTHWHILE = 0.8
 """Of the operations: fewer are not worth smaller products and the sums that cancel."""
+_CANCELLED = 2.0**-10
+"""A loss that is so small a part of the squares whose difference it is has lost too many digits to them."""
 
 
 def is_fused(config: TrialConfig) -> bool:
@@ -58,7 +62,7 @@ def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers,
     Args:
         rows: parameters and both moments (row,).
         mask: 1 where a connection exists, else 0 (row,); empty if all exist.
-        chunk: x (steps, batch, d_embed + 1); cells and values (present,); dense targets (steps, batch, n_out), empty
+        chunk: x (steps, batch, d_embed); cells and values (present,); dense targets (steps, batch, n_out), empty
             if the targets lie at `cells`; where each block's cells begin, and the end.
         schedule: learning rates and bias decays (steps,); the L1 weight, the bias' regularisation and its target.
         buffers: h and dL/dh (block, n_neurons); error (block, n_out).
@@ -84,14 +88,15 @@ def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers,
         total = 0.0
         for lo in range(0, batch, block):
             if halves is not None:
-                total += _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo)
+                total += _half_gradients(params, grads, chunk, buffers, halves, l1, sizes, step, lo)
             elif gram[0].size:
                 total += _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo)
             else:
                 total += _gradients(params, grads, chunk, buffers, l1, sizes, step, lo)
         losses[step] = total / batch
         if halves is not None:
-            round_to_bf16(grads)
+            round_to_bf16(grads[segments[0]])
+            round_to_bf16(grads[segments[2]])
         if bias_reg:
             for i in range(k):
                 grads[d * k + i] += (bias[i] - bias_target) * bias_reg
@@ -106,99 +111,107 @@ def train_chunk(rows, mask, chunk, schedule, buffers, halves, gram, row_buffers,
 @compiled
 def _gradients(params, grads, chunk, buffers, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """Gradients over the samples of a block from `lo` on, up to the factor 2 / batch; Σ error² over them."""
-    x, cells, values, dense, bounds = chunk
-    h, dh, error = buffers
+    samples, h, dh = _block(chunk, buffers, step, lo)
+    d, k, _, _ = sizes
+    gemm(samples, False, params[: d * k].reshape(d, k), False, h, False)
+    relu(h, params[d * k : (d + 1) * k])
+    return _rest_with_error(params, grads, chunk, samples, h, dh, buffers[2], l1, sizes, step, lo)
+
+
+@compiled
+def _block(chunk, buffers, step, lo):  # type: ignore[no-untyped-def]
+    """The samples of a block, and the places of h and dL/dh for them."""
+    n = min(buffers[0].shape[0], chunk[0].shape[1] - lo)
+    return chunk[0][step, lo : lo + n], buffers[0][:n], buffers[1][:n]
+
+
+@compiled
+def _present(chunk, block, step, lo):  # type: ignore[no-untyped-def]
+    """Which of the chunk's cells lie in a block of so many samples."""
+    place = step * -(-chunk[0].shape[1] // block) + lo // block
+    return chunk[4][place], chunk[4][place + 1]
+
+
+@compiled
+def _rest_with_error(params, grads, chunk, samples, h, dh, errors, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
+    """`_gradients` once h is known."""
+    _, cells, values, dense, _ = chunk
     d, k, n_out, start = sizes
-    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
-    n = min(block, batch - lo)
-    samples, h, dh, error = x[step, lo : lo + n], h[:n], dh[:n], error[:n]
-    encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
-    gemm(samples, False, encoder, False, h, False)
-    relu(h)
+    end, error = start + n_out * k, errors[: len(h)]
+    decoder = params[start:end].reshape(n_out, k)
     gemm(h, False, decoder, True, error, False)
     if dense.size:
-        loss = subtract_dense(error, dense[step, lo : lo + n])
+        loss = subtract_dense(error, dense[step, lo : lo + len(h)])
     else:
-        place = step * -(-batch // block) + lo // block
-        present = slice(bounds[place], bounds[place + 1])
-        loss = subtract_sparse(error, cells[present], values[present], (step * batch + lo) * n_out)
+        first, stop = _present(chunk, len(errors), step, lo)
+        loss = subtract_sparse(error, cells[first:stop], values[first:stop], (step * chunk[0].shape[1] + lo) * n_out)
     gemm(error, True, h, False, grads[start:end].reshape(n_out, k), lo > 0)
     gemm(error, False, decoder, False, dh, False)
-    relu_slope(dh, h, l1)
-    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
+    relu_slope(dh, h, l1, grads[d * k : (d + 1) * k], lo == 0)
+    gemm(samples, True, dh, False, grads[: d * k].reshape(d, k), lo > 0)
     return loss
 
 
 @compiled
-def _half_gradients(grads, chunk, buffers, halves, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
+def _half_gradients(params, grads, chunk, buffers, halves, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """`_gradients` with operands of bfloat16.  Products are rounded to it, as torch does; gradients by the caller."""
-    x, cells, values, dense, bounds = chunk
-    h, dh, error = halves[0], halves[1], halves[2]
+    _, cells, values, dense, _ = chunk
+    samples, wide, _ = _block(chunk, buffers, step, lo)
     d, k, n_out, start = sizes
-    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
-    n = min(block, batch - lo)
-    samples, h, dh, error = x[step, lo : lo + n], h[:n], dh[:n], error[:n]
-    wide, outer = buffers[0][:n], buffers[2][:n]
-    encoder, decoder = halves[3][: (d + 1) * k].reshape(d + 1, k), halves[3][start:end].reshape(n_out, k)
+    n = len(samples)
+    h, dh, error, outer = halves[0][:n], halves[1][:n], halves[2][:n], buffers[2][:n]
+    encoder, decoder = halves[3][: d * k].reshape(d, k), halves[3][start : start + n_out * k].reshape(n_out, k)
     gemm(samples, False, encoder, False, wide, False)
-    relu_bf16(wide, h)
+    relu_bf16(wide, params[d * k : (d + 1) * k], h)
     gemm(h, False, decoder, True, outer, False)
     if dense.size:
         loss = subtract_dense_bf16(outer, dense[step, lo : lo + n], error)
     else:
-        place = step * -(-batch // block) + lo // block
-        present = slice(bounds[place], bounds[place + 1])
-        loss = subtract_sparse_bf16(outer, cells[present], values[present], (step * batch + lo) * n_out, error)
-    gemm(error, True, h, False, grads[start:end].reshape(n_out, k), lo > 0)
+        first, stop = _present(chunk, len(buffers[0]), step, lo)
+        offset = (step * chunk[0].shape[1] + lo) * n_out
+        loss = subtract_sparse_bf16(outer, cells[first:stop], values[first:stop], offset, error)
+    gemm(error, True, h, False, grads[start : start + n_out * k].reshape(n_out, k), lo > 0)
     gemm(error, False, decoder, False, wide, False)
-    relu_slope_bf16(wide, h, l1, dh)
-    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
+    relu_slope_bf16(wide, h, l1, dh, grads[d * k : (d + 1) * k], lo == 0)
+    gemm(samples, True, dh, False, grads[: d * k].reshape(d, k), lo > 0)
     return loss
 
 
 @compiled
 def _gram_gradients(params, grads, chunk, buffers, gram, l1, sizes, step, lo):  # type: ignore[no-untyped-def]
     """As `_gradients`: dL/dh = h W2ᵀW2 - f W2, dL/dW2 = W2 HᵀH - FᵀH, |W2 h - f|² = h W2ᵀW2 h - 2 f W2 h + f²."""
-    x, cells, values, _, bounds = chunk
-    h, dh, _ = buffers
+    _, cells, values, _, _ = chunk
+    samples, h, dh = _block(chunk, buffers, step, lo)
     d, k, n_out, start = sizes
-    batch, block, end = x.shape[1], h.shape[0], start + n_out * k
-    n = min(block, batch - lo)
-    samples, h, dh = x[step, lo : lo + n], h[:n], dh[:n]
-    encoder, decoder = params[: (d + 1) * k].reshape(d + 1, k), params[start:end].reshape(n_out, k)
-    into = grads[start:end].reshape(n_out, k)
-    gemm(samples, False, encoder, False, h, False)
-    relu(h)
+    end = start + n_out * k
+    decoder, into = params[start:end].reshape(n_out, k), grads[start:end].reshape(n_out, k)
+    gemm(samples, False, params[: d * k].reshape(d, k), False, h, False)
+    relu(h, params[d * k : (d + 1) * k])
     gemm(h, False, gram[0], False, dh, False)
+    (first, stop), offset = _present(chunk, len(buffers[0]), step, lo), (step * chunk[0].shape[1] + lo) * n_out
+    answers = long_dot(h.reshape(-1), dh.reshape(-1))
+    loss, size = answers, answers
+    for i in range(first, stop):
+        sample, feature = divmod(cells[i] - offset, n_out)
+        value = float(values[i])
+        loss += value * (value - 2.0 * float(dot(h[sample], decoder[feature])))
+        size += value * value
+    if loss < _CANCELLED * size:
+        return _rest_with_error(params, grads, chunk, samples, h, dh, buffers[2], l1, sizes, step, lo)
     gemm(h, True, h, False, gram[1], False)
     gemm(decoder, False, gram[1], False, into, lo > 0)
-    loss = _sum_of_products(h, dh)
-    place = step * -(-batch // block) + lo // block
-    for i in range(bounds[place], bounds[place + 1]):
-        sample, feature = divmod(cells[i] - (step * batch + lo) * n_out, n_out)
-        loss += _subtract_feature(h[sample], dh[sample], decoder[feature], into[feature], values[i])
-    relu_slope(dh, h, l1)
-    gemm(samples, True, dh, False, grads[: (d + 1) * k].reshape(d + 1, k), lo > 0)
+    for i in range(first, stop):
+        sample, feature = divmod(cells[i] - offset, n_out)
+        _subtract_feature(h[sample], dh[sample], decoder[feature], into[feature], values[i])
+    relu_slope(dh, h, l1, grads[d * k : (d + 1) * k], lo == 0)
+    gemm(samples, True, dh, False, grads[: d * k].reshape(d, k), lo > 0)
     return loss
 
 
 @compiled
-def _sum_of_products(a, b):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for row in range(a.shape[0]):
-        part = a.dtype.type(0)
-        for i in range(a.shape[1]):
-            part += a[row, i] * b[row, i]
-        total += part
-    return total
-
-
-@compiled
 def _subtract_feature(h, dh, weights, grads, value):  # type: ignore[no-untyped-def]
-    """What a present feature of strength `value` takes from dL/dh and dL/dW2; what it adds to the loss."""
-    answer = h.dtype.type(0)
+    """What a present feature of strength `value` takes from dL/dh and dL/dW2."""
     for i in range(h.size):
-        answer += h[i] * weights[i]
         dh[i] -= value * weights[i]
+    for i in range(h.size):
         grads[i] -= value * h[i]
-    return float(value) * (float(value) - 2.0 * float(answer))

@@ -1,7 +1,7 @@
 """The element-wise parts of one training step, each one pass over memory, compiled by numba.
 
 Between matrix products a step only reads and writes; fusing what touches the same array makes it cost what its
-bytes cost.  Sums may be reordered by the compiler, but in one way for one machine, whatever the data.
+bytes cost.  Every function's bits follow from its arguments alone, however it was compiled (`model.compiled`).
 """
 
 from __future__ import annotations
@@ -14,24 +14,62 @@ from numpy import ndarray
 
 from model.compiled import compiled
 from model.lamb import BETA1, BETA2, EPS, NORM_CAP
+from model.lanes import add_scaled, long_dot, relu_row, relu_slope_row
 
 
 @compiled
-def relu(e):  # type: ignore[no-untyped-def]
-    """max(e, 0), in place."""
-    flat = e.reshape(-1)
-    zero = flat.dtype.type(0)
+def embed(cells, values, read, out):  # type: ignore[no-untyped-def]
+    """Σ_i values_i · read[i] of each sample's present features i, into the sample's row of `out`.
+
+    Args:
+        cells: sample · n_features + feature (present,), ascending.
+        read: (n_features, dimensions).
+        out: (samples, dimensions).
+    """
+    n_features, width = read.shape
+    flat = out.reshape(-1)
     for i in range(flat.size):
-        flat[i] = max(flat[i], zero)
+        flat[i] = 0
+    stride, start, source = width * out.itemsize, out.ctypes.data, read.ctypes.data
+    for i in range(cells.size):
+        sample, feature = divmod(cells[i], n_features)
+        add_scaled(flat, values[i], source + feature * stride, start + sample * stride, width)
 
 
 @compiled
-def relu_slope(dh, h, l1):  # type: ignore[no-untyped-def]
-    """dL/dh into dL/de, in place: (dh + l1) where h > 0, else 0."""
-    flat, gate = dh.reshape(-1), h.reshape(-1)
-    zero = flat.dtype.type(0)
-    for i in range(flat.size):
-        flat[i] = flat[i] + l1 if gate[i] > zero else zero
+def add_bias(e, bias):  # type: ignore[no-untyped-def]
+    """e + bias, in place."""
+    for row in range(e.shape[0]):
+        for j in range(e.shape[1]):
+            e[row, j] += bias[j]
+
+
+@compiled
+def add_columns(values, out, fresh):  # type: ignore[no-untyped-def]
+    """The sum of each column into `out`, row after row; added to it unless `fresh`."""
+    if fresh:
+        out[:] = 0
+    for row in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            out[j] += values[row, j]
+
+
+@compiled
+def relu(e, bias):  # type: ignore[no-untyped-def]
+    """max(e + bias, 0), in place; NaN stays."""
+    start, stride = e.ctypes.data, e.shape[1] * e.itemsize
+    for row in range(e.shape[0]):
+        relu_row(e, start + row * stride, bias.ctypes.data, e.shape[1])
+
+
+@compiled
+def relu_slope(dh, h, l1, bias_grads, fresh):  # type: ignore[no-untyped-def]
+    """dL/dh into dL/de, in place: (dh + l1) where h > 0, else 0; its columns' sums as `add_columns`."""
+    if fresh:
+        bias_grads[:] = 0
+    stride, back, gate, sums = dh.shape[1] * dh.itemsize, dh.ctypes.data, h.ctypes.data, bias_grads.ctypes.data
+    for row in range(dh.shape[0]):
+        relu_slope_row(dh, l1, back + row * stride, gate + row * stride, sums, dh.shape[1])
 
 
 @compiled
@@ -40,7 +78,7 @@ def subtract_sparse(y, cells, values, offset):  # type: ignore[no-untyped-def]
     flat = y.reshape(-1)
     for i in range(cells.size):
         flat[cells[i] - offset] -= values[i]
-    return _sum_of_squares(y)
+    return long_dot(flat, flat)
 
 
 @compiled
@@ -49,18 +87,7 @@ def subtract_dense(y, target):  # type: ignore[no-untyped-def]
     flat, other = y.reshape(-1), target.reshape(-1)
     for i in range(flat.size):
         flat[i] -= other[i]
-    return _sum_of_squares(y)
-
-
-@compiled
-def _sum_of_squares(y):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for row in range(y.shape[0]):
-        part = y.dtype.type(0)
-        for i in range(y.shape[1]):
-            part += y[row, i] * y[row, i]
-        total += part
-    return total
+    return long_dot(flat, flat)
 
 
 @compiled
@@ -92,26 +119,35 @@ def round_to_bf16(values):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def relu_bf16(e, out):  # type: ignore[no-untyped-def]
-    """max(e, 0) rounded to bfloat16."""
-    bits, rounded = e.reshape(-1).view(np.uint32), out.reshape(-1)
-    for i in range(bits.size):
-        # The sign bit makes it negative as an integer too; a rounded NaN has none, and goes on.
-        rounded[i] = max(np.int32(_bf16_bits(bits[i])), np.int32(0)) >> np.int32(16)
+def relu_bf16(e, bias, out):  # type: ignore[no-untyped-def]
+    """max(bfloat16 of e, a product yet to be rounded, + bias, 0) as bfloat16; what was rounded stays in `e`."""
+    words = e.view(np.uint32)
+    for row in range(e.shape[0]):
+        for j in range(e.shape[1]):
+            words[row, j] = _bf16_bits(words[row, j])
+        for j in range(e.shape[1]):
+            e[row, j] += bias[j]
+        for j in range(e.shape[1]):
+            # The sign bit makes it negative as an integer too; a rounded NaN has none, and goes on.
+            out[row, j] = max(np.int32(_bf16_bits(words[row, j])), np.int32(0)) >> np.int32(16)
 
 
 @compiled
-def relu_slope_bf16(dh, h, l1, out):  # type: ignore[no-untyped-def]
-    """dL/dh, a product yet to be rounded, into dL/de as bfloat16: (dh + l1) where h > 0, else 0."""
-    flat, gate, rounded = dh.reshape(-1), h.reshape(-1), out.reshape(-1)
-    bits = flat.view(np.uint32)
-    if l1 != 0:
-        for i in range(flat.size):
-            bits[i] = _bf16_bits(bits[i])
-            flat[i] += l1
-    for i in range(flat.size):
-        word = _bf16_bits(bits[i]) >> np.uint32(16)
-        rounded[i] = word if gate[i] != 0 else np.uint32(0)
+def relu_slope_bf16(dh, h, l1, out, bias_grads, fresh):  # type: ignore[no-untyped-def]
+    """dL/dh, a product yet to be rounded, into dL/de as bfloat16: (dh + l1) where h > 0, else 0; its columns' sums,
+    before the last rounding, as `add_columns`."""
+    words, zero = dh.view(np.uint32), dh.dtype.type(0)
+    if fresh:
+        bias_grads[:] = zero
+    for row in range(dh.shape[0]):
+        for j in range(dh.shape[1]):
+            words[row, j] = _bf16_bits(words[row, j])
+        for j in range(dh.shape[1]):
+            slope = dh[row, j] + l1 if h[row, j] != 0 else zero
+            dh[row, j] = slope
+            bias_grads[j] += slope
+        for j in range(dh.shape[1]):
+            out[row, j] = _bf16_bits(words[row, j]) >> np.uint32(16)
 
 
 @compiled
@@ -144,16 +180,12 @@ def subtract_dense_bf16(y, target, out):  # type: ignore[no-untyped-def]
 @compiled
 def _round_and_sum(y, out):  # type: ignore[no-untyped-def]
     """Round y in place and into `out`, as bfloat16; the sum of its squares."""
-    total, words = 0.0, y.view(np.uint32)
-    for row in range(y.shape[0]):
-        part = y.dtype.type(0)
-        for i in range(y.shape[1]):
-            word = _bf16_bits(words[row, i])
-            words[row, i] = word
-            out[row, i] = word >> np.uint32(16)
-            part += y[row, i] * y[row, i]
-        total += part
-    return total
+    flat, words, rounded = y.reshape(-1), y.reshape(-1).view(np.uint32), out.reshape(-1)
+    for i in range(words.size):
+        word = _bf16_bits(words[i])
+        words[i] = word
+        rounded[i] = word >> np.uint32(16)
+    return long_dot(flat, flat)
 
 
 @compiled
@@ -172,16 +204,13 @@ def lamb(params, exp_avg, exp_avg_sq, grads, update, constants, lr):  # type: ig
         grads: gradients up to the factor that `lamb_constants` was told.
     """
     beta1, fresh1, beta2, fresh2, eps, cap, one = constants
-    p_sum, u_sum = params.dtype.type(0), params.dtype.type(0)
     for i in range(params.size):
         g = grads[i]
         m = beta1 * exp_avg[i] + fresh1 * g
         v = beta2 * exp_avg_sq[i] + fresh2 * g * g
-        u = m / (np.sqrt(v) + eps)
-        exp_avg[i], exp_avg_sq[i], update[i] = m, v, u
-        u_sum += u * u
-        p_sum += params[i] * params[i]
-    p_norm, u_norm = min(np.sqrt(p_sum), cap), np.sqrt(u_sum)
+        exp_avg[i], exp_avg_sq[i], update[i] = m, v, m / (np.sqrt(v) + eps)
+    p_norm = min(np.sqrt(params.dtype.type(long_dot(params, params))), cap)
+    u_norm = np.sqrt(params.dtype.type(long_dot(update, update)))
     ratio = one
     if p_norm != 0 and u_norm != 0:
         ratio = p_norm / u_norm

@@ -2,8 +2,7 @@
 
     | w_in, transposed (d_embed, n_neurons) | bias (n_neurons) | padding | w_out (n_out, n_neurons) | padding |
 
-Input weights and bias stand together as one (d_embed + 1, n_neurons) matrix: with a column of ones appended to
-x, one product adds the bias, and its transpose gives the bias' gradient with the weights'.
+The bias takes part in no product: `bf16` and `tf32` round products' operands, and the bias is none.
 """
 
 from __future__ import annotations
@@ -42,17 +41,21 @@ class Layout:
         segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + out * k))
         return cls(d, k, out, segments, _aligned(segments[2].stop))
 
-    def encoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile d_plus_1 n_neurons"]:
-        """w_in transposed with the bias as its last row, as a view."""
-        return rows[:, : self.segments[1].stop].view(-1, self.d_embed + 1, self.n_neurons)
+    def encoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile d_embed n_neurons"]:
+        """w_in transposed, as a view."""
+        return rows[:, self.segments[0]].view(-1, self.d_embed, self.n_neurons)
+
+    def bias(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile n_neurons"]:
+        """The biases, as a view."""
+        return rows[:, self.segments[1]]
 
     def decoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile n_out n_neurons"]:
         """w_out, as a view."""
         return rows[:, self.segments[2]].view(-1, self.n_out, self.n_neurons)
 
-    def encoder_of(self, row: Float[ndarray, " row"]) -> Float[ndarray, "d_plus_1 n_neurons"]:
+    def encoder_of(self, row: Float[ndarray, " row"]) -> Float[ndarray, "d_embed n_neurons"]:
         """`encoder` of one row of numpy's."""
-        return row[: self.segments[1].stop].reshape(self.d_embed + 1, self.n_neurons)
+        return row[self.segments[0]].reshape(self.d_embed, self.n_neurons)
 
     def decoder_of(self, row: Float[ndarray, " row"]) -> Float[ndarray, "n_out n_neurons"]:
         """`decoder` of one row of numpy's."""

@@ -24,7 +24,7 @@ EPS = 1e-10
 POSITIVE_BIAS = 0.05
 """The paper's threshold for a polysemantic neuron (section 3)."""
 MIN_LOSS_STEPS = 16
-"""`min_loss` is the least mean over so many consecutive steps."""
+"""`min_loss` is the least mean over so many steps, or over all steps so far where they are fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ class LossRecord:
     def _push(self, losses: Float64[ndarray, "steps pack"]) -> None:
         before = min(self.step, MIN_LOSS_STEPS - 1)
         joined = np.concatenate([self._last(before), losses.T], axis=1)
+        if self.step < MIN_LOSS_STEPS:
+            first = np.cumsum(joined[:, : MIN_LOSS_STEPS - 1], axis=1)
+            means = first / np.arange(1, first.shape[1] + 1)
+            self.least = np.fmin(self.least, means.min(axis=1))
         if (n_means := joined.shape[1] - MIN_LOSS_STEPS + 1) > 0:
             # Summed in one fixed order, so that chunking cannot change a bit.
             total = joined[:, :n_means].copy()
@@ -127,8 +131,8 @@ class LossRecord:
         return out
 
     def min_losses(self) -> Float64[ndarray, " pack"]:
-        """Least 16-step mean so far; before step 16 the mean of all steps so far."""
-        return self._mean(self.step) if self.step < MIN_LOSS_STEPS else self.least
+        """Least so far of the mean loss over the last 16 steps, or over all steps while they are fewer; never rises."""
+        return self.least
 
     def _mean(self, n: int) -> Float64[ndarray, " pack"]:
         mean: ndarray = np.ascontiguousarray(self._last(n)).mean(axis=1)  # each row in NumPy's order of one array

@@ -30,7 +30,8 @@ from model.products import products
 from model.schedule import bias_decay_at, lr_at
 
 CHUNK_BYTES = 2**21
-"""Dense features of one chunk of steps: enough steps to hide the cost of drawing, few enough to stay in cache."""
+"""What one chunk of steps' features would take with their zeros: enough steps to hide the cost of drawing, few enough
+for what is made of them to stay in cache."""
 MAX_CHUNK = 128
 BLOCK_BYTES = 4 * 2**20
 """Activations of one block of samples; a larger batch is worked through in blocks, so that they stay in cache."""
@@ -41,8 +42,8 @@ MIN_BLOCK = 256
 class _Chunk:
     """Inputs and targets of some consecutive steps of a group."""
 
-    x: Float[ndarray, "steps batch d_plus_1"] | UInt16[ndarray, "steps batch d_plus_1"]
-    """Embedded samples and a column of ones; rounded to bfloat16 for compiled steps that multiply it."""
+    x: Float[ndarray, "steps batch d_embed"] | UInt16[ndarray, "steps batch d_embed"]
+    """Embedded samples; rounded to bfloat16 for compiled steps that multiply it."""
     cells: Int64[ndarray, " present"]
     """Where features are present, counted through the chunk's samples."""
     values: Float[ndarray, " present"]
@@ -67,31 +68,36 @@ class _Group:
         self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
         self._starts = np.arange(0, config.samples_per_step, rows)
         self.embedding = embedding(config).to(dtype)
-        self._read = self.embedding.numpy().T
-        self._target_map = target_map(config).to(dtype).numpy() if config.task == "reprojector" else None
+        self._read = np.ascontiguousarray(self.embedding.numpy().T)
+        maps = target_map(config).to(dtype).numpy().T if config.task == "reprojector" else None
+        self._target_map = None if maps is None else np.ascontiguousarray(maps)
         self.half = is_fused(config) and is_half(config)
 
-    def chunk(self, first: int, n_steps: int, scratch: Float[ndarray, " cells"]) -> _Chunk:
+    def chunk(self, first: int, n_steps: int) -> _Chunk:
         """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
 
-        Args:
-            scratch: zeros, n_steps · batch · n_features of them; zeros again afterwards.
+        Only present features are added up, sample by sample, so no sample's bits depend on how many are drawn at once.
         """
         cells, values = self._stream.steps(first, n_steps)
-        values = values.astype(scratch.dtype)
-        batch = self.config.samples_per_step
-        scratch[cells] = values
-        f = scratch[: n_steps * batch * self.config.n_features].reshape(n_steps * batch, -1)
-        x = np.empty((n_steps, batch, self.config.d_embed + 1), scratch.dtype)
-        x[..., -1] = 1
-        x[..., :-1] = (f @ self._read).reshape(n_steps, batch, -1)
-        dense = None if self._target_map is None else (f @ self._target_map.T).reshape(n_steps, batch, -1)
-        scratch[cells] = 0
+        values = values.astype(self._read.dtype)
+        batch, shape = self.config.samples_per_step, (n_steps, self.config.samples_per_step, self.config.d_embed)
+        x = _mapped(cells, values, self._read, shape)
+        dense = None if self._target_map is None else _mapped(cells, values, self._target_map, shape)
         if self.half:
             x, exact = np.empty(x.shape, np.uint16), x
             kernels.to_bf16(exact, x)
         starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
         return _Chunk(x, cells, np.abs(values), np.searchsorted(cells, starts * self.config.n_features), dense)
+
+
+def _mapped(
+    cells: Int64[ndarray, " present"], values: Float[ndarray, " present"], read: Float[ndarray, "n_features d_embed"],
+    shape: tuple[int, int, int],
+) -> Float[ndarray, "steps batch d_embed"]:  # fmt: skip
+    """P f of every sample, P given by its columns."""
+    out = np.empty(shape, read.dtype)
+    kernels.embed(cells, values, read, out.reshape(-1, shape[2]))
+    return out
 
 
 class _Step:
@@ -109,6 +115,7 @@ class _Step:
         self.h, self.dh, self.slope = (np.zeros(hidden, self.dtype) for _ in range(3))
         self.error = np.zeros(outer, self.dtype)
         self.grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(2))
+        self.bias_grads = self.grads[layout.segments[1]]
         self.active = np.zeros(layout.n_neurons, bool)
         """Which neurons answered any sample of the step; kept for `per_neuron` only."""
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
@@ -159,7 +166,7 @@ class _Step:
     def _finish_gradients(self, member: _Member) -> None:
         """Add what does not depend on the samples."""
         if member.bias_reg:
-            self.grads[self.layout.segments[1]] += (member.bias - member.bias_target) * member.bias_reg
+            self.bias_grads += (member.bias - member.bias_target) * member.bias_reg
         if member.mask is not None:
             self.grads *= member.mask
 
@@ -171,7 +178,7 @@ class _Step:
         if self.config.bias_decay_mode == "tied_to_update":
             update = self.update[self.layout.segments[0]].reshape(self.config.d_embed, -1)
             moved = abs(step_in) * np.linalg.norm(update, axis=0)
-            size = np.linalg.norm(member.encoder[:-1], axis=0)
+            size = np.linalg.norm(member.encoder, axis=0)
             relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
             np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
         return share
@@ -184,7 +191,7 @@ class _Step:
         if samples.start == 0:
             self.encoder, self.decoder = operand("encoder", member.encoder), operand("decoder", member.decoder)
         product(x, self.encoder, h)
-        self._activate(h, n)
+        self._activate(h, member.bias)
         if self.config.bias_decay_mode == "per_neuron":
             answered = (h > 0).any(axis=0)
             np.logical_or(self.active & bool(samples.start), answered, out=self.active)
@@ -198,28 +205,34 @@ class _Step:
         errors = operand("error", error)
         product(errors, answers, self.layout.decoder_of(self.grads), trans_a=True, add=samples.start > 0)
         product(errors, self.decoder, dh)
-        self._times_slope(dh, h, member.l1)
+        self._times_slope(dh, h, member.l1, fresh=samples.start == 0)
         dh = operand("dh", dh)
         product(x, dh, self.layout.encoder_of(self.grads), trans_a=True, add=samples.start > 0)
         return float(loss)
 
-    def _activate(self, h: Float[ndarray, "n n_neurons"], n: int) -> None:
-        """act(e) in the place of e; keeps the slope where it cannot be told from h."""
+    def _activate(self, h: Float[ndarray, "n n_neurons"], bias: Float[ndarray, " n_neurons"]) -> None:
+        """act(e + b) in the place of e; keeps the slope where it cannot be told from h."""
         if self.config.activation == "relu":
-            kernels.relu(h)
+            kernels.relu(h, bias)
             return
+        kernels.add_bias(h, bias)
         e = torch.from_numpy(h)
-        torch.from_numpy(self.slope[:n]).copy_(activation_slope(self.config.activation, e))
+        torch.from_numpy(self.slope[: len(h)]).copy_(activation_slope(self.config.activation, e))
         activate(self.config.activation, e, out=e)
 
-    def _times_slope(self, dh: ndarray, h: ndarray, l1: np.floating) -> None:
-        """dL/de in the place of dL/dh; `l1` is the L1 weight in the gradients' units."""
+    def _times_slope(self, dh: ndarray, h: ndarray, l1: np.floating, fresh: bool) -> None:
+        """dL/de in the place of dL/dh, and the bias' gradient; `l1` is the L1 weight in the gradients' units.
+
+        Args:
+            fresh: whether this is the step's first block.
+        """
         if self.config.activation == "relu":
-            kernels.relu_slope(dh, h, l1)
+            kernels.relu_slope(dh, h, l1, self.bias_grads, fresh)
             return
         if l1:
             dh += l1 * np.sign(h)
         dh *= self.slope[: len(dh)]
+        kernels.add_columns(dh, self.bias_grads, fresh)
 
 
 class _Member:
@@ -236,7 +249,7 @@ class _Member:
         self.config, self.mask, self.dtype = config, mask, rows[0].dtype
         self.rows = tuple(rows)
         self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
-        self.bias = self.encoder[-1]
+        self.bias = rows[0][layout.segments[1]]
         self.segments = [[row[segment] for row in rows] for segment in layout.segments]
         # Both in units of the gradients, which lack a factor of 2 / batch.
         self.l1 = self.dtype.type(config.l1 / 2)
@@ -278,7 +291,6 @@ class PackedEngine:
         cells = configs[0].samples_per_step * configs[0].n_features
         self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
         """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
-        self._scratch = np.zeros(self.chunk * cells, stores[0].dtype)
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
         """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
@@ -296,7 +308,7 @@ class PackedEngine:
         if not alive:
             return
         steps = range(self.step + 1, self.step + 1 + len(losses))
-        chunk = group.chunk(steps[0], len(steps), self._scratch)
+        chunk = group.chunk(steps[0], len(steps))
         for place, member in alive:
             member.schedule(steps)
             losses[:, place] = self._step.train(member, chunk)

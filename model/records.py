@@ -32,7 +32,8 @@ class Metrics:
     """Task loss: squared error summed over outputs, mean over the batch and over the window that ends here
     (2·lr_period steps, or the last eighth of the steps so far where that is shorter)."""
     min_loss: float
-    """Least mean task loss of any 16 consecutive steps so far."""
+    """Least so far of the mean task loss over the last 16 steps, or over all steps while they are fewer; never
+    rises."""
     n_mono: int
     """Monosemantic neurons: r > mono_threshold."""
     mono_per_feature: float
@@ -60,7 +61,7 @@ class CurvePoint:
     loss: float
     """Windowed task loss, as in `trials`."""
     min_loss: float
-    """Least 16-step mean so far."""
+    """Least mean loss so far, as in `trials`."""
     n_mono: int
     """Monosemantic neurons."""
     mean_bias: float

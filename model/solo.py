@@ -83,9 +83,7 @@ class Network(nn.Module):
         self, x: Float[Tensor, "batch d_embed"]
     ) -> tuple[Float[Tensor, "batch n_neurons"], Float[Tensor, "batch n_out"]]:
         """Hidden activations h and output y."""
-        ones = torch.ones_like(x[:, :1])
-        encoder = torch.cat([(self.w_in * self.mask_in).T, self.bias[None]])
-        h = activate(self.config.activation, self._product(torch.cat([x, ones], dim=1), encoder))
+        h = activate(self.config.activation, self._product(x, (self.w_in * self.mask_in).T) + self.bias)
         return h, self._product(h, (self.w_out * self.mask_out).T)
 
     def _product(self, a: Tensor, b: Tensor) -> Tensor:

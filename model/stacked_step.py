@@ -73,19 +73,22 @@ class StackedStep:
         Args:
             rows: parameters and both moments, (pack, row) each, changed in place.
         """
-        encoder = self.layout.encoder(rows[0])
-        loss = self._gradients(encoder, self.layout.decoder(rows[0]), samples)
-        before = encoder[:, :-1].clone() if self.config.bias_decay_mode == "tied_to_update" else None
+        encoder, bias = self.layout.encoder(rows[0]), self.layout.bias(rows[0])
+        loss = self._gradients(encoder, bias, self.layout.decoder(rows[0]), samples)
+        before = encoder.clone() if self.config.bias_decay_mode == "tied_to_update" else None
         self._step(rows, lr)
-        encoder[:, -1].mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, before))
+        bias.mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, before))
         return loss
 
-    def _gradients(self, encoder: Tensor, decoder: Tensor, samples: DeviceSamples) -> Float[Tensor, " pack"]:
+    def _gradients(
+        self, encoder: Tensor, bias: Tensor, decoder: Tensor, samples: DeviceSamples
+    ) -> Float[Tensor, " pack"]:
         """Fill `_grads`, but for what `_finish_gradients` adds; the task losses."""
         operand, product = self._products.operand, self._products.product
         x, h, dh, error = samples.inputs(self._products), self._h, self._dh, self._error
         reads, writes = operand("encoder", encoder), operand("decoder", decoder)
         product(x, reads, self._e)
+        self._e.add_(bias.unsqueeze(1))
         activate(self.config.activation, self._e, out=h)
         answers = operand("h", h)
         product(answers, writes.mT, error)
@@ -94,6 +97,7 @@ class StackedStep:
         product(errors.mT, answers, self.layout.decoder(self._grads))
         product(errors, writes, dh)
         self._times_slope()
+        torch.sum(dh, dim=1, out=self.layout.bias(self._grads))
         product(x.mT, operand("dh", dh), self.layout.encoder(self._grads))
         # Sample by sample first: a sum of millions of squares in one go loses digits on a CPU.
         per_sample: Tensor = torch.linalg.vector_norm(error, dim=2)
@@ -109,12 +113,12 @@ class StackedStep:
             self._dh.mul_(activation_slope(self.config.activation, self._e))
 
     def _step(self, rows: tuple[Tensor, Tensor, Tensor], lr: Float[Tensor, " pack"]) -> None:
-        self._finish_gradients(self.layout.encoder(rows[0]))
+        self._finish_gradients(self.layout.bias(rows[0]))
         lamb_step(rows[0], self._grads, *rows[1:], self._update, self.layout.segments, lr)
 
-    def _finish_gradients(self, encoder: Tensor) -> None:
+    def _finish_gradients(self, bias: Tensor) -> None:
         """Add what does not depend on the samples, and the factor that the products lack."""
-        self.layout.encoder(self._grads)[:, -1].add_((encoder[:, -1] - self._bias_target) * self._bias_reg)
+        self.layout.bias(self._grads).add_((bias - self._bias_target) * self._bias_reg)
         if self._mask is not None:
             self._grads.mul_(self._mask)
         self._grads.mul_(2 / self.config.samples_per_step)
@@ -124,7 +128,7 @@ class StackedStep:
         if self.config.bias_decay_mode == "per_neuron":
             return (self._h <= 0).all(dim=1).to(encoder)
         if before is not None:
-            moved: Tensor = torch.linalg.vector_norm(encoder[:, :-1] - before, dim=1)
-            size: Tensor = torch.linalg.vector_norm(encoder[:, :-1], dim=1)
+            moved: Tensor = torch.linalg.vector_norm(encoder - before, dim=1)
+            size: Tensor = torch.linalg.vector_norm(encoder, dim=1)
             return (1 - (moved / size).masked_fill(size == 0, 0.0) / self._peak_lr).clamp_min(0)
-        return torch.ones_like(encoder[:, -1])
+        return torch.ones_like(encoder[:, 0])

@@ -421,7 +421,7 @@ def bytes_per_pack(config: TrialConfig, device: str = "cpu") -> int:
     buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 2 * layout.row
     buffers += buffers // 2 * is_half(config)
     buffers += 2 * layout.n_neurons**2 * is_gram(config)
-    samples = max(CHUNK_BYTES, batch * n_features * item) * (1 + 2 * config.d_embed / n_features)
+    samples = max(CHUNK_BYTES, batch * n_features * item) * 3 * config.d_embed / n_features
     present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))
     return int(libraries + item * buffers + samples + present + max(_TILE_BYTES, _metric_bytes(config)))
 

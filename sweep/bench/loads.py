@@ -124,7 +124,7 @@ def _multiply(x, encoder, decoder, h, error, out_h, out_error, out_encoder, out_
 def _operands(config: TrialConfig) -> list[Float32[ndarray, "rows columns"]]:
     """A block's x, the encoder, the decoder, h and the error; where the two gradients go."""
     layout, draw = Layout.of(config), np.random.default_rng(0)
-    rows, d, k = block_rows(config, layout), layout.d_embed + 1, layout.n_neurons
+    rows, d, k = block_rows(config, layout), layout.d_embed, layout.n_neurons
     shapes = ((rows, d), (d, k), (layout.n_out, k), (rows, k), (rows, layout.n_out), (d, k), (layout.n_out, k))
     return [draw.standard_normal(shape, np.float32) for shape in shapes]
 

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
 ]
 ACTIVATIONS = ["relu", "gelu", "solu"]
-SIZES = [1, 7, 1024, 3001]
+SIZES = [(1, 1), (7, 3), (32, 32), (3, 1000)]
 LAYOUTS = [(12, 3, 20), (16, 16, 32), (1, 1, 1), (1000, 25, 2000), (40_000, 100, 95_000)]
 """Sizes of w_in, bias and w_out: odd ones, powers of two, more than a tile, large tiles."""
 ROUNDED = {torch.float32: 1e-6, torch.bfloat16: 2**-7}
@@ -36,16 +36,16 @@ def _seed():
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_as_torch_computes_them(name, size, dtype):
-    e = torch.randn(size).mul_(3).to(dtype)
-    found, expected = torch.empty_like(e), activate(name, e.float())
-    kernels.activate(name, e, found)
+    e, bias = torch.randn(2, *size).mul_(3).to(dtype), torch.randn(2, size[1] + 5)[:, : size[1]]
+    found, expected = torch.empty_like(e), activate(name, e.float() + bias[:, None])
+    kernels.activate(name, e, bias, found)
     torch.testing.assert_close(found.float(), expected, rtol=ROUNDED[dtype], atol=1e-6)
 
 
 def test_relu_works_in_place_and_keeps_nan():
-    e = torch.tensor([-1.0, 2.0, float("nan"), float("-inf")])
-    kernels.activate("relu", e, e)
-    assert same_bits([e], [torch.tensor([0.0, 2.0, float("nan"), 0.0])])
+    e = torch.tensor([[[-1.0, 2.0, float("nan"), float("-inf")]]])
+    kernels.activate("relu", e, torch.zeros(1, 4), e)
+    assert same_bits([e], [torch.tensor([[[0.0, 2.0, float("nan"), 0.0]]])])
 
 
 @pytest.mark.parametrize("l1", [None, torch.tensor([0.0, 0.5, -2.0])])
@@ -53,9 +53,11 @@ def test_relu_works_in_place_and_keeps_nan():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients_go_through_the_activation(name, dtype, l1):
     e, dh = (torch.randn(3, 40, 31).to(dtype) for _ in range(2))
-    summed = dh.float() if l1 is None else dh.float() + l1[:, None, None] * activate(name, e.float()).sign()
-    expected = summed * activation_slope(name, e.float())
-    kernels.times_slope(name, dh, e, None if l1 is None else l1.view(3, 1, 1))
+    bias = torch.randn(3, 31)
+    whole = e.float() + (0 if name == "relu" else bias[:, None])  # for relu, what is kept is what came out
+    summed = dh.float() if l1 is None else dh.float() + l1[:, None, None] * activate(name, whole).sign()
+    expected = summed * activation_slope(name, whole)
+    kernels.times_slope(name, dh, e, bias, None if l1 is None else l1.view(3, 1, 1))
     torch.testing.assert_close(dh.float(), expected, rtol=ROUNDED[dtype], atol=1e-6)
 
 
@@ -93,12 +95,20 @@ def rows(sizes, n=4):
 LR, REG, PULL = torch.tensor([0.01, 0.0, 0.3, 1e30]), torch.tensor([0.0, 0.5, 0.5, 0.0]), torch.tensor([0, 1.0, -1, 0])
 
 
+def apart(grads, segments):
+    """Gradients without those of the biases, and those."""
+    given, biases = grads.clone(), grads[:, segments[1]].float().clone()
+    given[:, segments[1]] = float("nan")
+    return given, biases
+
+
 def fused_lamb(stores, grads, mask, segments, part=slice(None)):
     """New parameters and moments of some of the trials."""
     taken = tuple(store[part].clone() for store in stores)
     chosen = None if mask is None else mask[part].clone()
+    given, biases = apart(grads[part], segments)
     kernels.lamb(
-        taken, grads[part].clone(), chosen, REG[part].clone(), PULL[part].clone(), 0.125, segments, LR[part].clone()
+        taken, given, biases, chosen, REG[part].clone(), PULL[part].clone(), 0.125, segments, LR[part].clone()
     )
     return taken
 
@@ -128,7 +138,7 @@ def test_a_tensor_without_a_norm_steps_by_the_rate(zeros):
     stores = (params, exp_avg, exp_avg_sq)
     no_pull = torch.zeros(4)
     found = tuple(store.clone() for store in stores)
-    kernels.lamb(found, grads, None, no_pull, no_pull, 1.0, segments, LR)
+    kernels.lamb(found, *apart(grads, segments), None, no_pull, no_pull, 1.0, segments, LR)
     lamb_step(stores[0], grads, *stores[1:], torch.empty_like(grads), segments, LR)
     for ours, theirs in zip(found, stores, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
@@ -192,7 +202,7 @@ def test_a_diverged_trial_does_not_keep_its_pack_from_fusing():
 def test_kernels_that_compute_something_else_are_dropped(monkeypatch):
     plain, asked = StackedEngine(pack(), "cpu"), StackedEngine(pack(), "cpu")
     wrong = kernels.times_slope
-    monkeypatch.setattr(kernels, "times_slope", lambda name, dh, e, l1: wrong("solu", dh, e, l1))
+    monkeypatch.setattr(kernels, "times_slope", lambda name, *rest: wrong("solu", *rest))
     with pytest.warns(RuntimeWarning, match="without fused kernels, which is slower: they do not compute what torch"):
         assert not asked.fuse()
     assert (plain.advance(2) == asked.advance(2)).all()

@@ -101,8 +101,11 @@ def test_bf16_is_rounded_as_torch_rounds():
     kernels.to_bf16(odd, halves)
     expected = torch.from_numpy(odd).bfloat16()
     np.testing.assert_array_equal(as_floats(halves), expected.float().numpy())
-    kernels.relu_bf16(odd, halves)
-    np.testing.assert_array_equal(as_floats(halves), torch.relu(expected).float().numpy())
+    for bias in (0.0, 0.3):
+        biases, once = np.full(odd.size, bias, np.float32), odd[None].copy()
+        kernels.relu_bf16(once, biases, halves[None])
+        answers = torch.relu(expected.float() + torch.from_numpy(biases)).bfloat16()
+        np.testing.assert_array_equal(as_floats(halves), answers.float().numpy())
 
 
 def as_floats(halves):
@@ -145,12 +148,12 @@ def test_compiled_bf16_chunks_are_the_steps_in_python(knobs):
     ],
 )
 def test_compiled_chunks_are_the_steps_in_python(knobs, precision):
-    """But for the last bits of sums that the compiler orders otherwise where it inlines them."""
+    """To the bit, for the compiler orders no sum; the form without the error is another sum."""
     config = trial(precision=precision, **knobs)
     compiled, stepwise = (PackedEngine((config,)) for _ in range(2))
     assert compiled._step.fused
     stepwise._step.fused = False
-    n_steps, tolerance = min(40, config.n_steps), {"fp32": 2e-6, "fp64": 1e-14}[precision]
+    n_steps, tolerance = min(40, config.n_steps), {"fp32": 2e-6, "fp64": 1e-14}[precision] * is_gram(config)
     np.testing.assert_allclose(compiled.advance(n_steps), stepwise.advance(n_steps), rtol=tolerance)
     for ours, theirs in zip(compiled.state().values(), stepwise.state().values(), strict=True):
         assert torch.linalg.vector_norm(ours - theirs) <= 10 * tolerance * torch.linalg.vector_norm(theirs)

@@ -1,6 +1,7 @@
 """Definitions of the spec against slow computations written differently: plain loops over numbers."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -140,8 +141,7 @@ def test_initial_weights_are_uniform_within_one_over_root_fan_in(task):
 
 
 def brute_min(losses):
-    means = [math.fsum(losses[s : s + 16]) / 16 for s in range(len(losses) - 15)]
-    return min(means) if means else math.fsum(losses) / len(losses)
+    return min(float(np.mean(losses[max(0, end - 16) : end])) for end in range(1, len(losses) + 1))
 
 
 @pytest.mark.parametrize("chunks", [[1] * 90, [90], [7, 8, 1, 16, 58], [3] * 30])
@@ -161,6 +161,15 @@ def test_windowed_and_least_losses_by_brute_force(chunks):
             window = losses[done - loss_window(trial, done) : done, member]
             assert record.losses()[member] == pytest.approx(window.mean(), rel=1e-12)
             assert record.min_losses()[member] == pytest.approx(brute_min(losses[:done, member]), rel=1e-12)
+
+
+def test_a_least_loss_never_rises():
+    record, least = LossRecord((config(),)), []
+    for loss in (1.0, 3.0, 2.0, *[4.0] * 20, *[0.5] * 20):
+        record.push(np.array([[loss]]))
+        least.append(record.min_losses()[0])
+    assert least[:23] == [1.0] * 23 and least[-1] == 0.5
+    assert all(later <= earlier for earlier, later in itertools.pairwise(least))
 
 
 def test_zero_output_has_the_derived_loss():
