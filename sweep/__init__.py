@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
-    from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec, presets
+    from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
     from monosweep.sweep.store.files import StoreError
     from monosweep.sweep.view.live import SweepStatus, read_status
 
@@ -27,13 +27,12 @@ __all__ = [
     "expand",
     "launch",
     "load_spec",
-    "presets",
     "read_status",
 ]
 
 _HOMES = {
     "drive": ("LaunchOptions", "LaunchReport", "launch"),
-    "spec.sweep_spec": ("SweepSpec", "expand", "load_spec", "presets"),
+    "spec.sweep_spec": ("SweepSpec", "expand", "load_spec"),
     "store.files": ("StoreError",),
     "view.live": ("SweepStatus", "read_status"),
 }

@@ -51,7 +51,7 @@ def imports_of(module: str, typing: bool = False) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """Without `monosweep.`: `model.engines.cpu` of a file there, `model.config` of that file, and `model` of its face."""
+    """Such as `model.engines.cpu` of a file there, `model.config` of that file, and `model` of its face."""
     folder = FILES[module].parent.relative_to(ROOT).parts
     return module.removeprefix("monosweep.") if len(folder) == 1 else ".".join(folder)
 
