@@ -21,7 +21,7 @@ from monosweep.analysis.tables.root import QueryError, RootError, open_root
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import TABLES, arrow_schema
 
-from .conftest import Made, curve_of, quick_trials, trial, weights_of
+from ..conftest import Made, curve_of, quick_trials, trial, weights_of
 
 
 def one(root: Path | str, query: str) -> Any:

@@ -25,8 +25,8 @@ from monosweep.analysis.tables.root import open_root
 from monosweep.model.config import TrialConfig
 from monosweep.sweep.store.schema import config_of
 
-from .conftest import Made
-from .paper_tables import SPOILT, Row, ideal_network, ideal_rows
+from ...conftest import Made
+from ...paper_tables import SPOILT, Row, ideal_network, ideal_rows
 
 ON_ROWS = [claim for claim in CLAIMS if not claim.also]
 ON_MORE = [claim for claim in CLAIMS if claim.also]

@@ -22,8 +22,8 @@ from monosweep.analysis.papers.jermyn2022.figures import (
 )
 from monosweep.analysis.tables.root import open_root
 
-from .conftest import STEPS, Made
-from .paper_tables import ideal_rows
+from ...conftest import STEPS, Made
+from ...paper_tables import ideal_rows
 
 
 @pytest.fixture(scope="module")

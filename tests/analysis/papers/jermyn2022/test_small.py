@@ -17,8 +17,8 @@ from monosweep.analysis.papers.jermyn2022.figure_numbers import plain
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
 from monosweep.analysis.tables.root import open_root
 
-from .conftest import Made
-from .paper_tables import SPOILT, ideal_rows
+from ...conftest import Made
+from ...paper_tables import SPOILT, ideal_rows
 
 
 def judged(made: Made, to: Path) -> int:
