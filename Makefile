@@ -29,7 +29,7 @@ sweep: $(VENV)/installed
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/installed-for-tests
+check: $(VENV)/installed-for-tests $(VENV)/types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -50,7 +50,7 @@ bench-precision: $(VENV)/installed-for-benchmarks
 
 small-paper: $(VENV)/installed
 	$(BIN)/monosweep launch small --out $(OUT)
-	$(BIN)/python tests/benchmarks/small_paper.py $(OUT)
+	$(BIN)/python -m monosweep.analysis.papers.jermyn2022.small $(OUT) --to tests/benchmarks/results
 
 cluster-test: $(VENV)/installed-for-tests
 	MONOSWEEP_NO_SKIPS=1 $(BIN)/python -m pytest tests/cluster -v -m "long or not long"
@@ -80,6 +80,11 @@ $(VENV)/installed-for-benchmarks: pyproject.toml | $(VENV)/created
 	@echo "installing monosweep, what it needs and its benchmarks need, into $(VENV)"
 	$(PIP) install --editable '.[bench]'
 	@touch $(VENV)/installed $@
+
+# The packages under their one name, for mypy and editors (add this folder to an editor's search path).
+$(VENV)/types: | $(VENV)/created
+	mkdir -p $@/monosweep
+	for room in model sweep analysis; do ln -sfn ../../../$$room $@/monosweep/$$room; done
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -1,1 +1,57 @@
-"""Questions to a results root: SQL, figures, claims.  Never imports ray or torch."""
+"""Questions to a results root: SQL, figures, claims.  Never imports ray or torch.
+
+    >>> from monosweep.analysis import open_root
+    >>> open_root("results").sql("select lr, avg(loss) from trials group by lr").to_pandas()   # doctest: +SKIP
+
+The names below are for users; a name's module is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monosweep.analysis.claims.verdict import Verdict, check
+    from monosweep.analysis.figures import Selection, draw
+    from monosweep.analysis.knobs import FigureError
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+    from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
+
+__all__ = [
+    "CLAIMS",
+    "FigureError",
+    "QueryError",
+    "Root",
+    "RootError",
+    "Selection",
+    "Verdict",
+    "check",
+    "draw",
+    "open_root",
+]
+
+_HOMES = {
+    "claims.verdict": ("Verdict", "check"),
+    "figures": ("Selection", "draw"),
+    "knobs": ("FigureError",),
+    "papers.jermyn2022.claims": ("CLAIMS",),
+    "tables.root": ("QueryError", "Root", "RootError", "open_root"),
+}
+"""Which module has which of the names."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"monosweep.analysis.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if __name__ == "analysis":  # `import analysis` at a checkout's root is the same module as `import monosweep.analysis`
+    sys.modules[__name__] = import_module("monosweep.analysis")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 from tyro.conf import Positional, arg
 
-from analysis.output import as_csv, as_json, as_table, fitted
-from analysis.tables import open_root
-from model.config import UserError
-from sweep.options import parse
+from monosweep.analysis.tables.root import open_root
+from monosweep.analysis.tables.text import as_csv, as_json, as_table, fitted
+from monosweep.model.config import UserError
+from monosweep.sweep.parse import parse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +108,7 @@ def figures(argv: Sequence[str]) -> int:
     options = parse(
         FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root."
     )
-    from analysis.figures import Selection, draw
+    from monosweep.analysis.figures import Selection, draw
 
     selection = Selection(where=options.where, by=options.by, trial=options.trial)
     folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))
@@ -127,8 +127,8 @@ def claims(argv: Sequence[str]) -> int:
         ClaimsOptions, argv, prog="monosweep claims",
         description="Hold the paper's findings against the tables of a results root.",
     )  # fmt: skip
-    from analysis.claims import as_lines, as_rows, check, summary
-    from analysis.findings import CLAIMS
+    from monosweep.analysis.claims.verdict import as_lines, as_rows, check, summary
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
 
     verdicts = check(open_root(options.out), CLAIMS, options.where)
     if options.format == "json":

@@ -17,7 +17,7 @@ from matplotlib.colors import PowerNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from analysis.figures import (
+from monosweep.analysis.figures import (
     BiasInfo,
     Map,
     MonoInfo,
@@ -28,9 +28,9 @@ from analysis.figures import (
     Trace,
     TracesInfo,
 )  # fmt: skip
-from analysis.groups import is_number, named, ordered, shown, words
-from analysis.means import MeanSeries, MeansInfo
-from analysis.numbered import AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo
+from monosweep.analysis.knobs import is_number, named, ordered, shown, words
+from monosweep.analysis.means import MeanSeries, MeansInfo
+from monosweep.analysis.papers.jermyn2022.figures import AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo
 
 STYLE: dict[str, Any] = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,

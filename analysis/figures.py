@@ -1,7 +1,7 @@
 """Every figure: first a typed info, computed from the tables and testable as numbers; drawing.py paints it.
 
     Root + Selection -> Data -> traces | bias | response | mono | summary info -> drawing.py -> PNG and PDF
-                             -> means.py; numbered.py: fig1 to fig26
+                             -> means.py; papers/: fig1 to fig26
 
 Figure numbers are those of Jermyn, Schiefer and Hubinger (arXiv 2211.09169).
 """
@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.files import quoted
-from analysis.groups import FigureError, Row, axis, best, by_value, grouped, is_number, named, shown, words
-from analysis.means import MeansInfo, means
-from analysis.queries import QueryError
-from analysis.responses import Displayed, displayed, responses
-from analysis.tables import Root
-from model.config import TrialConfig, UserError, unknown_name
-from model.records import TrialStatus
-from sweep.schema import config_of
+from monosweep.analysis.families.two_layer.responses import Displayed, displayed, responses
+from monosweep.analysis.knobs import FigureError, Row, axis, best, by_value, grouped, is_number, named, shown, words
+from monosweep.analysis.means import MeansInfo, means
+from monosweep.analysis.tables.guard import QueryError
+from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.storage import quoted
+from monosweep.model.config import TrialConfig, UserError, unknown_name
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import config_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -360,7 +360,7 @@ def draw(
         FigureError: if a name is unknown, or nothing can be drawn.
         QueryError: as `Root.sql` and `Root.weights` do.
     """
-    from analysis.numbered import NUMBERED, paint
+    from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, paint
 
     for name in names:
         if name not in (*FIGURES, *NUMBERED, ALL_NUMBERED):
@@ -402,7 +402,7 @@ def load(root: Root, selection: Selection) -> Data:
 
 def _painter(name: str, info: Callable[[Data], Any]) -> Callable[[Data], Figure]:
     def paint(data: Data) -> Figure:
-        from analysis import drawing
+        from monosweep.analysis import drawing
 
         figure: Figure = getattr(drawing, name)(info(data))
         return figure
@@ -428,7 +428,7 @@ def draw_response(weights: Mapping[str, NDArray[np.floating]], config: TrialConf
     Raises:
         FigureError: if `path` cannot be written or has another ending.
     """
-    from analysis import drawing
+    from monosweep.analysis import drawing
 
     title = f"trial {config.trial_id[:8]}, lr {shown('lr', config.lr)}, seed {config.seed}"
     shown_map = Map(title, displayed(responses(weights, config), config.mono_threshold))
@@ -442,7 +442,7 @@ def _saved(figure: Figure, path: Path) -> Path:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    from analysis import drawing
+    from monosweep.analysis import drawing
 
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise FigureError(f"a figure's file must end in .png, .pdf or .svg; got {path}")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.evidence import Interval, interval
-from analysis.groups import Row, by_value
+from monosweep.analysis.knobs import Row, by_value
+from monosweep.analysis.stats.intervals import Interval, interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,1 +1,59 @@
-"""The science: one trial or one pack, trained here.  Imports torch, never ray, sweep or analysis."""
+"""The science: one trial or one pack, trained here.  Imports torch, never ray, sweep or analysis.
+
+    >>> from monosweep.model import PackTrainer, TrialConfig
+    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
+    >>> [snapshot.step for snapshot in PackTrainer([config], device="cpu")]
+    [1, 2, 4]
+
+The names below are for users; a name's module is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monosweep.model.config import ConfigError, TrialConfig, UserError
+    from monosweep.model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
+    from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
+    from monosweep.model.watch import watch_trial
+
+__all__ = [
+    "ConfigError",
+    "CurvePoint",
+    "Metrics",
+    "NeuronRecord",
+    "PackTrainer",
+    "Snapshot",
+    "TrialConfig",
+    "TrialResult",
+    "TrialStatus",
+    "UserError",
+    "train_pack",
+    "watch_trial",
+]
+
+_HOMES = {
+    "config": ("ConfigError", "TrialConfig", "UserError"),
+    "records": ("CurvePoint", "Metrics", "NeuronRecord", "TrialStatus"),
+    "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
+    "watch": ("watch_trial",),
+}
+"""Which module has which of the names."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"monosweep.model.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if __name__ == "model":  # `import model` at a checkout's root is the same module as `import monosweep.model`
+    sys.modules[__name__] = import_module("monosweep.model")

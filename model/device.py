@@ -9,11 +9,8 @@ from pathlib import Path
 
 import torch
 
-from model import blas
-from model.config import ConfigError
-
-DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32, "tf32": torch.float32}
-"""Type of parameters, moments and element-wise arithmetic by `precision`."""
+from monosweep.model.config import ConfigError
+from monosweep.model.engines.cpu import gemm
 
 
 def resolve(device: str) -> str:
@@ -40,7 +37,7 @@ def device_name(device: str) -> str:
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({blas.kernels()})"
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({gemm.kernels()})"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from model.config import TrialConfig
+from monosweep.model.config import TrialConfig
 
 
 def lr_at(config: TrialConfig, step: int) -> float:

@@ -21,13 +21,16 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from model.config import SHAPE_FIELDS, ConfigError, TrialConfig
-from model.device import DTYPES, reproducible, resolve
-from model.device_memory import device_bytes_per_member, device_bytes_per_pack
-from model.features import target_map
-from model.fused import is_gram, is_half
-from model.layout import Layout
-from model.metrics import (
+from monosweep.model.config import SHAPE_FIELDS, ConfigError, TrialConfig
+from monosweep.model.data.stream import target_map
+from monosweep.model.device import reproducible, resolve
+from monosweep.model.engines.cpu.compiled_step import is_gram, is_half
+from monosweep.model.engines.cpu.engine import CHUNK_BYTES, PackedEngine, block_rows
+from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
+from monosweep.model.engines.layout import Layout
+from monosweep.model.engines.solo import SoloEngine, check_optimizer
+from monosweep.model.families.two_layer.metrics import (
     POSITIVE_BIAS,
     LossRecord,
     NeuronStats,
@@ -35,12 +38,10 @@ from model.metrics import (
     features_by_n_mono,
     neuron_stats,
 )
-from model.network import Weights
-from model.packed import CHUNK_BYTES, PackedEngine, block_rows
-from model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
-from model.schedule import loss_window, lr_at, next_recorded, recorded_steps
-from model.solo import SoloEngine, check_optimizer
-from model.stacked import StackedEngine
+from monosweep.model.families.two_layer.network import Weights
+from monosweep.model.precision import DTYPES
+from monosweep.model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
+from monosweep.model.schedule import loss_window, lr_at, next_recorded, recorded_steps
 
 EngineName = Literal["auto", "packed", "solo"]
 RecordNeurons = Literal["final", "log2"]
@@ -389,11 +390,11 @@ def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over") from None
 
 
-def train(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:
+def train_pack(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:
     """Train a pack to the end, yielding snapshots at steps 1, 2, 4, … and the last.
 
     >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=2)
-    >>> [(s.step, s.final) for s in train([config], "cpu")]
+    >>> [(s.step, s.final) for s in train_pack([config], "cpu")]
     [(1, False), (2, True)]
     """
     return iter(PackTrainer(configs, device))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from model.config import TrialConfig, UserError, unknown_name
-from sweep.text import without_secrets
+from monosweep.model.config import TrialConfig, UserError, unknown_name
+from monosweep.sweep.text import without_secrets
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -32,22 +32,25 @@ class Verb:
     """Whether its function takes `draw=`, which makes the response map for --plot."""
 
 
+_HERE, _CLUSTER = "monosweep.sweep.cli.verbs", "monosweep.sweep.cli.cluster_verbs"
+_TABLES = "monosweep.analysis.cli"
+
 VERBS = {
-    "presets": Verb("sweep.cli", "what can be launched by name"),
-    "launch": Verb("sweep.cli", "train what a preset or YAML file asks for and the results root lacks"),
-    "status": Verb("sweep.cli", "how far the sweeps of a results root are"),
-    "compact": Verb("sweep.cli", "merge the small files of a results root, while sweeps train and readers read"),
-    "submit": Verb("sweep.service", "launch on a running Ray cluster, as a job that goes on without us"),
-    "resume": Verb("sweep.service", "submit again what a results root was launched with"),
-    "logs": Verb("sweep.service", "what the driver of a submitted sweep says (--follow)"),
-    "stop": Verb("sweep.service", "end a submitted sweep; what is trained is kept"),
-    "list": Verb("sweep.service", "the sweeps of a results root, and who drives them"),
-    "trial": Verb("sweep.cli", "train one trial here, watched (--pdb to debug, --plot to draw)", draws=True),
-    "replay": Verb("sweep.cli", "train a finished trial again from its row, and compare", draws=True),
-    "bench": Verb("sweep.cli", "how many trials this machine trains per hour, and what limits it"),
-    "query": Verb("analysis.cli", "SQL over the tables of a results root"),
-    "figures": Verb("analysis.cli", "the paper's figures from the tables of a results root"),
-    "claims": Verb("analysis.cli", "the paper's findings held against the tables of a results root"),
+    "presets": Verb(_HERE, "what can be launched by name"),
+    "launch": Verb(_HERE, "train what a preset or YAML file asks for and the results root lacks"),
+    "status": Verb(_HERE, "how far the sweeps of a results root are"),
+    "compact": Verb(_HERE, "merge the small files of a results root, while sweeps train and readers read"),
+    "submit": Verb(_CLUSTER, "launch on a running Ray cluster, as a job that goes on without us"),
+    "resume": Verb(_CLUSTER, "submit again what a results root was launched with"),
+    "logs": Verb(_CLUSTER, "what the driver of a submitted sweep says (--follow)"),
+    "stop": Verb(_CLUSTER, "end a submitted sweep; what is trained is kept"),
+    "list": Verb(_CLUSTER, "the sweeps of a results root, and who drives them"),
+    "trial": Verb(_HERE, "train one trial here, watched (--pdb to debug, --plot to draw)", draws=True),
+    "replay": Verb(_HERE, "train a finished trial again from its row, and compare", draws=True),
+    "bench": Verb(_HERE, "how many trials this machine trains per hour, and what limits it"),
+    "query": Verb(_TABLES, "SQL over the tables of a results root"),
+    "figures": Verb(_TABLES, "the paper's figures from the tables of a results root"),
+    "claims": Verb(_TABLES, "the paper's findings held against the tables of a results root"),
 }
 
 
@@ -105,7 +108,7 @@ def _version() -> str:
 
 def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -> None:
     """The response map of one trial; kept here because sweep/ may not import analysis/."""
-    from analysis.figures import draw_response
+    from monosweep.analysis.figures import draw_response
 
     draw_response(weights, config, path)
 

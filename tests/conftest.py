@@ -8,8 +8,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TYPED = (
-    "device", "device_copies", "device_fused", "device_products", "device_samples", "device_stream", "features",
-    "graph", "lamb", "layout", "metrics", "network", "packed", "philox", "schedule", "solo", "stacked", "stacked_step",
-    "train",
+    "data.random", "data.stream", "device", "engines.cpu.engine", "engines.gpu.copies", "engines.gpu.engine",
+    "engines.gpu.fused_step", "engines.gpu.graph", "engines.gpu.products", "engines.gpu.samples",
+    "engines.gpu.sampling", "engines.gpu.step", "engines.lamb", "engines.layout", "engines.solo",
+    "families.two_layer.metrics", "families.two_layer.network", "schedule", "train",
 )  # fmt: skip
-install_import_hook([f"model.{name}" for name in TYPED], "beartype.beartype")
+install_import_hook([f"monosweep.model.{name}" for name in TYPED], "beartype.beartype")

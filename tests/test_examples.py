@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    "monosweep." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for room in ("model", "sweep", "analysis")
     for path in (ROOT / room).rglob("*.py")
     if ">>>" in path.read_text()
@@ -16,7 +16,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples():
-    assert {"model.config", "model.features", "model.train"} <= set(MODULES)
+    assert {"monosweep.model.config", "monosweep.model.data.stream", "monosweep.model.train"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,7 +1,6 @@
 """The README's commands do what it says: each is run, on the `tiny` sweep where it says `quick`."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.schema import TABLES, markdown
+from monosweep.sweep.store.schema import TABLES, markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,8 +32,8 @@ def commands():
 
 def run(argv, folder, stdin=""):
     return subprocess.run(
-        [sys.executable, "-m", "sweep", *argv], cwd=folder, input=stdin, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300,
+        [sys.executable, "-m", "monosweep.sweep", *argv], cwd=folder, input=stdin, capture_output=True, text=True,
+        timeout=300,
     )  # fmt: skip
 
 

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from model import kernels
-from model.blas import gemm
-from model.compiled import compiled
-from model.config import TrialConfig
-from model.fused import is_half
-from model.layout import Layout
-from model.packed import PackedEngine, block_rows
-from model.solo import SoloEngine
+from monosweep.model.config import TrialConfig
+from monosweep.model.engines.cpu import elementwise
+from monosweep.model.engines.cpu.compiled_step import is_half
+from monosweep.model.engines.cpu.engine import PackedEngine, block_rows
+from monosweep.model.engines.cpu.gemm import gemm
+from monosweep.model.engines.cpu.jit import compiled
+from monosweep.model.engines.layout import Layout
+from monosweep.model.engines.solo import SoloEngine
 
 Kind = Literal["packed", "solo", "gemm", "numpy", "torch", "memory"]
 Burst = Callable[[], float]
@@ -78,7 +78,7 @@ def _torch_matmul(a: ndarray, b: ndarray, out: ndarray) -> None:
 
 
 def _products(config: TrialConfig, matmul: Callable[..., object]) -> Burst:
-    """The products of `model.packed`, in its layouts and blocks, float32."""
+    """The products of `model.engines.cpu.engine`, in its layouts and blocks, float32."""
     x, encoder, decoder, h, error, out_encoder, out_decoder = _operands(config)
     out_h, out_error = np.empty_like(h), np.empty_like(error)
 
@@ -101,7 +101,7 @@ def _compiled_products(config: TrialConfig) -> Burst:
     if is_half(config):
         operands, exact = [np.empty(a.shape, np.uint16) for a in operands], operands
         for source, half in zip(exact, operands, strict=True):
-            kernels.to_bf16(source, half)
+            elementwise.to_bf16(source, half)
     blocks = math.ceil(config.samples_per_step / len(operands[0]))
 
     def burst() -> float:

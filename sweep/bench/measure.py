@@ -13,9 +13,9 @@ from importlib import metadata
 from statistics import median
 from typing import Any
 
-from sweep.bench.crew import Crew
-from sweep.bench.loads import Kind, Load
-from sweep.bench.shapes import Shape
+from monosweep.sweep.bench.crew import Crew
+from monosweep.sweep.bench.loads import Kind, Load
+from monosweep.sweep.bench.shapes import Shape
 
 PRODUCTS: tuple[Kind, ...] = ("gemm", "numpy", "torch")
 """What does the five products alone; the fastest is the limit."""
@@ -134,7 +134,7 @@ def limit_of(shape: Shape, samples: Mapping[Kind, Sequence[float]]) -> Limit:
 
 def machine(n_cores: int) -> Machine:
     """This machine, as the results should name it."""
-    from model.device import device_name
+    from monosweep.model.device import device_name
 
     packages = ("monosweep", "torch", "numpy", "numba", "ray")
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

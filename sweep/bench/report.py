@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.bench.measure import Machine, ShapeRates
-from sweep.bench.shapes import Shape
-from sweep.text import table
+from monosweep.sweep.bench.measure import Machine, ShapeRates
+from monosweep.sweep.bench.shapes import Shape
+from monosweep.sweep.text import table
 
 _HEADER = (
     "shape", "N / d / k / batch", "steps", "trials/h", "solo/h", "packed ÷ solo",
@@ -48,7 +48,7 @@ def _row(rates: ShapeRates) -> tuple[str, ...]:
 def sizes(shape: Shape) -> str:
     """The four sizes.
 
-    >>> from sweep.bench.shapes import SHAPES
+    >>> from monosweep.sweep.bench.shapes import SHAPES
     >>> sizes(SHAPES[0])
     '32 / 8 / 64 / 128'
     """

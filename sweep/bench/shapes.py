@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.config import ConfigError, Precision, TrialConfig, unknown_name
+from monosweep.model.config import ConfigError, Precision, TrialConfig, unknown_name
 
 RATES = (0.003, 0.005, 0.007, 0.01, 0.014, 0.02, 0.025, 0.03)
 """Learning rates of the trials of one seed; they share its data, as those of a sweep do."""

@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from model.config import UserError
-from sweep.packing import Pack
-from sweep.progress import Progress
-from sweep.worker import (
+from monosweep.model.config import UserError
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.work.pack import (
     MAX_RETRIES,
     PackProgress,
     Work,
@@ -31,6 +30,7 @@ from sweep.worker import (
     settled_progress,
     train_pack,
 )
+from monosweep.sweep.work.progress import Listener
 
 _SLICE_S = 1.0
 """Ctrl-C is heard between slices."""
@@ -39,7 +39,7 @@ _GRACE_S = 8.0
 _POLL_S = 0.2
 
 
-def execute(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
+def execute(work: Work, progress: Listener, should_stop: Callable[[], bool]) -> None:
     """Train every pack of `work`; once `should_stop`, checkpoint those in training and return.
 
     Raises:
@@ -53,7 +53,7 @@ def execute(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> 
             processes.train(should_stop)
 
 
-def _one_after_another(work: Work, progress: Progress, should_stop: Callable[[], bool]) -> None:
+def _one_after_another(work: Work, progress: Listener, should_stop: Callable[[], bool]) -> None:
     for pack in work.packs:
         if should_stop():
             return
@@ -71,7 +71,7 @@ class _Worker:
 class _Processes:
     """The spawned workers; none is left behind when the block ends."""
 
-    def __init__(self, work: Work, progress: Progress) -> None:
+    def __init__(self, work: Work, progress: Listener) -> None:
         self._work, self._progress = work, progress
         self._waiting = deque(work.packs)
         self._losses: Counter[str] = Counter()

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from analysis.batches import SMALL
-from model.config import TrialConfig
-from model.records import TrialStatus
-from sweep.schema import SCHEMA_VERSION, Key, Provenance, arrow_table, trial_row
+from monosweep.analysis.papers.jermyn2022.batches import SMALL
+from monosweep.model.config import TrialConfig
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import SCHEMA_VERSION, Key, Provenance, arrow_table, trial_row
 
 from .paper_tables import Row, ideal_network, ideal_rows
 

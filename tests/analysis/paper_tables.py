@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.batches import Scale
-from model.config import TrialConfig
-from model.records import TrialStatus
-from sweep.schema import Key, Provenance, trial_row
-from sweep.spec import expand, load_spec
+from monosweep.analysis.papers.jermyn2022.batches import Scale
+from monosweep.model.config import TrialConfig
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.spec.sweep_spec import expand, load_spec
+from monosweep.sweep.store.schema import Key, Provenance, trial_row
 
 Row = dict[str, Any]
 

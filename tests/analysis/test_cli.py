@@ -15,13 +15,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.cli import OutputError, query
-from sweep.options import OptionError
-from sweep.schema import columns
+from monosweep.analysis.cli import OutputError, query
+from monosweep.sweep.parse import OptionError
+from monosweep.sweep.store.schema import columns
 
 from .conftest import Made
 
-MONOSWEEP = [sys.executable, "-m", "sweep"]
+MONOSWEEP = [sys.executable, "-m", "monosweep.sweep"]
 ALL = "select trial_id, lr, bias_offset, mono_per_feature from trials order by all"
 
 
@@ -155,7 +155,7 @@ def ended_in_time(ran: subprocess.Popen[bytes]) -> None:
 
 def test_a_query_does_not_wait_for_what_it_does_not_use(quick: Made) -> None:
     code = (
-        "import sys; from sweep.__main__ import main; "
+        "import sys; from monosweep.sweep.__main__ import main; "
         f"main(['query', {str(quick.path)!r}, 'select count(*) from trials']); "
         "print(*sys.modules, file=sys.stderr)"
     )

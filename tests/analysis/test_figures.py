@@ -12,8 +12,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from analysis.cli import figures
-from analysis.figures import (
+from monosweep.analysis.cli import figures
+from monosweep.analysis.figures import (
     FIGURES,
     FigureError,
     Selection,
@@ -28,11 +28,11 @@ from analysis.figures import (
     summary_info,
     traces_info,
 )  # fmt: skip
-from analysis.groups import axis, grouped, ordered, said, shown, swept
-from analysis.queries import QueryError
-from analysis.tables import Root, open_root
-from model.records import TrialStatus
-from sweep.schema import config_of
+from monosweep.analysis.knobs import axis, grouped, ordered, said, shown, swept
+from monosweep.analysis.tables.guard import QueryError
+from monosweep.analysis.tables.root import Root, open_root
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import config_of
 
 from .conftest import MONO, RATES, Made, neurons_of, quick_trials, trial, weights_of
 
@@ -289,6 +289,6 @@ def test_a_folder_that_cannot_be_written(quick: Made, tmp_path: Path) -> None:
 
 
 def test_drawing_touches_no_global_state() -> None:
-    code = "import analysis.drawing, sys; print(*sys.modules)"
+    code = "import monosweep.analysis.drawing, sys; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib.pyplot", "torch", "ray"} & set(ran.stdout.split())

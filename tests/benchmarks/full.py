@@ -28,12 +28,12 @@ from checks import ENGINES_TOLERANCE, STANDARD_ERRORS, Agreement, agreements, en
 from contenders import ours, plain_tune
 from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn
-from sweep.bench.crew import Crew
-from sweep.bench.loads import Kind, Load
-from sweep.bench.measure import PRODUCTS, SECONDS, Limit, Machine, limit_of, machine
-from sweep.bench.report import number, sizes
-from sweep.launch import n_cores
-from sweep.text import table
+from monosweep.sweep.bench.crew import Crew
+from monosweep.sweep.bench.loads import Kind, Load
+from monosweep.sweep.bench.measure import PRODUCTS, SECONDS, Limit, Machine, limit_of, machine
+from monosweep.sweep.bench.report import number, sizes
+from monosweep.sweep.drive import n_cores
+from monosweep.sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 OURS, OURS_RAY, PLAIN, JAX, LIMIT = "ours, inline", "ours, ray", "plain", "jax", "limit"

@@ -27,16 +27,16 @@ from pathlib import Path
 
 import torch
 
-from model.config import Precision, TrialConfig
-from model.device_memory import device_bytes_per_member, device_bytes_per_pack
-from model.device_pack import useful_pack_size
-from model.device_products import matmul_settings
-from model.stacked import StackedEngine
-from model.train import PackTrainer
+from monosweep.model.config import Precision, TrialConfig
+from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
+from monosweep.model.engines.gpu.pack_size import useful_pack_size
+from monosweep.model.engines.gpu.products import matmul_settings
+from monosweep.model.train import PackTrainer
+from monosweep.sweep.bench.shapes import RATES, Shape, shape_named
+from monosweep.sweep.plan.packs import Pack, make_packs
+from monosweep.sweep.text import table
 from plain_loop import PlainTrial
-from sweep.bench.shapes import RATES, Shape, shape_named
-from sweep.packing import Pack, make_packs
-from sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16")

@@ -18,12 +18,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from model.config import TrialConfig
-from sweep.bench.shapes import shape_named
-from sweep.launch import LaunchOptions, launch, n_cores
-from sweep.packing import PACKS_PER_WORKER, make_packs
-from sweep.spec import SweepSpec, expand
-from sweep.text import table
+from monosweep.model.config import TrialConfig
+from monosweep.sweep.bench.shapes import shape_named
+from monosweep.sweep.drive import LaunchOptions, launch, n_cores
+from monosweep.sweep.plan.packs import PACKS_PER_WORKER, make_packs
+from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
+from monosweep.sweep.text import table
 
 _TABLES = ("trials", "curves", "neurons")
 _MEMBERS, _STEPS = 64, 64
@@ -115,7 +115,7 @@ def _planning(n_trials: int) -> float:
 
 def _storage() -> tuple[dict[str, float], float]:
     """Bytes of a row in each table, and of a trial in a checkpoint, with the sizes of the quick shape."""
-    from model.train import PackTrainer
+    from monosweep.model.train import PackTrainer
 
     configs = shape_named("quick").trials(_MEMBERS, _STEPS)
     spec = _spec("storage", configs[0], _MEMBERS, pack_size=_MEMBERS)

@@ -22,11 +22,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from rich.console import Console
 
-from sweep.bench.measure import machine
-from sweep.bench.shapes import RATES, shape_named
-from sweep.launch import LaunchOptions, launch, n_cores
-from sweep.spec import SweepSpec
-from sweep.text import table
+from monosweep.sweep.bench.measure import machine
+from monosweep.sweep.bench.shapes import RATES, shape_named
+from monosweep.sweep.drive import LaunchOptions, launch, n_cores
+from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 N_STEPS = 16

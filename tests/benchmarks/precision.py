@@ -21,9 +21,9 @@ import numpy as np
 from numpy import ndarray
 from scipy.stats import ks_2samp
 
-from analysis.tables import Root, open_root
 from full import commit
-from sweep.text import table
+from monosweep.analysis.tables.root import Root, open_root
+from monosweep.sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 METRICS = ("loss", "mono_per_feature")

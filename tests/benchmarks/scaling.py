@@ -22,9 +22,9 @@ import pyarrow.dataset as ds
 
 from clusters import ray_cluster
 from million import cost, measure, report
+from monosweep.sweep.bench.measure import machine
+from monosweep.sweep.drive import n_cores
 from quota import quotas
-from sweep.bench.measure import machine
-from sweep.launch import n_cores
 
 RESULTS = Path(__file__).parent / "results"
 _QUOTA = 0.5

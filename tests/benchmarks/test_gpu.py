@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import gpu
-from model.stacked import StackedEngine
+from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.sweep.bench.shapes import shape_named
+from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from plain_loop import PlainTrial
-from sweep.bench.shapes import shape_named
-from sweep.spec import expand, load_spec
 
 torch.set_num_threads(1)
 TINY = replace(shape_named("tiny"), n_steps=24)

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 import precision
-from analysis.tables import open_root
-from sweep.launch import LaunchOptions, launch
-from sweep.spec import load_spec
+from monosweep.analysis.tables.root import open_root
+from monosweep.sweep.drive import LaunchOptions, launch
+from monosweep.sweep.spec.sweep_spec import load_spec
 
 SMALL = ["n_features=8", "d_embed=4", "n_neurons=8", "batch_size=16", "n_steps=64", "repeats=3"]
 

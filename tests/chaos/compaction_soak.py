@@ -15,9 +15,9 @@ from typing import Any
 import made_packs
 from made_packs import N_NEURONS, STEPS
 
-from analysis.tables import open_root
-from sweep.compaction import compact
-from sweep.store import Store
+from monosweep.analysis.tables.root import open_root
+from monosweep.sweep.store.compact import compact
+from monosweep.sweep.store.root import Store
 
 _QUERY = """
 select (select count(*) from trials) trials, (select count(distinct trial_id) from trials) ids,

@@ -20,8 +20,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from monosweep.sweep.store.root import Store
 from processes import Driver, gone
-from sweep.store import Store
 from writes import Writes
 
 _NOTICED_SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"}

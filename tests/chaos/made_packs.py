@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from model.config import TrialConfig
-from model.records import Metrics, TrialStatus
-from sweep.schema import Key, Provenance, arrow_table, trial_row
-from sweep.store import Store
+from monosweep.model.config import TrialConfig
+from monosweep.model.records import Metrics, TrialStatus
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.store.schema import Key, Provenance, arrow_table, trial_row
 
 STEPS = (1, 2)
 N_NEURONS = 3

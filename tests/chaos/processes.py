@@ -31,7 +31,7 @@ class Driver:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.out, self.errors = Path(out), spec.with_name(f"{spec.stem}-{time.monotonic_ns()}.txt")
-        command = [*inside, sys.executable, "-m", "sweep", "launch", str(spec), "--out", str(out), *options]
+        command = [*inside, sys.executable, "-m", "monosweep.sweep", "launch", str(spec), "--out", str(out), *options]
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 command, stdout=errors, stderr=errors, start_new_session=True, cwd=spec.parent,

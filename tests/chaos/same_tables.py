@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from sweep.store import Store
+from monosweep.sweep.store.root import Store
 
 _CLOCKS = ("wall_time_s", "finished_at", "pack_id")
 """Columns in which two sweeps of the same trials may differ."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.executors.reaper import reaped
+from monosweep.sweep.executors.reaper import reaped
 
 NO_SKIPS = "MONOSWEEP_NO_SKIPS"
 """The environment variable that makes a test fail that would be skipped for want of rights or tools."""

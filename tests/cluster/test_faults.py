@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from clusters import RayCluster, ray_cluster
+from monosweep.sweep.store.root import Store
 from processes import Driver
 from same_tables import assert_same
-from sweep.store import Store
 
 pytestmark = pytest.mark.long
 

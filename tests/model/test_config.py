@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from model.config import ConfigError, TrialConfig, paper_batch_size
+from monosweep.model.config import ConfigError, TrialConfig, paper_batch_size
 
 
 def test_defaults_are_the_papers():

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from model.config import TrialConfig
-from model.train import bytes_per_member, bytes_per_pack
+from monosweep.model.config import TrialConfig
+from monosweep.model.train import bytes_per_member, bytes_per_pack
 
 SCRIPT = r"""
 import json, re, sys
 from pathlib import Path
-from model.config import TrialConfig
-from model.train import PackTrainer
+from monosweep.model.config import TrialConfig
+from monosweep.model.train import PackTrainer
 shape, n, seeds = json.loads(sys.argv[1])
 trainer = PackTrainer([TrialConfig(**shape, lr=0.001 * (i + 1), seed=i % seeds) for i in range(n)], "cpu")
 trainer.advance()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.config import ConfigError, TrialConfig
-from model.features import FeatureStream, stream_key
-from model.packed import PackedEngine
-from model.records import TrialStatus
-from model.train import PackTrainer
+from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.data.stream import FeatureStream, stream_key
+from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.records import TrialStatus
+from monosweep.model.train import PackTrainer
 
 SHAPES = [
     {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "n_steps": 90},

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch_optimizer
 
-from model.config import ConfigError, TrialConfig
-from model.train import PackTrainer, part_of_checkpoint
+from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.train import PackTrainer, part_of_checkpoint
 
 SHAPE = {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "feature_prob": 0.2}
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from model.config import TrialConfig
-from model.schedule import bias_decay_at, bias_decay_table, loss_window, lr_at, lr_table, recorded_steps
+from monosweep.model.config import TrialConfig
+from monosweep.model.schedule import bias_decay_at, bias_decay_table, loss_window, lr_at, lr_table, recorded_steps
 
 
 def test_cosine_is_torchs_annealing_stepped_for_ever():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from model.config import TrialConfig
+from monosweep.model.config import TrialConfig
 from same_tables import read_rows
 
 

@@ -17,8 +17,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.config import FIELD_NAMES
-from sweep.__main__ import USAGE_ERROR, VERBS, main
+from monosweep.model.config import FIELD_NAMES
+from monosweep.sweep.__main__ import USAGE_ERROR, VERBS, main
 
 _EXAMPLES = int(os.environ.get("BAD_INPUTS", "60"))
 """Of each kind; more with BAD_INPUTS=5000."""

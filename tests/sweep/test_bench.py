@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model import blas
-from model.layout import Layout
-from sweep.__main__ import main
-from sweep.bench.crew import Crew
-from sweep.bench.loads import Load
-from sweep.bench.measure import PRODUCTS, SECONDS, ShapeRates, limit_of, machine, measure
-from sweep.bench.report import report
-from sweep.bench.shapes import RATES, SHAPES, Shape
+from monosweep.model.engines.cpu import gemm
+from monosweep.model.engines.layout import Layout
+from monosweep.sweep.__main__ import main
+from monosweep.sweep.bench.crew import Crew
+from monosweep.sweep.bench.loads import Load
+from monosweep.sweep.bench.measure import PRODUCTS, SECONDS, ShapeRates, limit_of, machine, measure
+from monosweep.sweep.bench.report import report
+from monosweep.sweep.bench.shapes import RATES, SHAPES, Shape
 
 TINY = SHAPES[0]
 MOMENT = dict.fromkeys(SECONDS, 0.02)
@@ -90,7 +90,7 @@ def test_a_dead_process_is_an_error() -> None:
 def test_the_report_names_machine_shape_and_rates(rates: ShapeRates) -> None:
     text = report(machine(2), [rates])
     assert "2 cores" in text
-    assert blas.kernels() in text
+    assert gemm.kernels() in text
     row = next(line for line in text.splitlines() if line.startswith("tiny"))
     assert "32 / 8 / 64 / 128" in row
     assert f"{rates.share_of_limit:.0%}" in row

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from monosweep.sweep.executors.reaper import MARK
+from monosweep.sweep.store.root import Store
 from processes import Driver, command_line, gone, scratch
 from same_tables import assert_same
-from sweep.executors.reaper import MARK
-from sweep.store import Store
 
 _LISTENING = "0A"
 _SPEC = """

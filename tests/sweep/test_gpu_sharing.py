@@ -2,12 +2,13 @@
 
 import pytest
 
-from model import device, device_pack
-from model.config import TrialConfig
-from sweep import launch
-from sweep.executors.ray import resources
-from sweep.launch import LaunchOptions, gpu_shares
-from sweep.packing import make_packs
+from monosweep.model import device
+from monosweep.model.config import TrialConfig
+from monosweep.model.engines.gpu import pack_size
+from monosweep.sweep import drive
+from monosweep.sweep.drive import LaunchOptions, gpu_shares
+from monosweep.sweep.executors.tune import resources
+from monosweep.sweep.plan.packs import make_packs
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,10 @@ def test_a_pack_on_a_cpu_asks_for_no_gpu():
 def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monkeypatch, dry_run, sizes, asked):
     calls = []
     monkeypatch.setattr(device, "resolve", lambda name: "cuda")
-    monkeypatch.setattr(launch, "_n_gpus", lambda: 1)
-    monkeypatch.setattr(launch, "_gpu_memory", lambda: 80 * 10**9)
-    monkeypatch.setattr(device_pack, "useful_pack_size", lambda group, fits, on: (calls.append(len(group)), 20)[1])
-    site = launch._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
+    monkeypatch.setattr(drive, "_n_gpus", lambda: 1)
+    monkeypatch.setattr(drive, "_gpu_memory", lambda: 80 * 10**9)
+    monkeypatch.setattr(pack_size, "useful_pack_size", lambda group, fits, on: (calls.append(len(group)), 20)[1])
+    site = drive._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
     trials = [TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
     packs = make_packs(
         trials, pack_size="auto", n_workers=site.n_workers, memory_bytes=site.memory_bytes,
@@ -48,4 +49,4 @@ def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monk
 
 
 def test_a_cpu_is_not_asked():
-    assert launch._here(LaunchOptions(executor="inline", device="cpu")).useful is None
+    assert drive._here(LaunchOptions(executor="inline", device="cpu")).useful is None

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
 
-from model.config import TrialConfig
-from model.lamb import BETA1, BETA2, EPS, NORM_CAP
+from monosweep.model.config import TrialConfig
+from monosweep.model.engines.lamb import BETA1, BETA2, EPS, NORM_CAP
 
 Params = dict[str, Any]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
-from model.config import TrialConfig
+from monosweep.model.config import TrialConfig
 
 if TYPE_CHECKING:
     from contenders.jax_pack import JaxPack

@@ -18,14 +18,13 @@ import pyarrow.dataset as ds
 from rich.console import Console
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn
-from model.config import Precision
-from model.records import TrialStatus
-from sweep.executors import inline
-from sweep.executors import ray as ray_executor
-from sweep.packing import Pack
-from sweep.progress import Counts, Progress
-from sweep.store import Store
-from sweep.worker import Settings, Work
+from monosweep.model.config import Precision
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.executors import inline, tune
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.view.live import Counts, Progress
+from monosweep.sweep.work.pack import Settings, Work
 
 Executor = Literal["ray", "inline"]
 _WARM_UP_STEPS = 3
@@ -34,7 +33,7 @@ _WARM_UP_STEPS = 3
 
 def turn(
     executor: Executor, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision = "fp32",
-    cluster: ray_executor.Cluster | None = None,
+    cluster: tune.Cluster | None = None,
 ) -> Turn:  # fmt: skip
     """All cases in one sweep, one pack per core and case, after one that loads the compiled kernels.
 
@@ -71,16 +70,16 @@ def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[
     return [Pack(case.shape.trials(size, case.n_steps, seed + 10 * i, precision)) for i in range(n_workers)]
 
 
-def _train(executor: Executor, work: Work, cluster: ray_executor.Cluster | None) -> None:
+def _train(executor: Executor, work: Work, cluster: tune.Cluster | None) -> None:
     before = Counts(total=sum(len(pack.configs) for pack in work.packs))
     console = Console(file=io.StringIO())
     with Progress(work.store, work.sweep, work.packs, before, console) as progress:
         if executor == "inline":
             inline.execute(work, progress, lambda: False)
         else:
-            own = ray_executor.connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
+            own = tune.connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
             with own as connected:
-                ray_executor.execute(connected, work, progress, lambda: False)
+                tune.execute(connected, work, progress, lambda: False)
         ended = Counter(progress.counts().by_status())
     if ended[TrialStatus.COMPLETED] != before.total:
         raise RuntimeError(f"only {ended} of {before.total} trials of the benchmark completed")

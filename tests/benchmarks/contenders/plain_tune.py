@@ -19,8 +19,8 @@ from ray import tune
 from torch import nn
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
-from sweep.bench.shapes import Shape, shape_named
-from sweep.executors.ray import Cluster, connected
+from monosweep.sweep.bench.shapes import Shape, shape_named
+from monosweep.sweep.executors.tune import Cluster, connected
 
 
 class ToyModel(nn.Module):

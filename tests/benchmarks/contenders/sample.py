@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from numpy import ndarray
 
-from model.config import TrialConfig
-from model.schedule import loss_window
-from sweep.bench.shapes import RATES, SHAPES, Shape
+from monosweep.model.config import TrialConfig
+from monosweep.model.schedule import loss_window
+from monosweep.sweep.bench.shapes import RATES, SHAPES, Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

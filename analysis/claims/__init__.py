@@ -1,0 +1,1 @@
+"""Findings as numbers that tables can give: the evidence, and three verdicts."""

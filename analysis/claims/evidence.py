@@ -1,0 +1,96 @@
+"""What the tables say for or against a claim: its batches' trials, seed by seed.  Between the tables and claims.
+
+A statistic takes Evidence and returns one number per seed, none where the tables lack a part of what it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosweep.analysis.knobs import Row
+from monosweep.analysis.papers.jermyn2022.batches import Scale
+from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.storage import quoted
+
+Array = NDArray[np.float64]
+POSITIVE_BIAS = 0.05
+"""Above it a neuron counts as polysemantic (section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The completed trials of one size, and the root for what else they left."""
+
+    root: Root
+    rows: list[Row]
+    scale: Scale
+    _batches: dict[str, list[Row]] = field(default_factory=dict, repr=False)
+    _weights: dict[str, dict[str, Any] | None] = field(default_factory=dict, repr=False)
+
+    def batch(self, name: str) -> list[Row]:
+        """The trials of a batch."""
+        if name not in self._batches:
+            self._batches[name] = self.scale.batches[name].pick(self.rows)
+        return self._batches[name]
+
+    def per_seed(self, value: Callable[..., float | None], *batches: str) -> list[float]:
+        """`value(rows of the first batch, of the second, …)` for every seed that all batches have."""
+        parts = [by_seed(self.batch(name)) for name in batches]
+        seeds = sorted(set.intersection(*(set(part) for part in parts)))
+        found = [value(*(part[seed] for part in parts)) for seed in seeds]
+        return [v for v in found if v is not None and math.isfinite(v)]
+
+    def weights(self, row: Row) -> dict[str, Any] | None:
+        """The trial's last weights, if they were saved."""
+        trial_id = row["trial_id"]
+        if trial_id not in self._weights:
+            saved = (row["sweep"], row["pack_id"]) in self.root.with_weights([row["sweep"]])
+            self._weights[trial_id] = self.root.weights(trial_id) if saved else None
+        return self._weights[trial_id]
+
+    def neurons(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Of each trial: the shares and the bias of monosemantic and of positive-bias neurons at its end."""
+        if not rows:
+            return []
+        ids = ", ".join(quoted(row["trial_id"]) for row in rows)
+        found: list[dict[str, Any]] = self.root.sql(
+            f"""
+            SELECT trial_id, count(*) FILTER (mono) AS n_mono,
+                count(*) FILTER (mono AND bias < 0) AS n_mono_negative,
+                median(bias) FILTER (mono) AS mono_bias,
+                count(*) FILTER (bias > {POSITIVE_BIAS}) AS n_positive,
+                count(*) FILTER (bias > {POSITIVE_BIAS} AND NOT mono) AS n_positive_poly
+            FROM (
+                SELECT n.*, r > mono_threshold AS mono FROM neurons n JOIN trials t USING (trial_id)
+                WHERE trial_id IN ({ids}) QUALIFY step = max(step) OVER (PARTITION BY trial_id)
+            ) GROUP BY trial_id ORDER BY trial_id
+            """
+        ).to_pylist()
+        return found
+
+
+def by_seed(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    """Rows by their seed."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["seed"], []).append(row)
+    return found
+
+
+def column(rows: Sequence[Row], by: str, name: str) -> dict[Any, float]:
+    """The mean of `name` at every value of `by`, ascending."""
+    found: dict[Any, list[float]] = {}
+    for row in rows:
+        found.setdefault(row[by], []).append(float(row[name]))
+    return {value: float(np.mean(found[value])) for value in sorted(found)}
+
+
+def top(values: dict[Any, float]) -> Any:
+    """Where the values are largest; the first of equals."""
+    return max(values, key=lambda key: values[key])

@@ -1,0 +1,1 @@
+"""What the weights of a two-layer toy model do: responses to features, and the mechanism behind them."""

@@ -1,0 +1,72 @@
+"""What each neuron answers: responses to single features, r and the order of display (section 3).  Pure.
+
+    Root.weights -> responses -> displayed -> figures.py
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosweep.model.config import TrialConfig
+
+Array = NDArray[np.float64]
+_TINY = 1e-10
+"""In the denominator of r (eq. 7)."""
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def activate(name: str, e: Array) -> Array:
+    """relu, gelu (by the error function) or the authors' elementwise solu, x·exp(x); any shape."""
+    if name == "relu":
+        return np.maximum(e, 0)
+    if name == "gelu":
+        return np.asarray(e * 0.5 * (1 + _erf(e / math.sqrt(2))))
+    return np.asarray(e * np.exp(e))
+
+
+def responses(weights: Mapping[str, NDArray[np.floating]], config: TrialConfig) -> Array:
+    """h_i(F_j), shape (n_neurons, n_features): neuron i's answer to feature j alone at strength 1.
+
+    For the abs task h_i(F_j) + h_i(-F_j).  `weights` holds `w_in` (n_neurons, d_embed), `bias` (n_neurons)
+    and `embedding` (d_embed, n_features).
+    """
+    drive = weights["w_in"].astype(np.float64) @ weights["embedding"].astype(np.float64)
+    bias = weights["bias"].astype(np.float64)[:, None]
+    answer = activate(config.activation, drive + bias)
+    return answer + activate(config.activation, bias - drive) if config.task == "abs" else answer
+
+
+def monosemanticity(response: Array) -> Array:
+    """r_i (eq. 7), shape (n_neurons,): largest response over the sum of the positive ones; 0 if none is."""
+    positive = np.maximum(response, 0)
+    return np.asarray(positive.max(axis=1) / (_TINY + positive.sum(axis=1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Displayed:
+    """A response map in display order: neurons by r descending, features by the neuron they drive most."""
+
+    response: Array
+    """(n_neurons, n_features), reordered."""
+    neurons: NDArray[np.intp]
+    """Which neuron each row is."""
+    features: NDArray[np.intp]
+    """Which feature each column is."""
+    r: Array
+    """Of each row, descending."""
+    n_mono: int
+    """The first so many rows are monosemantic."""
+
+
+def displayed(response: Array, threshold: float) -> Displayed:
+    """`response` (n_neurons, n_features) in display order; a neuron is monosemantic when r > `threshold`."""
+    r = monosemanticity(response)
+    neurons = np.argsort(-r, kind="stable")
+    ordered = response[neurons]
+    features = np.argsort(ordered.argmax(axis=0), kind="stable")
+    return Displayed(ordered[:, features], neurons, features, r[neurons], int((r > threshold).sum()))

@@ -1,0 +1,123 @@
+"""Which knobs a set of trials sweeps, and how to say their values.  Pure; the figures' panels and colours.
+
+The seed is never a knob: trials that differ in nothing else are repeats of one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monosweep.model.config import FIELD_NAMES, UserError, unknown_name
+
+KNOBS = tuple(name for name in FIELD_NAMES if name != "seed")
+Row = dict[str, Any]
+
+
+class FigureError(UserError):
+    """A figure that these tables cannot carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trials that agree in every knob but the one on the axis."""
+
+    knobs: tuple[tuple[str, Any], ...]
+    rows: list[Row]
+
+    @property
+    def label(self) -> str:
+        """Such as `bias offset −1, bias decay 0.12`; empty if nothing else is swept."""
+        return ", ".join(said(name, value) for name, value in self.knobs)
+
+
+def swept(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The knobs with more than one value."""
+    return tuple(name for name in KNOBS if len({row[name] for row in rows}) > 1)
+
+
+def axis(rows: Sequence[Row], by: str | None) -> str:
+    """The knob to colour by or put on the axis: `by`, or the swept number with most values, or lr.
+
+    Raises:
+        FigureError: if `by` is not a knob.
+    """
+    if by is not None:
+        if by not in KNOBS:
+            raise FigureError(unknown_name("column for --by", by, KNOBS))
+        return by
+    numbers = [name for name in swept(rows) if all(is_number(row[name]) for row in rows)]
+    return max(numbers, key=lambda name: len({row[name] for row in rows}), default="lr")
+
+
+def grouped(rows: Sequence[Row], by: str) -> list[Group]:
+    """One group per combination of the swept knobs other than `by`, in the order of their values."""
+    names = [name for name in swept(rows) if name != by and not _follows(rows, name, by)]
+    keys = ordered({tuple(row[name] for name in names) for row in rows})
+    return [
+        Group(tuple(zip(names, key, strict=True)), [r for r in rows if tuple(r[n] for n in names) == key])
+        for key in keys
+    ]
+
+
+def by_value(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
+    """Rows by their value of `column`, in its order."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row[column], []).append(row)
+    return {value: found[value] for value in ordered(found)}
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Sorted, whatever they are: numbers before words."""
+
+    def rank(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(rank, value))
+        return (0, value, "") if is_number(value) else (1, 0, str(value))
+
+    return sorted(values, key=rank)
+
+
+def best(rows: Sequence[Row]) -> Row:
+    """The most monosemantic trial; of equals the one with the least id."""
+    metric: Callable[[Row], tuple[float, str]] = lambda row: (-row["mono_per_feature"], row["trial_id"])  # noqa: E731
+    return min(rows, key=metric)
+
+
+def said(name: str, value: Any) -> str:
+    """A knob with its value: `lr 0.03`, `feature prob 1/64`."""
+    return f"{words(name)} {shown(name, value)}"
+
+
+def shown(name: str, value: Any) -> str:
+    """A knob's value: short, and with a real minus sign."""
+    if name == "feature_prob" and value <= 0.5 and (1 / value).is_integer():
+        return f"1/{round(1 / value)}"
+    return f"{value:g}".replace("-", "−") if is_number(value) else str(value)
+
+
+_NAMED = {
+    "lr": "learning rate", "feature_prob": "feature probability ε", "n_neurons": "number of neurons k",
+    "n_features": "number of features N", "d_embed": "embedding dimension d", "l1": "weight of l1",
+    "bias_offset": "initial bias offset",
+}  # fmt: skip
+
+
+def named(name: str) -> str:
+    """A knob as an axis says it."""
+    return _NAMED.get(name, words(name))
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _follows(rows: Sequence[Row], name: str, by: str) -> bool:
+    """Whether `name` is but a function of `by`, as batch_size is of n_neurons."""
+    return len({(row[by], row[name]) for row in rows}) == len({row[by] for row in rows})

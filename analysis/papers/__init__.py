@@ -1,0 +1,1 @@
+"""Papers reproduced, a folder each: their batches, figures and claims."""

@@ -1,0 +1,371 @@
+"""The packed engine on a CPU: many trials of one shape, gradients written out by hand, one trial in cache at a time.
+
+Trials that read the same samples and the same embedding form a group, which draws and embeds a chunk of steps
+once.  Each of its trials then trains the whole chunk while its parameters stay in cache.  A trial's
+operations have the same shapes and the same order whoever else is in the pack, and none runs over two trials,
+so its bits cannot depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64, UInt16
+from numpy import ndarray
+from torch import Tensor
+
+from monosweep.model.config import TrialConfig
+from monosweep.model.data.stream import FeatureStream, embedding, stream_key, target_map
+from monosweep.model.engines.cpu import elementwise
+from monosweep.model.engines.cpu import gemm as blas
+from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
+from monosweep.model.engines.cpu.products import products
+from monosweep.model.engines.layout import Layout
+from monosweep.model.families.two_layer.network import Weights, activate, activation_slope, initial_weights, masks
+from monosweep.model.precision import DTYPES
+from monosweep.model.schedule import bias_decay_at, lr_at
+
+CHUNK_BYTES = 2**21
+"""What one chunk of steps' features would take with their zeros: enough steps to hide the cost of drawing, few enough
+for what is made of them to stay in cache."""
+MAX_CHUNK = 128
+BLOCK_BYTES = 4 * 2**20
+"""Activations of one block of samples; a larger batch is worked through in blocks, so that they stay in cache."""
+MIN_BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Inputs and targets of some consecutive steps of a group."""
+
+    x: Float[ndarray, "steps batch d_embed"] | UInt16[ndarray, "steps batch d_embed"]
+    """Embedded samples; rounded to bfloat16 for compiled steps that multiply it."""
+    cells: Int64[ndarray, " present"]
+    """Where features are present, counted through the chunk's samples."""
+    values: Float[ndarray, " present"]
+    """The target there."""
+    bounds: Int64[ndarray, " blocks"]
+    """Where each block of samples begins among the cells, and the end."""
+    dense: Float[ndarray, "steps batch d_embed"] | None
+    """The target of `reprojector`; the others' lies at `cells`."""
+
+
+class _Group:
+    """Trials that share a data stream and an embedding.
+
+    Args:
+        members: their places in the pack.
+        config: any of them.
+        rows: samples of a block.
+    """
+
+    def __init__(self, members: list[int], config: TrialConfig, rows: int) -> None:
+        dtype = DTYPES[config.precision]
+        self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
+        self._starts = np.arange(0, config.samples_per_step, rows)
+        self.embedding = embedding(config).to(dtype)
+        self._read = np.ascontiguousarray(self.embedding.numpy().T)
+        maps = target_map(config).to(dtype).numpy().T if config.task == "reprojector" else None
+        self._target_map = None if maps is None else np.ascontiguousarray(maps)
+        self.half = is_fused(config) and is_half(config)
+
+    def chunk(self, first: int, n_steps: int) -> _Chunk:
+        """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
+
+        Only present features are added up, sample by sample, so no sample's bits depend on how many are drawn at once.
+        """
+        cells, values = self._stream.steps(first, n_steps)
+        values = values.astype(self._read.dtype)
+        batch, shape = self.config.samples_per_step, (n_steps, self.config.samples_per_step, self.config.d_embed)
+        x = _mapped(cells, values, self._read, shape)
+        dense = None if self._target_map is None else _mapped(cells, values, self._target_map, shape)
+        if self.half:
+            x, exact = np.empty(x.shape, np.uint16), x
+            elementwise.to_bf16(exact, x)
+        starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
+        return _Chunk(x, cells, np.abs(values), np.searchsorted(cells, starts * self.config.n_features), dense)
+
+
+def _mapped(
+    cells: Int64[ndarray, " present"], values: Float[ndarray, " present"], read: Float[ndarray, "n_features d_embed"],
+    shape: tuple[int, int, int],
+) -> Float[ndarray, "steps batch d_embed"]:  # fmt: skip
+    """P f of every sample, P given by its columns."""
+    out = np.empty(shape, read.dtype)
+    elementwise.embed(cells, values, read, out.reshape(-1, shape[2]))
+    return out
+
+
+class _Step:
+    """Buffers for the steps of one trial after another, and the step itself."""
+
+    def __init__(self, config: TrialConfig, layout: Layout) -> None:
+        self.config, self.layout = config, layout
+        self.dtype = torch.zeros(0, dtype=DTYPES[config.precision]).numpy().dtype
+        self.products = products(config.precision)
+        self.encoder: Any = None
+        self.decoder: Any = None
+        self.rows = block_rows(config, layout)
+        self.blocks = math.ceil(config.samples_per_step / self.rows)
+        hidden, outer = (self.rows, layout.n_neurons), (self.rows, layout.n_out)
+        self.h, self.dh, self.slope = (np.zeros(hidden, self.dtype) for _ in range(3))
+        self.error = np.zeros(outer, self.dtype)
+        self.grads, self.update = (np.zeros(layout.row, self.dtype) for _ in range(2))
+        self.bias_grads = self.grads[layout.segments[1]]
+        self.active = np.zeros(layout.n_neurons, bool)
+        """Which neurons answered any sample of the step; kept for `per_neuron` only."""
+        # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until LAMB reads them.
+        self.constants = tuple(elementwise.lamb_constants(self.dtype, 2 / config.samples_per_step))
+        self.fused = is_fused(config)
+        """Whether a chunk's steps are compiled into one function; they mean the same either way."""
+        square = (layout.n_neurons,) * 2 if self.fused and is_gram(config) else (0, 0)
+        self.gram = np.zeros(square, self.dtype), np.zeros(square, self.dtype)
+        halves = tuple(np.zeros(shape, np.uint16) for shape in (hidden, hidden, outer, layout.row))
+        self.halves = halves if self.fused and is_half(config) else None
+
+    def train(self, member: _Member, chunk: _Chunk) -> Float64[ndarray, " steps"]:
+        """Train one trial on a chunk; its task loss before each step."""
+        if not self.fused:
+            return np.array([self._train_step(member, chunk, index) for index in range(len(chunk.x))])
+        losses, none = np.empty(len(chunk.x)), np.empty((0, 0, 0), self.dtype)
+        train_chunk(
+            member.rows,
+            none.ravel() if member.mask is None else member.mask,
+            (chunk.x, chunk.cells, chunk.values, none if chunk.dense is None else chunk.dense, chunk.bounds),
+            (member.lr, member.bias_decay, member.l1, member.bias_reg, member.bias_target),
+            (self.h, self.dh, self.error),
+            self.halves,
+            self.gram,
+            (self.grads, self.update),
+            self.constants,
+            (self.layout.d_embed, self.layout.n_neurons, self.layout.n_out, self.layout.segments[2].start),
+            losses,
+        )
+        return losses
+
+    def _train_step(self, member: _Member, chunk: _Chunk, index: int) -> float:
+        """One optimiser step, the chunk's step `index`; the task loss before it."""
+        batch, total = self.config.samples_per_step, 0.0
+        for block in range(self.blocks):
+            lo, hi = block * self.rows, min((block + 1) * self.rows, batch)
+            place = index * self.blocks + block
+            present = slice(chunk.bounds[place], chunk.bounds[place + 1])
+            total += self._gradients(member, chunk, index, slice(lo, hi), present)
+        self._finish_gradients(member)
+        steps = [
+            elementwise.lamb(*rows, self.grads[segment], self.update[segment], self.constants, member.lr[index])
+            for rows, segment in zip(member.segments, self.layout.segments, strict=True)
+        ]
+        member.bias *= 1 - member.bias_decay[index] * self._decay_share(member, steps[0])
+        return total / batch
+
+    def _finish_gradients(self, member: _Member) -> None:
+        """Add what does not depend on the samples."""
+        if member.bias_reg:
+            self.bias_grads += (member.bias - member.bias_target) * member.bias_reg
+        if member.mask is not None:
+            self.grads *= member.mask
+
+    def _decay_share(self, member: _Member, step_in: float) -> Float[ndarray, " n_neurons"]:
+        """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
+        share = np.ones(self.layout.n_neurons, self.dtype)
+        if self.config.bias_decay_mode == "per_neuron":
+            share[self.active] = 0
+        if self.config.bias_decay_mode == "tied_to_update":
+            update = self.update[self.layout.segments[0]].reshape(self.config.d_embed, -1)
+            moved = abs(step_in) * np.linalg.norm(update, axis=0)
+            size = np.linalg.norm(member.encoder, axis=0)
+            relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
+            np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
+        return share
+
+    def _gradients(self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice) -> float:
+        """Gradients over some samples, up to the factor 2 / batch; Σ error² over them."""
+        n, operand, product = samples.stop - samples.start, self.products.operand, self.products.product
+        h, dh, error = self.h[:n], self.dh[:n], self.error[:n]
+        x = operand("x", chunk.x[index, samples])
+        if samples.start == 0:
+            self.encoder, self.decoder = operand("encoder", member.encoder), operand("decoder", member.decoder)
+        product(x, self.encoder, h)
+        self._activate(h, member.bias)
+        if self.config.bias_decay_mode == "per_neuron":
+            answered = (h > 0).any(axis=0)
+            np.logical_or(self.active & bool(samples.start), answered, out=self.active)
+        answers = operand("h", h)
+        product(answers, self.decoder, error, trans_b=True)
+        if chunk.dense is None:
+            offset = (index * self.config.samples_per_step + samples.start) * self.layout.n_out
+            loss = elementwise.subtract_sparse(error, chunk.cells[present], chunk.values[present], offset)
+        else:
+            loss = elementwise.subtract_dense(error, chunk.dense[index, samples])
+        errors = operand("error", error)
+        product(errors, answers, self.layout.decoder_of(self.grads), trans_a=True, add=samples.start > 0)
+        product(errors, self.decoder, dh)
+        self._times_slope(dh, h, member.l1, fresh=samples.start == 0)
+        dh = operand("dh", dh)
+        product(x, dh, self.layout.encoder_of(self.grads), trans_a=True, add=samples.start > 0)
+        return float(loss)
+
+    def _activate(self, h: Float[ndarray, "n n_neurons"], bias: Float[ndarray, " n_neurons"]) -> None:
+        """act(e + b) in the place of e; keeps the slope where it cannot be told from h."""
+        if self.config.activation == "relu":
+            elementwise.relu(h, bias)
+            return
+        elementwise.add_bias(h, bias)
+        e = torch.from_numpy(h)
+        torch.from_numpy(self.slope[: len(h)]).copy_(activation_slope(self.config.activation, e))
+        activate(self.config.activation, e, out=e)
+
+    def _times_slope(self, dh: ndarray, h: ndarray, l1: np.floating, fresh: bool) -> None:
+        """dL/de in the place of dL/dh, and the bias' gradient; `l1` is the L1 weight in the gradients' units.
+
+        Args:
+            fresh: whether this is the step's first block.
+        """
+        if self.config.activation == "relu":
+            elementwise.relu_slope(dh, h, l1, self.bias_grads, fresh)
+            return
+        if l1:
+            dh += l1 * np.sign(h)
+        dh *= self.slope[: len(dh)]
+        elementwise.add_columns(dh, self.bias_grads, fresh)
+
+
+class _Member:
+    """One trial's rows of the pack's storage, and its schedule over the current chunk.
+
+    Args:
+        rows: parameters and both moments.
+        mask: 1 where a connection exists, else 0; None if all do.
+    """
+
+    def __init__(
+        self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]], mask: ndarray | None
+    ) -> None:
+        self.config, self.mask, self.dtype = config, mask, rows[0].dtype
+        self.rows = tuple(rows)
+        self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
+        self.bias = rows[0][layout.segments[1]]
+        self.segments = [[row[segment] for row in rows] for segment in layout.segments]
+        # Both in units of the gradients, which lack a factor of 2 / batch.
+        self.l1 = self.dtype.type(config.l1 / 2)
+        self.bias_reg = self.dtype.type(config.bias_reg * config.samples_per_step)
+        self.bias_target = self.dtype.type(config.bias_reg_target)
+        self.lr = self.bias_decay = np.empty(0, self.dtype)
+
+    def schedule(self, steps: range) -> None:
+        """Learning rates and bias decays of the next steps."""
+        self.lr = np.array([lr_at(self.config, s) for s in steps], self.dtype)
+        self.bias_decay = np.array([bias_decay_at(self.config, s) for s in steps], self.dtype)
+
+
+class PackedEngine:
+    """Trains a pack of trials of one shape on one thread of a CPU.
+
+    Args:
+        configs: trials that agree on `SHAPE_FIELDS`, with optimizer Lamb.
+    """
+
+    name = "packed"
+
+    def __init__(self, configs: tuple[TrialConfig, ...]) -> None:
+        self.configs, self.step, self.layout = configs, 0, Layout.of(configs[0])
+        dtype = DTYPES[configs[0].precision]
+        self.params, self.exp_avg, self.exp_avg_sq = (
+            torch.zeros(len(configs), self.layout.row, dtype=dtype) for _ in range(3)
+        )
+        for row, config in zip(self.params, configs, strict=True):
+            self.layout.write(row, initial_weights(config))
+        stores = [s.numpy() for s in (self.params, self.exp_avg, self.exp_avg_sq)]
+        mask_rows = {seed: mask_row(self.layout, c) for seed, c in {c.seed: c for c in configs}.items()}
+        self._members: list[_Member | None] = [
+            _Member(c, self.layout, [s[i] for s in stores], mask_rows[c.seed]) for i, c in enumerate(configs)
+        ]
+        self._step = _Step(configs[0], self.layout)
+        self._groups = [_Group(m, configs[m[0]], self._step.rows) for m in stream_groups(configs)]
+        self._group_of = {member: group for group in self._groups for member in group.members}
+        cells = configs[0].samples_per_step * configs[0].n_features
+        self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
+        """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
+        """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
+        losses = np.full((n_steps, len(self.configs)), np.nan)
+        with blas.one_thread(), np.errstate(all="ignore"):  # a diverging trial says so by its loss
+            for done in range(0, n_steps, self.chunk):
+                chunk = losses[done : done + self.chunk]
+                for group in self._groups:
+                    self._train_group(group, chunk)
+                self.step += len(chunk)
+        return losses
+
+    def _train_group(self, group: _Group, losses: Float64[ndarray, "chunk pack"]) -> None:
+        alive = [(place, member) for place in group.members if (member := self._members[place])]
+        if not alive:
+            return
+        steps = range(self.step + 1, self.step + 1 + len(losses))
+        chunk = group.chunk(steps[0], len(steps))
+        for place, member in alive:
+            member.schedule(steps)
+            losses[:, place] = self._step.train(member, chunk)
+
+    def weights(self, member: int) -> Weights:
+        """Parameters of one trial, as views of the storage."""
+        return self.layout.weights(self.params[member])
+
+    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
+        """P of one trial."""
+        return self._group_of[member].embedding
+
+    def overflowed(self) -> list[bool]:
+        """Which trials hold a non-finite parameter or moment."""
+        return non_finite(self.state())
+
+    def freeze(self, member: int) -> None:
+        """Train this trial no further; its neighbours go on as they were."""
+        self._members[member] = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `load` needs."""
+        return {"params": self.params, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
+
+    def load(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Continue from `state` as it was after `step`."""
+        for name, store in self.state().items():
+            store.copy_(state[name])
+        self.step = step
+
+
+def block_rows(config: TrialConfig, layout: Layout) -> int:
+    """Samples of one block: the whole batch where its activations fit in cache, else a power of two."""
+    per_sample = (2 * layout.n_neurons + layout.n_out) * DTYPES[config.precision].itemsize
+    fitting = max(MIN_BLOCK, 1 << max(0, (BLOCK_BYTES // per_sample).bit_length() - 1))
+    return min(config.samples_per_step, fitting)
+
+
+def mask_row(layout: Layout, config: TrialConfig) -> Float[ndarray, " row"] | None:
+    """The masks of a sparse network in the layout of its parameters; None if it is dense."""
+    if config.connectivity == 1:
+        return None
+    row = torch.zeros(layout.row, dtype=DTYPES[config.precision])
+    layout.write(row, masks(config))
+    return row.numpy()
+
+
+def stream_groups(configs: Sequence[TrialConfig]) -> list[list[int]]:
+    """Places of the trials that share a data stream and an embedding."""
+    members: dict[object, list[int]] = {}
+    for place, config in enumerate(configs):
+        members.setdefault(stream_key(config), []).append(place)
+    return list(members.values())
+
+
+def non_finite(stores: Mapping[str, Float[Tensor, "pack row"]]) -> list[bool]:
+    """Which rows of any store hold a NaN or an infinity."""
+    finite = torch.stack([torch.isfinite(store).all(dim=1) for store in stores.values()]).all(dim=0)
+    return torch.logical_not(finite).tolist()

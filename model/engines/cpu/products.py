@@ -1,0 +1,96 @@
+"""The matrix products of a training step on a CPU, in the precision that a trial asks for.
+
+`fp32` and `fp64` multiply in place.  `bf16` rounds both operands to bfloat16, multiplies with torch (which uses AMX
+or AVX512-BF16 where the processor has them and accumulates in single precision) and hands back single precision,
+rounded once more; everything between the products stays as it is.  `tf32` rounds the operands as a GPU's tensor
+cores take them and multiplies in single precision: no faster here, for trials that were or will be trained there.
+
+Most trials never come here: `model.engines.cpu.compiled_step` compiles their steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from monosweep.model.engines.cpu import elementwise, gemm
+
+
+class Products(Protocol):
+    """How a step in Python multiplies."""
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> Any:
+        """`values` as a product wants them; the same name twice reuses one buffer."""
+
+    def product(
+        self, a: Any, b: Any, out: Float[ndarray, "rows columns"], *, trans_a: bool = False, trans_b: bool = False,
+        add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out`, or added to it; `a` and `b` are operands, to be transposed or not."""
+
+
+class Exact:
+    """Products in the type of the data."""
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
+        """The values themselves."""
+        return values
+
+    def product(
+        self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"], *, trans_a: bool = False,
+        trans_b: bool = False, add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out`, or added to it."""
+        gemm.gemm(a, trans_a, b, trans_b, out, add)
+
+
+class TF32(Exact):
+    """Products of operands rounded to TF32, accumulated in single precision."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, ndarray] = {}
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
+        """A rounded copy, good until the name is used again."""
+        if name not in self._buffers or len(self._buffers[name]) < len(values):
+            self._buffers[name] = np.empty_like(values)
+        rounded = self._buffers[name][: len(values)]
+        elementwise.round_to_tf32(values, rounded)
+        return rounded
+
+
+class BFloat16:
+    """Products of operands rounded to bfloat16."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, tuple[int, ...]], torch.Tensor] = {}
+
+    def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> torch.Tensor:
+        """A rounded copy, good until the name is used again."""
+        return self._buffer(name, values.shape).copy_(torch.from_numpy(values))
+
+    def product(
+        self, a: torch.Tensor, b: torch.Tensor, out: Float[ndarray, "rows columns"], *, trans_a: bool = False,
+        trans_b: bool = False, add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out` or added to it, rounded to bfloat16 once on the way."""
+        product = torch.mm(a.T if trans_a else a, b.T if trans_b else b, out=self._buffer("out", out.shape))
+        into = torch.from_numpy(out)
+        into.add_(product) if add else into.copy_(product)
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        key = (name, shape)
+        if key not in self._buffers:
+            self._buffers[key] = torch.empty(shape, dtype=torch.bfloat16)
+        return self._buffers[key]
+
+
+def products(precision: str) -> Products:
+    """How trials of this `precision` multiply."""
+    if precision == "bf16":
+        return BFloat16()
+    return TF32() if precision == "tf32" else Exact()

@@ -1,0 +1,74 @@
+"""The batched matrix products of a training step on a GPU, in the precision that a trial asks for.
+
+`fp32` is never TF32, whatever torch has been set to; `tf32` lets the tensor cores round the operands; `bf16` rounds
+them here, accumulates in single precision and rounds the product once, as the CPU does.  Tensors on a CPU stand in for
+a GPU's in tests: for `tf32` their operands are rounded here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosweep.model.config import Precision
+from monosweep.model.engines.solo import round_to_tf32
+
+
+class DeviceProducts:
+    """How a step multiplies.
+
+    Args:
+        precision: of the trials.
+        device: where the operands are.
+    """
+
+    def __init__(self, precision: Precision, device: str) -> None:
+        self.precision, self._device = precision, device
+        self._buffers: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def operand(self, name: str, values: Float[Tensor, "pack rows columns"]) -> Tensor:
+        """`values` as a product wants them; the same name twice reuses one buffer."""
+        if self.precision == "bf16":
+            return self._buffer(name, values).copy_(values)
+        if self.precision == "tf32" and self._device == "cpu":
+            return round_to_tf32(values)
+        return values
+
+    def product(self, a: Tensor, b: Tensor, out: Float[Tensor, "pack rows columns"]) -> None:
+        """a @ b into `out`; `a` and `b` are operands, transposed or not."""
+        if self.precision == "bf16":
+            out.copy_(torch.bmm(a, b, out=self._buffer("out", out)))
+        else:
+            torch.bmm(a, b, out=out)
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        key = (name, tuple(like.shape))
+        if key not in self._buffers:
+            self._buffers[key] = torch.empty(like.shape, dtype=torch.bfloat16, device=like.device)
+        return self._buffers[key]
+
+
+@contextmanager
+def matmul_settings(precision: Precision) -> Iterator[None]:
+    """How CUDA multiplies inside the block: TF32 for `tf32` and for nothing else, sums in single precision.
+
+    Torch's settings are the process's, and are as they were after the block.
+    """
+    matmul = torch.backends.cuda.matmul
+    name = "fp32_precision" if hasattr(matmul, "fp32_precision") else "allow_tf32"
+    tf32: object = precision == "tf32"
+    if name == "fp32_precision":
+        tf32 = "tf32" if precision == "tf32" else "ieee"
+    wanted = {name: tf32, "allow_bf16_reduced_precision_reduction": False}
+    before = {setting: getattr(matmul, setting) for setting in wanted}
+    try:
+        for setting, value in wanted.items():
+            setattr(matmul, setting, value)
+        yield
+    finally:
+        for setting, value in before.items():
+            setattr(matmul, setting, value)

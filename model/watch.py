@@ -1,0 +1,141 @@
+"""One trial, watched: what `monosweep trial` and `monosweep replay` train with.  No Ray, no files.
+
+The watcher shows progress; under `debug` the debugger opens at the step that went wrong, before it happens.
+"""
+
+from __future__ import annotations
+
+import bdb
+import pdb
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors.numpy
+from numpy import ndarray
+
+from monosweep.model.config import TrialConfig, UserError
+from monosweep.model.device import reproducible
+from monosweep.model.engines.solo import SoloEngine
+from monosweep.model.records import CurvePoint
+from monosweep.model.train import Engine, EngineName, PackTrainer, TrialResult
+
+SLICE_S = 0.2
+"""Between two looks of the watcher; short enough that a bar moves and Ctrl-C is quick."""
+
+
+class TrialError(UserError, RuntimeError):
+    """Training raised, for instance because the memory did not suffice."""
+
+
+class Watcher(Protocol):
+    """Who looks on while a trial trains."""
+
+    def step(self, step: int) -> None:
+        """So many optimiser steps are done."""
+
+    def point(self, point: CurvePoint) -> None:
+        """A recorded step is reached."""
+
+    def pause(self) -> None:
+        """Leave the terminal to the debugger."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTrial:
+    """What a watched trial leaves behind."""
+
+    result: TrialResult
+    weights: Mapping[str, ndarray]
+    """w_in (k, d), bias (k), w_out (n_out, k), embedding (d, N), and target_map (d, N) for the reprojector;
+    empty if the trial diverged."""
+    engine: str
+    """`packed` or `solo`."""
+    device: str
+    """`cpu` or `cuda`."""
+
+
+def watch_trial(
+    config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: bool = False
+) -> WatchedTrial:
+    """Train one trial to its end, or into the debugger.
+
+    Raises:
+        ConfigError: if the device, engine or optimizer cannot train it.
+        TrialError: if training raises; under `debug`, after the debugger is left.
+    """
+    try:
+        trainer = PackTrainer([config], device, engine=engine)
+        _train(trainer, watcher, debug)
+    except UserError:
+        raise
+    except Exception as error:
+        if debug:
+            _post_mortem(error, watcher)
+        if not isinstance(error, (RuntimeError, MemoryError)):
+            raise  # ours to mend, not the user's
+        hint = "" if debug else "; --pdb opens the debugger there"
+        raise TrialError(f"the trial could not be trained: {_one_line(error)}{hint}") from error
+    (result,) = trainer.results()
+    weights = _weights(trainer) if not trainer.diverged else {}
+    return WatchedTrial(result=result, weights=weights, engine=trainer.engine, device=trainer.device)
+
+
+def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> None:
+    while not trainer.done:
+        before = trainer.to_bytes() if debug else b""
+        snapshot = trainer.advance(SLICE_S)
+        watcher.step(trainer.step)
+        if debug and trainer.diverged:
+            _debug_divergence(PackTrainer.from_bytes(before, trainer.device), watcher)
+        elif snapshot and (point := snapshot.points[0]):
+            watcher.point(point)
+
+
+def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
+    """Train again from a little earlier, and stop in the debugger on entering the step that goes wrong."""
+    engine = trainer._engine
+    with reproducible(trainer.device):
+        while _next_step_is_finite(engine):
+            pass
+        watcher.pause()
+        step = engine.step + 1
+        print(f"step {step} makes the loss or a parameter non-finite; the debugger stops on entering it:\n"
+              "  n, s     go on by a line, or into a call\n"
+              "  self     the engine: self.weights(0), self.state()\n"
+              "  c        to the end of the step", file=sys.stderr)  # fmt: skip
+        take_step = engine.train_step if isinstance(engine, SoloEngine) else partial(engine.advance, 1)
+        try:
+            pdb.Pdb().runcall(take_step)
+        except bdb.BdbQuit:
+            return
+
+
+def _next_step_is_finite(engine: Engine) -> bool:
+    """Take one step; if it goes wrong, take it back and say no."""
+    before = {name: tensor.clone() for name, tensor in engine.state().items()}
+    loss = engine.advance(1)
+    if np.isfinite(loss).all() and not any(engine.overflowed()):
+        return True
+    engine.load(before, engine.step - 1)
+    return False
+
+
+def _post_mortem(error: BaseException, watcher: Watcher) -> None:
+    watcher.pause()
+    print(f"{_one_line(error)}; the debugger stands where it was raised", file=sys.stderr)
+    pdb.post_mortem(error.__traceback__)
+
+
+def _weights(trainer: PackTrainer) -> dict[str, ndarray]:
+    named: dict[str, Any] = safetensors.numpy.load(trainer.weights_bytes())
+    return {name.split("/", 1)[1]: tensor for name, tensor in named.items()}
+
+
+def _one_line(error: BaseException) -> str:
+    """Type and message of an error, without the call stacks that torch appends."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

@@ -1,0 +1,211 @@
+"""What each verb of `sweep` takes on the command line; the docstrings are the help that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from monosweep.model.config import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
+Sets = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsArgs:
+    """No options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchArgs:
+    """Options of `launch`."""
+
+    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")]
+    """A preset's name (see monosweep presets) or a YAML file."""
+    out: Annotated[str, arg(metavar="URI")] = "results"
+    """Results root: a folder, or s3://..., gs://...; trials that it already holds are not trained again."""
+    set: Annotated[Sets, arg(metavar="K=V")] = ()
+    """Set a field of every trial or a key of the spec; K=[a,b] makes a grid."""
+    pack_size: Annotated[str | None, arg(metavar="auto|N", help_behavior_hint="")] = None
+    """Trials per pack, in place of the spec's."""
+    executor: Literal["ray", "inline"] = "ray"
+    """Ray Tune, or this process alone."""
+    device: Device = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Packs at a time; auto is one per core or GPU, and one inline."""
+    address: Annotated[str | None, arg(metavar="ADDR", help_behavior_hint="")] = None
+    """A running Ray cluster; left out, Ray starts here and ends with the launch."""
+    retry_failed: Flag = False
+    """Train failed and stopped trials again."""
+    dry_run: Flag = False
+    """Say what would be trained, and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusArgs:
+    """Options of `status`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
+    """Results root."""
+    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
+    """One sweep's name; left out, all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactArgs:
+    """Options of `compact`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
+    """Results root."""
+    grace_s: float = 10.0
+    """Seconds that replaced parts stay for readers that have listed them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialArgs:
+    """Options of `trial`."""
+
+    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")] = "quick"
+    """A preset's name or a YAML file."""
+    set: Annotated[Sets, arg(metavar="K=V")] = ()
+    """Set a field of the trial, such as lr=0.01."""
+    index: int = 1
+    """Which of the spec's trials to train, from 1."""
+    device: Device = "auto"
+    """Where to train."""
+    engine: Literal["auto", "solo", "packed"] = "auto"
+    """solo is the readable definition, packed the fast one; auto is packed, or solo under --pdb."""
+    pdb: Flag = False
+    """Open the debugger at the first non-finite loss or exception."""
+    plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Draw the response map into this .png, .pdf or .svg file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayArgs:
+    """Options of `replay`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root."""
+    trial_id: Annotated[str, tyro.conf.Positional, arg(metavar="TRIAL_ID")]
+    """The trial's id, or a unique beginning of it."""
+    device: Annotated[Device | None, arg(metavar="{auto,cpu,cuda}", help_behavior_hint="")] = None
+    """Where to train; left out, the kind of device that the row names."""
+    plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Draw the response map into this .png, .pdf or .svg file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchArgs:
+    """Options of `bench`."""
+
+    shapes: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="SHAPE", help_behavior_hint="")] = ()
+    """Which to measure: tiny, small, quick, paper; left out, all."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Processes at a time; auto is one per core."""
+    turns: int = 3
+    """How often each is measured; the median counts."""
+    format: Literal["table", "json"] = "table"
+    """json holds every sample."""
+
+
+DASHBOARD = "http://127.0.0.1:8265"
+"""Where a head's dashboard and Jobs API listen, on the head or at the end of a tunnel to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitArgs:
+    """Options of `submit`."""
+
+    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")]
+    """A preset's name or a YAML file."""
+    out: Annotated[str, arg(metavar="URI")]
+    """Results root that every node reaches: s3://..., gs://..., or the full path of a shared mount."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+    set: Annotated[Sets, arg(metavar="K=V")] = ()
+    """Set a field of every trial or a key of the spec."""
+    pack_size: Annotated[str | None, arg(metavar="auto|N", help_behavior_hint="")] = None
+    """Trials per pack, in place of the spec's."""
+    device: Device = "auto"
+    """Where to train; say which if workers start only when needed."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Packs at a time; say how many if workers start only when needed."""
+    retry_failed: Flag = False
+    """Train failed and stopped trials again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArgs:
+    """Options of `resume`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root."""
+    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
+    """Which of its sweeps; left out, the only one."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+    device: Device = "auto"
+    """Where to train."""
+    workers: Annotated[str, arg(metavar="auto|N")] = "auto"
+    """Packs at a time."""
+    retry_failed: Flag = False
+    """Train failed and stopped trials again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopArgs:
+    """Options of `stop`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root, as it was submitted."""
+    sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
+    """One sweep's name; left out, the one that was submitted last."""
+    address: Annotated[str, arg(metavar="URL")] = DASHBOARD
+    """The head's dashboard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogsArgs(StopArgs):
+    """Options of `logs`."""
+
+    follow: Flag = False
+    """Go on until the job ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListArgs:
+    """Options of `list`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")] = "results"
+    """Results root."""
+
+
+def spread_sets(argv: Sequence[str]) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, so that a SPEC may follow."""
+    spread: list[str] = []
+    for token in argv:
+        after_value = spread[-2:-1] == ["--set"]
+        if after_value and "=" in token and not token.startswith("-"):
+            spread.append("--set")
+        spread.append(token)
+    return spread
+
+
+def worker_count(workers: str) -> int | None:
+    """The number behind --workers; None for auto.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ConfigError(f"--workers must be auto or a whole number above 0; got {workers!r}")
+    return int(workers)

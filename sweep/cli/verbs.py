@@ -1,0 +1,246 @@
+"""The verbs of `sweep`: presets, launch, status, trial, replay, bench.  Arguments in, an exit status out.
+
+The front door `sweep.__main__` calls them.  What costs time to import (torch, Ray, rich) is imported by the
+verb that needs it, after its arguments have been read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from monosweep.model.config import ConfigError, TrialConfig, UserError
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.cli.arguments import (
+    BenchArgs,
+    CompactArgs,
+    LaunchArgs,
+    PresetsArgs,
+    ReplayArgs,
+    StatusArgs,
+    TrialArgs,
+    spread_sets,
+    worker_count,
+)
+from monosweep.sweep.parse import parse
+from monosweep.sweep.text import table
+
+if TYPE_CHECKING:
+    from monosweep.model.watch import WatchedTrial
+    from monosweep.sweep.spec.sweep_spec import SweepSpec
+
+Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
+"""Draws a trial's response map from its weights into a file."""
+
+DIVERGED = 1
+DIFFERS = 1
+INCOMPLETE = 1
+_FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def presets(argv: Sequence[str]) -> int:
+    """`monosweep presets`."""
+    parse(PresetsArgs, argv, prog="monosweep presets", description="What can be launched by name.")
+    from monosweep.sweep.spec.sweep_spec import presets as all_presets
+
+    rows = [(p.name, str(p.n_trials), p.description) for p in all_presets()]
+    print(table(("name", "trials", "what it shows"), rows, right=(1,)))
+    return 0
+
+
+def launch(argv: Sequence[str]) -> int:
+    """`monosweep launch`."""
+    args = parse(
+        LaunchArgs, spread_sets(argv), prog="monosweep launch",
+        description="Train what SPEC asks for and the results root lacks; launch again to go on.",
+    )  # fmt: skip
+    from monosweep.sweep.drive import LaunchOptions
+    from monosweep.sweep.drive import launch as launch_sweep
+    from monosweep.sweep.view.lines import launch_lines
+
+    options = LaunchOptions(
+        executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
+        retry_failed=args.retry_failed, dry_run=args.dry_run,
+    )  # fmt: skip
+    report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
+    for line in launch_lines(report, args.out):
+        print(line)
+    whole = report.dry_run or not (report.after.missing or report.after.failed)
+    return 0 if whole else INCOMPLETE
+
+
+def status(argv: Sequence[str]) -> int:
+    """`monosweep status`."""
+    args = parse(
+        StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
+    )
+    from monosweep.sweep.view.lines import status_lines
+    from monosweep.sweep.view.live import read_status
+
+    found = read_status(args.out, args.sweep)
+    if not found:
+        print(f"no sweeps in {args.out} yet; monosweep launch SPEC --out {args.out} starts one")
+    for line in status_lines(found):
+        print(line)
+    return 0
+
+
+def compact(argv: Sequence[str]) -> int:
+    """`monosweep compact`."""
+    args = parse(
+        CompactArgs, argv, prog="monosweep compact",
+        description="Merge the small files of a results root into few large ones; sweeps may train meanwhile.",
+    )  # fmt: skip
+    from monosweep.sweep.store.compact import compact as compact_store
+    from monosweep.sweep.store.root import Store
+    from monosweep.sweep.view.lines import compact_lines
+
+    done = compact_store(Store.open(args.out), args.grace_s, lambda line: print(line, file=sys.stderr))
+    for line in compact_lines(done):
+        print(line)
+    return 0
+
+
+def trial(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep trial`."""
+    args = parse(
+        TrialArgs, spread_sets(argv), prog="monosweep trial",
+        description="Train one trial in this process, without Ray, and watch it.",
+    )  # fmt: skip
+    _check_plot(args.plot)
+    config = _pick(_spec(args.spec, args.set), args.index)
+    engine = "solo" if args.pdb and args.engine == "auto" else args.engine
+    watched = _watch(config, args.device, engine, args.pdb)
+    _print_outcome(watched)
+    _plot(args.plot, watched, draw)
+    return 0 if watched.result.status == TrialStatus.COMPLETED else DIVERGED
+
+
+def replay(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep replay`."""
+    args = parse(
+        ReplayArgs, argv, prog="monosweep replay",
+        description="Train a trial again from its row alone, and compare every number.",
+    )
+    _check_plot(args.plot)
+    from monosweep.sweep.store.root import Store
+    from monosweep.sweep.store.schema import config_of
+
+    store = Store.open(args.out)
+    row = store.trial_row(args.trial_id)
+    curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
+    watched = _watch(config_of(row), args.device or row["device"], row["engine"], debug=False)
+    ok = _print_comparison(row, curve_rows, watched)
+    _plot(args.plot, watched, draw)
+    return 0 if ok else DIFFERS
+
+
+def bench(argv: Sequence[str]) -> int:
+    """`monosweep bench`."""
+    args = parse(
+        BenchArgs, argv, prog="monosweep bench",
+        description="How many trials this machine trains per hour, and what limits it; about a minute.",
+    )  # fmt: skip
+    from monosweep.sweep.bench.shapes import SHAPES, shape_named
+
+    shapes = [shape_named(name) for name in args.shapes] or SHAPES
+    workers = worker_count(args.workers)
+    if args.turns < 1:
+        raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
+    from monosweep.sweep.bench.measure import as_plain, machine, measure
+    from monosweep.sweep.bench.report import report
+    from monosweep.sweep.drive import n_cores
+
+    n_workers = workers or n_cores()
+    rates = measure(shapes, n_workers, turns=args.turns, tell=_overwrite)
+    _overwrite("")
+    here = machine(n_workers)
+    print(json.dumps(as_plain(here, rates), indent=2) if args.format == "json" else report(here, rates))
+    return 0
+
+
+def _overwrite(line: str) -> None:
+    """What is going on, in one line of a terminal; a log file does without."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _spec(name: str, sets: Sequence[str], pack_size: str | None = None) -> SweepSpec:
+    from monosweep.sweep.spec.sweep_spec import load_spec
+
+    return load_spec(name, [*sets, *([f"pack_size={pack_size}"] if pack_size is not None else [])])
+
+
+def _check_plot(path: str | None) -> None:
+    """Complain before the training rather than after it."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in _FIGURE_SUFFIXES:
+        raise UserError(f"--plot takes a file that ends in {', '.join(_FIGURE_SUFFIXES)}; got {path!r}")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"--plot cannot write {path!r}: no folder {str(Path(path).parent)!r}; make it first")
+
+
+def _pick(spec: SweepSpec, index: int) -> TrialConfig:
+    from monosweep.sweep.spec.sweep_spec import expand
+
+    configs = expand(spec)
+    if not 1 <= index <= len(configs):
+        raise ConfigError(f"--index must lie in 1 … {len(configs)}, the trials of {spec.name}; got {index}")
+    which = f", {index} of {len(configs)} (--index picks another)" if len(configs) > 1 else ""
+    print(f"trial {configs[index - 1].trial_id} of {spec.name}{which}", file=sys.stderr)
+    return configs[index - 1]
+
+
+def _watch(
+    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed"], debug: bool
+) -> WatchedTrial:
+    from monosweep.model.watch import watch_trial
+    from monosweep.sweep.view.trial import TrialDisplay
+
+    print(_changed(config), file=sys.stderr)
+    with TrialDisplay(config.n_steps) as display:
+        return watch_trial(config, device, engine, display, debug)
+
+
+def _changed(config: TrialConfig) -> str:
+    """The fields that differ from the paper's defaults."""
+    default = TrialConfig()
+    changed = {k: v for k, v in config.to_dict().items() if v != getattr(default, k)}
+    return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at the paper's defaults"
+
+
+def _print_outcome(watched: WatchedTrial) -> None:
+    from monosweep.sweep.view.trial import outcome
+
+    result = watched.result
+    print(f"\n{outcome(result)}")
+    how = f"{result.wall_time_s:.1f} s of training, {watched.engine} engine on {watched.device}"
+    print(how, file=sys.stderr)
+
+
+def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
+    if path is None:
+        return
+    if not watched.weights:
+        raise UserError("--plot needs the weights of a completed trial; this one diverged; try a lower lr")
+    draw(watched.weights, watched.result.config, path)
+    print(path)
+
+
+def _print_comparison(
+    row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: WatchedTrial
+) -> bool:
+    """The tables and the verdict of a replay; whether it is as it should be."""
+    from monosweep.model.device import device_name
+    from monosweep.sweep.view.replay import compare, compare_curve, describe, provenance_here, verdict
+
+    result = watched.result
+    ending = compare(row, result.status, result.last_step, result.metrics)
+    curve = compare_curve(curve_rows, result.curve)
+    judged = verdict(row, [*ending, *curve], provenance_here(row, device_name(watched.device)))
+    print(f"\n{describe(ending, curve)}\n{judged.text}")
+    return judged.ok

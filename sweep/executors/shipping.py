@@ -1,0 +1,107 @@
+"""What travels to a cluster: the sources of this very version, a spec, and settings that are no secret.
+
+    bundled(spec) -> folder -> Ray's runtime environment -> every node's sys.path
+
+Nothing of the user's own folder goes along.  Torch- and ray-free.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from monosweep.model.config import ConfigError
+from monosweep.sweep.text import without_secrets
+
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+"""Read by Ray at import and by its processes at start: quiet, nothing phoned home, no second set of logs.
+Ctrl-C is ours: Tune's handler would wait for every pack's current step."""
+JOB = "MONOSWEEP_JOB"
+"""The environment variable that tells a submitted driver and its workers the id of their Ray job."""
+SPEC = "spec.json"
+_PACKAGES = ("model", "sweep", "analysis")
+_HERE = Path(__file__).parents[2]
+"""Where the packages lie side by side: a checkout, or `monosweep` among the installed ones."""
+_SHARED = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+"""Where the storage is.  Who may use it never travels: Ray shows a job's environment to all its users."""
+_SCRAP = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+
+
+@contextmanager
+def bundled(spec: str | None = None) -> Iterator[Path]:
+    """A folder with all of `monosweep` and, as spec.json, `spec`; it goes with the block.
+
+    Nodes have it before their own packages on the path, and `monosweep` is a namespace, so that each package is
+    found here first, whatever a node has installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="monosweep-bundle-") as name:
+        folder = Path(name)
+        for package in _PACKAGES:
+            shutil.copytree(_HERE / package, folder / "monosweep" / package, ignore=_SCRAP)
+        _name_version(folder)
+        if spec is not None:
+            (folder / SPEC).write_text(spec)
+        yield folder
+
+
+def runtime_env(folder: Path, **variables: str) -> dict[str, Any]:
+    """Ray's runtime environment of a bundle; `variables` join those of its processes."""
+    found = {name: os.environ[name] for name in _SHARED if name in os.environ}
+    shared = {name: value for name, value in found.items() if without_secrets(value) == value}
+    return {"working_dir": str(folder), "env_vars": {**QUIET, **shared, **variables}}
+
+
+def check_root(root: str) -> None:
+    """Whether every node can understand `root`, and none of its secrets is shown.
+
+    Raises:
+        ConfigError: if it is a relative folder, or a URI with a password.
+    """
+    if without_secrets(root) != root:
+        raise ConfigError(
+            f"--out must name no password on a cluster, where Ray shows it to every user; got "
+            f"{without_secrets(root)}; let the nodes have the credentials (an instance profile, or AWS_… where "
+            f"ray start runs)"
+        )
+    if "://" not in root and not root.startswith("/"):
+        raise ConfigError(
+            f"--out must mean the same on every node: s3://bucket/folder, or the full path of a shared mount; "
+            f"got {root!r}"
+        )
+
+
+def needs_token(address: str) -> str:
+    """What to tell whom a cluster does not let in."""
+    return (
+        f"the cluster at {address} lets in who has its token; set RAY_AUTH_MODE=token and put the token of the "
+        f"head's ~/.ray/auth_token into yours, or into RAY_AUTH_TOKEN"
+    )
+
+
+def _name_version(folder: Path) -> None:
+    """What `importlib.metadata` reads on the nodes, for the column `code_version`."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        known = version("monosweep")
+    except PackageNotFoundError:  # a checkout on the path, never installed
+        return
+    about = folder / f"monosweep-{known}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: monosweep\nVersion: {known}\n")

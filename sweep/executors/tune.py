@@ -1,0 +1,413 @@
+"""Packs on Ray Tune: one Tune trial trains one pack.  With `own_ray` and `jobs`, the only files that know Ray.
+
+    connected() -> Cluster -> execute(): Tuner -> _PackTrainable on a worker -> sweep.work.pack.pack_slices
+
+Tune schedules and restarts; the results root holds all that counts.  Tune's own state is scratch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from monosweep.sweep.executors.shipping import JOB, QUIET, bundled, needs_token, runtime_env
+
+os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
+
+import ray
+from ray import tune
+from ray.exceptions import RayActorError, RayError
+from ray.tune.execution import class_cache
+
+from monosweep.model.config import ConfigError, UserError
+from monosweep.sweep.executors import own_ray
+from monosweep.sweep.executors.own_ray import replaced
+from monosweep.sweep.executors.reaper import reaped
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.work.pack import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress
+from monosweep.sweep.work.progress import Listener
+
+_REPORT_S = 2.0
+"""A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
+_SLICE_S = 2.0
+_ANSWER_S = 10.0
+_POLL_S = 0.5
+_GRACE_S = 8.0
+"""How long workers may take to checkpoint their packs when the sweep is told to stop."""
+_TOLD_TO_GO = "told to go"
+_OUT_OF_MEMORY = "running low on memory"
+"""Ray's words when it ends a worker that takes too much."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """What Ray has to offer."""
+
+    n_cpus: int
+    n_gpus: int
+    memory_per_cpu: int
+    """Bytes, on the node that has least for each of its CPUs; 0 while there is no CPU."""
+    scratch: Path
+    """A folder for Tune's state, on the driver's machine."""
+
+
+@contextmanager
+def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
+    """A running cluster at `address`, or a Ray of our own on loopback that ends with the block.
+
+    Raises:
+        ConfigError: if there is no cluster at `address`.
+    """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    with _scratch() as scratch:
+        try:
+            with _same_signals():
+                if address is None:
+                    own_ray.start(scratch, n_workers, quiet)
+                else:
+                    _connect(address, quiet)
+            yield _cluster(scratch)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and aborts on it; what was set before is set again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _connect(address: str, quiet: Mapping[str, Any]) -> None:
+    try:
+        _check_answers(address)
+        with _shipped() as environment:
+            ray.init(address=address, runtime_env=environment, **quiet)
+    except (RayError, OSError, ValueError, RuntimeError) as error:
+        problem = str(error).strip().splitlines()[0]
+        if "authentication token" in problem:
+            raise ConfigError(needs_token(address)) from error
+        raise ConfigError(
+            f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
+            f"start one, set RAY_AUTH_MODE=token and its token if it demands one, or leave --address out to use this "
+            f"machine"
+        ) from error
+
+
+@contextmanager
+def _shipped() -> Iterator[dict[str, Any] | None]:
+    """This version's sources for the workers; a submitted job has brought them along already."""
+    if JOB in os.environ:
+        yield None
+        return
+    with bundled() as folder:
+        yield runtime_env(folder)
+
+
+def _check_answers(address: str) -> None:
+    """Ray tries for minutes to reach an address where nothing listens; OSError says so at once."""
+    if "://" in address:
+        raise ValueError("a driver runs on a node of its cluster; from elsewhere use monosweep submit")
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+        _check_token(address)
+
+
+def _check_token(address: str) -> None:
+    """Ray itself tries a wrong token for twenty seconds, and says so in each; ValueError says so at once."""
+    import grpc
+
+    try:
+        from ray._private.grpc_utils import init_grpc_channel
+    except ImportError:  # another release of Ray: it will say so itself
+        return
+    ask = init_grpc_channel(address, asynchronous=False).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+    try:
+        ask(b"", timeout=_ANSWER_S)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise ValueError("its authentication token is another") from None
+
+
+def _cluster(scratch: Path) -> Cluster:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = [node.get("memory", 0) / node["CPU"] for node in nodes if node.get("CPU")]
+    return Cluster(
+        n_cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        n_gpus=int(sum(node.get("GPU", 0) for node in nodes)),
+        memory_per_cpu=int(min(shares, default=0)),
+        scratch=scratch,
+    )
+
+
+def free_on_a_worker(device: str, should_stop: Callable[[], bool]) -> int:
+    """Bytes that a pack may take on the first worker that comes; an autoscaling cluster starts one for it.
+
+    Raises:
+        KeyboardInterrupt: once `should_stop`.
+    """
+    return ask_a_worker(_free_memory, device, should_stop, device)
+
+
+def ask_a_worker(question: Callable[..., int], device: str, should_stop: Callable[[], bool], *about: Any) -> int:
+    """`question(*about)`, answered by the first worker that comes.
+
+    Raises:
+        KeyboardInterrupt: once `should_stop`.
+    """
+    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(question).remote(*about)
+    while not ray.wait([answer], timeout=_POLL_S)[0]:
+        if should_stop():
+            raise KeyboardInterrupt("stopped while waiting for a worker; nothing was trained")
+    return int(ray.get(answer))
+
+
+def _free_memory(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    (here,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
+    return int(here.get("memory", 0) / here["CPU"])
+
+
+def execute(
+    cluster: Cluster, work: Work, progress: Listener, should_stop: Callable[[], bool], packs_per_gpu: int = 1
+) -> None:
+    """Train every pack of `work` on a connected Ray; once `should_stop`, checkpoint those in training and return.
+
+    A pack whose worker dies is taken up again from its checkpoint; after too many deaths its halves are
+    trained, and a single trial that keeps killing its worker gets a `failed` row.  A worker that is told to
+    go (SIGTERM, as before a pre-emption) checkpoints its pack first, and that is no death.
+
+    Raises:
+        StoreError: if the results root fails.
+        RuntimeError: if a worker fails in a way that is not the trial's.
+    """
+    work = replace(work, settings=replace(work.settings, slice_s=_SLICE_S))
+    while work.packs:
+        watch = _Watch(work, progress, should_stop)
+        try:
+            with _same_environment():
+                _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
+        except _Halt:
+            if watch.error is not None:
+                raise watch.error from None
+            _release(watch.actors)
+            return
+        work = replace(work, packs=tuple(_rest(work, watch.lost, progress)))
+
+
+def _rest(work: Work, lost: Mapping[int, str], progress: Listener) -> Iterator[Pack]:
+    """What to train instead of the packs that Tune has given up."""
+    for place, reason in lost.items():
+        pack = work.packs[place]
+        rest = (pack,) if reason == _TOLD_TO_GO else after_losses(work, pack, reason)
+        progress.forget(pack)
+        if not rest:
+            progress.update(settled_progress(work, pack))
+        yield from rest
+
+
+def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
+    """What Ray keeps for a pack: a core, and on GPUs an equal share of one, rounded down to Ray's unit of 1e-4."""
+    return {"cpu": 1, "gpu": 10_000 // packs_per_gpu / 10_000 if device == "cuda" else 0}
+
+
+def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
+    trainable = tune.with_parameters(_PackTrainable, work=work)
+    tune.Tuner(
+        tune.with_resources(trainable, resources(work.settings.device, packs_per_gpu)),
+        param_space={"pack": tune.grid_search(list(range(len(work.packs))))},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=work.n_workers),
+        run_config=tune.RunConfig(
+            name="packs",
+            storage_path=str(folder),
+            failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[watch],
+            verbose=0,
+        ),
+    ).fit()
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Workers with the environment that every process here or of the job has.
+
+    Tune would give them one with a variable for Lightning and with the driver's AWS keys: the workers that wait
+    already could not be used, and Ray would show the keys.
+    """
+    with replaced(class_cache, "DEFAULT_ENV_VARS", {}), replaced(class_cache, "ENV_VARS_TO_PROPAGATE", set()):
+        yield
+
+
+def _release(actors: Sequence[Any]) -> None:
+    """Have the packs in training checkpointed; what does not answer in time is at most a minute behind."""
+    told = [actor.release.remote() for actor in actors]
+    if told:
+        ray.wait(told, num_returns=len(told), timeout=_GRACE_S)
+
+
+class _Evicted(Exception):
+    """The worker was told to go, and has checkpointed its pack."""
+
+
+class _PackTrainable(tune.Trainable):  # type: ignore[misc]
+    """One pack on one worker.  `work` comes through the object store, the Tune config holds a place in it."""
+
+    def setup(self, config: dict[str, Any], work: Work) -> None:
+        self._work, self._leaving = work, False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._leave)
+        self.reset_config(config)
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        self._leaving = True
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        work, pack = self._work, self._work.packs[new_config["pack"]]
+        self._slices = self._train(work, pack)
+        return True
+
+    def _train(self, work: Work, pack: Pack) -> Iterator[PackProgress]:
+        work.store.check_reachable()
+        yield from pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving)
+
+    def release(self) -> None:
+        """Checkpoint the pack and train it no further; Ray calls it between two steps."""
+        self._leaving = True
+        self._advance()
+
+    def step(self) -> dict[str, Any]:
+        """Train for a while.  Only the death of the process is an error to Tune, everything else is told."""
+        try:
+            progress = self._advance()
+        except UserError as error:
+            return {"error": error, "done": True}
+        except Exception:
+            return {"error": RuntimeError(f"a worker failed:\n{traceback.format_exc()}"), "done": True}
+        if progress.stopped:
+            raise _Evicted(_TOLD_TO_GO)
+        return {"progress": progress, "done": progress.finished}
+
+    def _advance(self) -> PackProgress:
+        start = time.monotonic()
+        warnings: list[str] = []
+        for progress in self._slices:
+            warnings += progress.warnings
+            if time.monotonic() - start > _REPORT_S and not self._leaving:
+                break
+        return replace(progress, warnings=tuple(warnings))
+
+
+class _Halt(BaseException):
+    """Leaves Tune's loop at once; on an Exception Tune would wait for workers that are about to be ended."""
+
+
+class _Watch(tune.Callback):  # type: ignore[misc]
+    """What Tune tells the driver, on its way to who listens."""
+
+    def __init__(self, work: Work, progress: Listener, should_stop: Callable[[], bool]) -> None:
+        self._work, self._progress, self._should_stop = work, progress, should_stop
+        self.lost: dict[int, str] = {}
+        """Packs that Tune has given up, by place, and why."""
+        self.error: Exception | None = None
+        """Why the sweep cannot go on."""
+        self.actors: list[Any] = []
+        """The workers in training when the sweep was told to stop."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks for a restart of its own, which we never use."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if not _raylet_lives():
+            self.error = UserError(
+                "a sweep on this machine needs Ray's raylet, which has died (killed, or out of memory); what is "
+                "finished is kept; launch the same command again to go on"
+            )
+        if self.error is not None or self._should_stop():
+            actors = (trial.temporary_state.ray_actor for trial in trials if trial.status == trial.RUNNING)
+            self.actors = [actor for actor in actors if actor is not None]
+            raise _Halt
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.started(self._pack(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "error" in result:
+            self.error = result["error"]
+        else:
+            self._progress.update(result["progress"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reason = self._reason(trial)
+        if reason == _TOLD_TO_GO:
+            trial.run_metadata.num_failures -= 1
+        what = "died" if reason != _TOLD_TO_GO else "has gone"
+        self._progress.note(f"a worker {what} ({reason}); pack {self._pack(trial).pack_id} is taken up again")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.lost[trial.config["pack"]] = self._reason(trial)
+
+    def _pack(self, trial: Any) -> Pack:
+        pack: Pack = self._work.packs[trial.config["pack"]]
+        return pack
+
+    def _reason(self, trial: Any) -> str:
+        """Why a worker died; if it did not, but could not even begin, the sweep cannot go on."""
+        text = Path(trial.error_file).read_text().strip()
+        error = _pickled(trial.pickled_error_file)
+        if isinstance(error, _Evicted):
+            return _TOLD_TO_GO
+        died = isinstance(error, RayActorError) and not error.actor_init_failed
+        if not died and _OUT_OF_MEMORY not in text:
+            self.error = RuntimeError(f"a worker cannot go on:\n{text}")
+        return "out of memory" if _OUT_OF_MEMORY in text else "killed or crashed"
+
+
+def _raylet_lives() -> bool:
+    """Whether the Ray that we have started has its raylet yet; that of a cluster is its own business.
+
+    Ray itself ends the driver's process a while after, with its own words.
+    """
+    started = ray._private.worker._global_node.all_processes.get("raylet", [])
+    return all(raylet.process.poll() is None for raylet in started)
+
+
+def _pickled(path: str | None) -> Any:
+    """The exception that Tune has put aside in the driver's scratch folder."""
+    if path is None or not Path(path).exists():
+        return None
+    return ray.cloudpickle.loads(Path(path).read_bytes())
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for Ray's and Tune's own state; with every process started meanwhile, it goes when we do.
+
+    In /tmp, because Ray's socket paths below it must stay under 107 characters.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="monosweep-", dir="/tmp"))
+    with reaped(folder):
+        yield folder

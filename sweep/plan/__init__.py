@@ -1,0 +1,1 @@
+"""Which packs a launch trains."""

@@ -1,0 +1,332 @@
+"""Specs: a YAML file or a preset in, `TrialConfig`s out.  The first step of every sweep; torch- and ray-free.
+
+    base:  {n_features: 128}                        fixed fields of TrialConfig
+    space: {lr: {grid: [.003, .01]}, l1: {loguniform: [1e-6, 1e-3]}}
+                                                    or a list of such mappings: the union of sub-spaces
+    num_samples: 8                                  draws of the random knobs at every grid point
+    repeats: 2                                      seeds: the base seed, the next one, ...
+    include: [paper/LR1, paper/LR3]                 other sweeps whose sub-spaces join, seeds and all
+
+Expansion only ever adds: see `sweep.spec.domains`.  Every grid point sees the same random draws, so that grid
+values are compared on equal terms.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from monosweep.model.config import FIELD_NAMES, ConfigError, TrialConfig, unknown_name
+from monosweep.sweep.spec.domains import check_domain, is_grid, is_random, sample
+from monosweep.sweep.spec.overrides import apply_override
+from monosweep.sweep.spec.yaml_file import read_yaml
+
+PRESETS = Path(__file__).parents[1] / "presets"
+MAX_TRIALS = 10_000_000
+"""A spec that asks for more is taken for a slip: its configs alone would fill the driver's memory."""
+_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+_LONGEST_NAME = 100
+_EMPTY_SPACE = "space is empty; give at least one knob, or leave space out for a single trial"
+_NOT_YET = ("search", "scheduler")
+
+
+class SweepSpec(BaseModel):
+    """One sweep, as its YAML file says.
+
+    Raises (from `load_spec`, `expand` and `from_json`):
+        ConfigError: one line with the key, the value received and the fix.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    """What the sweep is called; left out, the file's stem or the preset's name."""
+    description: str = ""
+    """One line for `monosweep presets`."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Fixed fields of TrialConfig."""
+    space: list[dict[str, Any]] = Field(default=[{}])
+    """Sub-spaces; each maps fields of TrialConfig to a constant or to a domain (`sweep.spec.domains`)."""
+    num_samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
+    """Draws of the random knobs at every grid point; a sub-space without random knobs has each point once."""
+    sample_seed: int = 0
+    """Chooses the random draws; unrelated to the trials' own seeds."""
+    repeats: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
+    """Seeds per point: the base seed, the next one, ..."""
+    pack_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Trials per pack, or `auto`."""
+    save_weights: Literal["none", "final", "log2"] = "none"
+    """Which steps' weights to keep: none, the last, or every recorded one."""
+    record_neurons: Literal["final", "log2"] = "final"
+    """Which steps go into the `neurons` table: the last, or every recorded one."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"must be letters, digits, - and _ (with / between parts), at most {_LONGEST_NAME}; "
+                "give the sweep such a name with name:"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _check_knobs(self) -> SweepSpec:
+        if not self.space:
+            raise ConfigError(_EMPTY_SPACE)
+        for knob, value in self.base.items():
+            _check_field("base", knob)
+            if isinstance(value, (Mapping, list, tuple)):
+                raise ConfigError(f"base.{knob} must be one value; got {value!r}; domains go into space")
+        for knob, value in _items(self.space):
+            _check_field("space", knob)
+            check_domain(knob, value)
+        if self.num_samples > 1 and not any(is_random(value) for _, value in _items(self.space)):
+            raise ConfigError(
+                f"num_samples needs a random knob (choice, uniform, loguniform, randint) in space; got "
+                f"num_samples {self.num_samples} without one; for more seeds set repeats"
+            )
+        return self
+
+    @property
+    def sweep_name(self) -> str:
+        """The name as it stands in paths and in the column `sweep`.
+
+        >>> SweepSpec(name="paper/LR1").sweep_name
+        'paper-LR1'
+        """
+        return self.name.replace("/", "-")
+
+    def to_json(self) -> str:
+        """The whole spec, defaults included; `from_json` reads it back."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SweepSpec:
+        """Read what `to_json` wrote."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A spec that comes with the package."""
+
+    name: str
+    description: str
+    n_trials: int
+
+
+def load_spec(spec: str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Read a YAML file (a path that ends in .yaml or .yml, or any existing file) or a preset by name.
+
+    A spec may `include` others by name or path: their sub-spaces join its own, and overrides reach them too.
+    `overrides` are "key=value", the value in YAML.  A field of TrialConfig is taken out of every sub-space
+    and fixed; `[a, b]` makes it a grid and `{uniform: [a, b]}` a random knob.  Other keys are the spec's own.
+    """
+    return _load(spec, overrides, ())
+
+
+def _load(spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> SweepSpec:
+    """The spec, what it includes joined in; `above` are the files that include it."""
+    path, name = _find(spec)
+    if path.resolve() in above:
+        raise ConfigError(f"{spec} includes itself; take it out of its include, or of what that includes")
+    raw = _read_mapping(path, spec)
+    if "space" in raw and raw["space"] in (None, {}, []):
+        raise ConfigError(f"{spec}: {_EMPTY_SPACE}")
+    raw.setdefault("name", name)
+    included = _included(raw.pop("include", []), spec, overrides, (*above, path.resolve()))
+    # what a spec that includes others says of its own is a sub-space of its own, if it says anything
+    alone = not included or "base" in raw or "space" in raw
+    given = set(raw)
+    for override in overrides:
+        apply_override(raw, override, list(SweepSpec.model_fields))
+    try:
+        own = _validated(raw)
+        return _joined(own, [*([own] if alone else []), *included], given) if included else own
+    except ConfigError as error:
+        raise ConfigError(f"{spec}: {error}") from None
+
+
+def _included(names: Any, spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> list[SweepSpec]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{spec}: include must list presets or YAML files, as in [quick]; got {names!r}")
+    return [_load(name, overrides, above) for name in names]
+
+
+def _joined(own: SweepSpec, members: Sequence[SweepSpec], given: set[str]) -> SweepSpec:
+    """`own` with the sub-spaces of `members`; it keeps as much as the member that keeps most, unless it says."""
+
+    def most(key: str, levels: Sequence[str]) -> str:
+        if key in given:
+            return str(getattr(own, key))
+        return max((str(getattr(member, key)) for member in members), key=levels.index)
+
+    return own.model_copy(
+        update={
+            "base": {},
+            "space": [sub_space for member in members for sub_space in _self_contained(member)],
+            "repeats": 1,
+            "save_weights": most("save_weights", ("none", "final", "log2")),
+            "record_neurons": most("record_neurons", ("final", "log2")),
+        }
+    )
+
+
+def _self_contained(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """The sub-spaces with `base` and `repeats` put into each, so that they can stand beside others."""
+    for sub_space in spec.space:
+        if any(map(is_random, sub_space.values())):
+            raise ConfigError(
+                f"include takes sweeps of grids and constants; {spec.name} draws at random; launch it by itself"
+            )
+        seeds = sub_space.get("seed", spec.base.get("seed", 0))
+        seeds = seeds["grid"] if is_grid(seeds) else [seeds]
+        if spec.repeats > 1:
+            seeds = sorted({_whole(seed) + r for seed in seeds for r in range(spec.repeats)})
+        yield {**spec.base, **sub_space, "seed": {"grid": seeds}}
+
+
+def _whole(seed: Any) -> int:
+    return TrialConfig(seed=seed).seed
+
+
+def expand(spec: SweepSpec) -> list[TrialConfig]:
+    """All trials of `spec`, each once, in a fixed order."""
+    n_trials = sum(_size(spec, sub_space) for sub_space in spec.space)
+    if n_trials > MAX_TRIALS:
+        raise ConfigError(f"a sweep holds at most {MAX_TRIALS:,} trials; {spec.name} asks for {n_trials:,}")
+    trials = {config.trial_id: config for sub_space in spec.space for config in _expand(spec, sub_space)}
+    return list(trials.values())
+
+
+def preset_names() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(str(path.relative_to(PRESETS).with_suffix("")) for path in PRESETS.rglob("*.yaml"))
+
+
+def presets() -> list[Preset]:
+    """All presets with their number of trials."""
+    specs = [load_spec(name) for name in preset_names()]
+    return [Preset(spec.name, spec.description, len(expand(spec))) for spec in specs]
+
+
+def _find(spec: str) -> tuple[Path, str]:
+    """The file behind SPEC, and the sweep's default name."""
+    path = Path(spec)
+    if path.suffix not in (".yaml", ".yml"):
+        if spec in preset_names():
+            return PRESETS / f"{spec}.yaml", spec
+        if not path.is_file():
+            raise ConfigError(f"{unknown_name('preset', spec, preset_names())} (or give a YAML file's path)")
+    return path, path.stem
+
+
+def _read_mapping(path: Path, spec: str) -> dict[str, Any]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        problem = os.strerror(error.errno or 0)
+        raise ConfigError(f"cannot read spec {spec!r}: {problem}; check the path") from None
+    raw = read_yaml(text, what=spec)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{spec} must hold keys such as base and space; got {_kind(raw)}")
+    return {str(key): value for key, value in raw.items()}
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _as_list(space: Any) -> list[Any]:
+    return list(space) if isinstance(space, list) else [space]
+
+
+def _validated(raw: Mapping[str, Any]) -> SweepSpec:
+    for key in _NOT_YET:
+        if key in raw:
+            raise ConfigError(f"{key} is not supported yet; leave it out and list the knobs in space")
+    values = {**raw, "space": _as_list(raw["space"])} if "space" in raw else dict(raw)
+    if values.get("base", {}) is None:
+        values["base"] = {}
+    try:
+        return SweepSpec.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in our words."""
+    first = error.errors()[0]
+    place = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return unknown_name("key", str(first["loc"][-1]), [*SweepSpec.model_fields, "include"])
+    if first["type"] == "json_invalid":
+        return f"not JSON: {first['ctx']['error']}"
+    problem = first["msg"].removeprefix("Value error, ")
+    if not place:  # a complaint of `_check_knobs`, which names key and value itself
+        return problem
+    problem = _REWORDED.get(place, re.sub(r"^(Input )?should", "must", problem))
+    return f"{place} {problem}; got {first['input']!r}"
+
+
+_REWORDED = {
+    "pack_size": "must be auto or a whole number above 0",
+    "num_samples": "must be a whole number above 0",
+    "repeats": "must be a whole number above 0",
+    "sample_seed": "must be a whole number",
+    "space": "must map fields of a trial to values or domains, as in {lr: {grid: [0.01]}}, or list such",
+    "base": "must hold fields of a trial, as in {n_features: 128}",
+}
+
+
+def _check_field(where: str, knob: Any) -> None:
+    if knob not in FIELD_NAMES:
+        raise ConfigError(f"{where}: {unknown_name('field', str(knob), FIELD_NAMES)}")
+
+
+def _items(space: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    return ((knob, value) for sub_space in space for knob, value in sub_space.items())
+
+
+def _n_draws(spec: SweepSpec, sub_space: Mapping[str, Any]) -> int:
+    return spec.num_samples if any(map(is_random, sub_space.values())) else 1
+
+
+def _size(spec: SweepSpec, sub_space: Mapping[str, Any]) -> int:
+    grid_points = math.prod(len(value["grid"]) for value in sub_space.values() if is_grid(value))
+    return grid_points * _n_draws(spec, sub_space) * spec.repeats
+
+
+def _expand(spec: SweepSpec, sub_space: Mapping[str, Any]) -> Iterator[TrialConfig]:
+    """The trials of one sub-space: draws, then grid points, then seeds."""
+    fixed = spec.base | {k: v for k, v in sub_space.items() if not isinstance(v, Mapping)}
+    grids = {k: v["grid"] for k, v in sub_space.items() if is_grid(v)}
+    randoms = {k: v for k, v in sub_space.items() if is_random(v)}
+    for i in range(_n_draws(spec, sub_space)):
+        drawn = {k: sample(k, domain, spec.sample_seed, i) for k, domain in randoms.items()}
+        for point in product(*grids.values()):
+            config = _config(fixed | drawn | dict(zip(grids, point, strict=True)), spec)
+            yield from (_repeat(config, spec, r) for r in range(spec.repeats))
+
+
+def _config(values: Mapping[str, Any], spec: SweepSpec) -> TrialConfig:
+    try:
+        return TrialConfig.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{spec.name}: {error}") from None
+
+
+def _repeat(config: TrialConfig, spec: SweepSpec, r: int) -> TrialConfig:
+    return config if r == 0 else _config(config.to_dict() | {"seed": config.seed + r}, spec)

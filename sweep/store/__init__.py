@@ -1,0 +1,1 @@
+"""A results root: paths, files, schema, parts, reading, leases, repair and compaction."""

@@ -1,0 +1,226 @@
+"""`monosweep compact`: many small parts become few large ones, while sweeps train and readers read.
+
+    parts of settled packs -> merge -> part-merged-….parquet -> wait -> remove what it shows
+
+Protocol, for each table and sweep by itself:
+
+1. Only *settled* packs are merged: committed, all rows completed or diverged.  They are never trained again, so
+   nobody writes their parts any more; a failed or stopped pack keeps its own part, which a retry overwrites.
+2. Each part is read whole and held against its seal.  A damaged one is set aside (`sweep.store.repair`).
+3. The merged part is written at once, under a name made of its packs, which its footer names.  In this moment,
+   and no other, readers pass from the old parts to it (`sweep.store.parts.current`): a pack is shown from one part.
+4. It is read back; then, after a grace time for readers that listed before 3, what no longer shows anything is
+   removed.  A reader that finds a part gone lists again, and finds the merged one.
+
+Killed anywhere, this leaves a correct root: before 3 nothing has happened, after it only files too many, which
+the next compaction removes.  Nothing is removed but what a whole part shows.  One compaction works at a time (a
+lease); two that overlap nevertheless may both merge a pack, and it is still shown once.
+
+It also removes what was left behind by packs that were given up: curves, neurons and weights without a commit,
+and files half written, once they are an hour old and nobody drives their sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.files import StoreError
+from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_in, parquet
+from monosweep.sweep.store.read import listed, packs_in, read, read_part, shown_of, shown_parts, sweep_of, without
+from monosweep.sweep.store.repair import alone, set_aside
+from monosweep.sweep.store.root import LeaseError, Store
+from monosweep.sweep.store.schema import TABLES
+
+GRACE_S = 10.0
+"""How long a replaced part stays for readers that know nothing of its replacement yet."""
+LARGEST_BYTES = 64 * 2**20
+"""Parts are merged up to about this size; memory peaks at some ten times as much."""
+SAFE_AGE = timedelta(hours=1)
+"""What nobody has committed for so long, and whose sweep nobody drives, was given up."""
+_SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compacted:
+    """What a compaction has done."""
+
+    n_merged: int
+    """Parts that were merged."""
+    n_into: int
+    """Parts that they became."""
+    n_removed: int
+    """Replaced parts that were removed; those of an interrupted compaction count too."""
+    n_orphans: int
+    """Files of packs that were given up, and files half written, that were removed."""
+    damaged: tuple[str, ...]
+    """Parts that cannot be read, now in quarantine unless their sweep is being driven."""
+
+
+def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] = lambda line: None) -> Compacted:
+    """Merge the parts of all sweeps of a results root; `say` is told what takes long.
+
+    Raises:
+        LeaseError: if another compaction is at work.
+        StoreError: if the results root fails; it is whole then, and compacting again goes on.
+    """
+    with alone(store):
+        damaged = {name: why for table in TABLES for name, why in read(store, table, ["pack_id"]).damaged.items()}
+        merged = [n for n in _merge_all(store) if n]
+        n_replaced = sum(len(_replaced(store, table)) for table in TABLES)
+        if n_replaced:
+            say(f"{n_replaced:,} parts are replaced; they go in {grace_s:g} s, when readers have moved on")
+            time.sleep(grace_s)
+        removed = [name for table in TABLES for name in _replaced(store, table)]
+        store.remove_many(removed)
+        for sweep in {sweep_of(name) for name in damaged}:
+            with _undriven(store, sweep) as free:
+                if free:
+                    set_aside(store, {name: why for name, why in damaged.items() if sweep_of(name) == sweep})
+        known = not any(name.startswith("trials/") for name in damaged)
+        orphans = list(_remove_orphans(store)) if known else []
+    return Compacted(
+        n_merged=sum(merged), n_into=len(merged), n_removed=len(removed), n_orphans=len(orphans),
+        damaged=tuple(sorted(damaged)),
+    )  # fmt: skip
+
+
+def _merge_all(store: Store) -> Iterator[int]:
+    """Merges group after group; yields how many parts went into each."""
+    settled = _settled(store)
+    for table in TABLES:
+        shown, _ = shown_parts(store, table)
+        for group in _groups(store, table, shown, settled):
+            if len(group) > 1:
+                yield _merge(store, table, group)
+
+
+def _settled(store: Store) -> dict[str, set[str]]:
+    """Sweep -> its packs that are never trained again."""
+    packs, unsettled = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for name, rows in read(store, "trials", ["status"]).parts.items():
+        packs[sweep_of(name)].update(rows["pack_id"].to_pylist())
+        others = rows.filter(pc.invert(pc.is_in(rows["status"], value_set=_SETTLED)))
+        unsettled[sweep_of(name)].update(others["pack_id"].to_pylist())
+    return {sweep: found - unsettled[sweep] for sweep, found in packs.items()}
+
+
+def _groups(
+    store: Store, table: str, shown: Mapping[str, frozenset[str]], settled: Mapping[str, set[str]]
+) -> Iterator[dict[str, frozenset[str]]]:
+    """Parts of one sweep that together have about the largest size, with the packs to leave out of each."""
+    sizes = {store.name_of(info): info.size for info in store.infos(table)}
+    group: dict[str, frozenset[str]] = {}
+    for name in sorted(shown, key=lambda name: (sweep_of(name), not is_merged(name), name)):
+        small = sizes.get(name, LARGEST_BYTES) < LARGEST_BYTES / 2
+        if not small or not (is_merged(name) or pack_in(name) in settled.get(sweep_of(name), ())):
+            continue
+        full = sum(sizes[other] for other in group) + sizes[name] > LARGEST_BYTES
+        if group and (full or sweep_of(name) != sweep_of(next(iter(group)))):
+            yield group
+            group = {}
+        group[name] = shown[name]
+    yield group
+
+
+def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> int:
+    """Write the merged part of a group, and read it back; returns how many parts are in it."""
+    read = dict(store.get_many(list(group), lambda name, data: (name, data)))
+    sound = {name: data for name, data in read.items() if data is not None and damage(data) is None}
+    if len(sound) < 2:
+        return 0
+    rows = [without(read_part(store, name, data), group[name]) for name, data in sound.items()]
+    packs = {pack for name in sound for pack in packs_in(store, name) - group[name]}
+    name = merged_name(table, sweep_of(next(iter(group))), packs)
+    store.put(name, parquet(_stacked(rows), packs))
+    if reason := damage(store.get(name)):
+        raise StoreError(f"cannot write {store.path(name)}: what was read back is not what was written ({reason})")
+    return len(sound)
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows; a column that only some versions have is null in the others' rows."""
+    common = set.intersection(*(set(table.column_names) for table in tables))
+
+    def fitting(table: pa.Table) -> pa.Table:
+        fields = [field if field.name in common else field.with_nullable(True) for field in table.schema]
+        return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+
+    return pa.concat_tables([fitting(table) for table in tables], promote_options="default")
+
+
+def _replaced(store: Store, table: str) -> list[str]:
+    """The parts that show nothing any more, as far as what shows their packs is whole."""
+    # One listing for both: a part that is committed in between would seem to be replaced.
+    names = listed(store, table)
+    shown, nameless = shown_of(store, names)
+    if len(shown) + len(nameless) == len(names):
+        return []
+    broken = {name for name in shown if is_merged(name) and damage(store.get(name))}
+    whole, _ = shown_of(store, [name for name in names if name not in broken])
+    return [name for name in names if name not in {*whole, *shown, *nameless}]
+
+
+def _remove_orphans(store: Store) -> Iterator[str]:
+    """Removes what packs left that were given up, and files half written; yields their names."""
+    half_written = list(_half_written(store))
+    store.remove_many(half_written)
+    yield from half_written
+    for sweep in sorted({sweep_of(name) for name in _uncommitted(store)}):
+        with _undriven(store, sweep) as free:
+            # Looked up again: only now nobody can commit.
+            orphans = [name for name in _uncommitted(store) if free and sweep_of(name) == sweep]
+            store.remove_many(orphans)
+        yield from orphans
+
+
+def _uncommitted(store: Store) -> list[str]:
+    """Curves, neurons and weights of packs without a commit or checkpoint, an hour old."""
+    kept: dict[str, set[str]] = {sweep: set(store.list_checkpoints(sweep)) for sweep in store.sweeps()}
+    for name, rows in read(store, "trials", ["status"]).parts.items():
+        kept.setdefault(sweep_of(name), set()).update(rows["pack_id"].to_pylist())
+    return [
+        name
+        for folder in ("curves", "neurons", "weights")
+        for name in _aged(store, folder)
+        if sweep_of(name) in kept and _is_single(name) and _pack(name) not in kept[sweep_of(name)]
+    ]
+
+
+def _pack(name: str) -> str:
+    """The pack of a single part or of a file of weights."""
+    return pack_in(name).split("-step")[0]
+
+
+def _is_single(name: str) -> bool:
+    return name.rsplit("/", 1)[-1].startswith("part-") and not is_merged(name)
+
+
+@contextmanager
+def _undriven(store: Store, sweep: str) -> Iterator[bool]:
+    """Nobody drives the sweep while this block lasts; False if somebody does already."""
+    try:
+        with store.lease(sweep):
+            yield True
+    except LeaseError:
+        yield False
+
+
+def _half_written(store: Store) -> Iterator[str]:
+    for folder in (*TABLES, "weights", "checkpoints", "sweeps"):
+        for name in _aged(store, folder):
+            if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(".tmp"):
+                yield name
+
+
+def _aged(store: Store, folder: str) -> list[str]:
+    before = datetime.now(UTC) - SAFE_AGE
+    return [store.name_of(info) for info in store.infos(folder) if info.mtime < before]

@@ -1,0 +1,162 @@
+"""Reading the parts of a results root, single and merged, whatever happens to them meanwhile.
+
+    Store.index, trial_row, curve_rows -> read() / holding() -> Storage + sweep.parts
+
+A part may be merged away between listing and reading: then the listing is taken again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from monosweep.sweep.store.files import Storage, StoreError, one_line
+from monosweep.sweep.store.parts import (
+    columns_in,
+    current,
+    damage,
+    damaged_tail,
+    is_merged,
+    pack_in,
+    packs_of,
+    tail_bytes,
+)
+
+_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What the parts of one table hold, each pack once."""
+
+    parts: dict[str, pa.Table]
+    """Rows by part."""
+    damaged: dict[str, str]
+    """Why, by part that cannot be read."""
+
+
+def read(storage: Storage, table: str, columns: Sequence[str] | None = None, sweep: str | None = None) -> Reading:
+    """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root."""
+    wanted = None if columns is None else [*dict.fromkeys([*columns, "pack_id"])]
+    damaged: dict[str, str] = {}
+    for _ in range(_TRIES):
+        shown, nameless = shown_parts(storage, table, sweep, damaged)
+        damaged |= nameless
+        rows = dict(storage.get_many(list(shown), lambda name, data: (name, _rows(data, wanted))))
+        bad = {name: reason for name, reason in rows.items() if isinstance(reason, str)}
+        gone = {name for name in bad if not storage.exists(name)}
+        damaged |= {name: reason for name, reason in bad.items() if name not in gone}
+        if not gone and not any(is_merged(name) for name in bad):  # else what it replaced may still be there
+            break
+    return Reading(parts={n: without(t, shown[n]) for n, t in rows.items() if not isinstance(t, str)}, damaged=damaged)
+
+
+def read_part(storage: Storage, name: str, data: bytes | None = None) -> pa.Table:
+    """All rows of one part, whose bytes may be at hand; StoreError if it is damaged."""
+    rows = _rows(storage.get(name) if data is None else data, None)
+    if isinstance(rows, str):
+        raise StoreError(f"cannot read {storage.path(name)}: {rows}; launch again to replace it")
+    return rows
+
+
+def shown_parts(
+    storage: Storage, table: str, sweep: str | None = None, spoilt: Collection[str] = ()
+) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """The parts that show anything with the packs that others show, and the merged parts that name none.
+
+    `spoilt` parts are taken to be absent.
+    """
+    return shown_of(storage, [name for name in listed(storage, table, sweep) if name not in spoilt])
+
+
+def shown_of(storage: Storage, names: Sequence[str]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    """As `shown_parts`, of these parts alone."""
+    named = {name: _packs(storage, name) for name in names if is_merged(name)}
+    damaged = {name: packs for name, packs in named.items() if isinstance(packs, str)}
+    folders: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
+    for name in names:
+        packs = named.get(name, frozenset([pack_in(name)]))
+        if not isinstance(packs, str):
+            folders[name.rsplit("/", 1)[0]][name] = packs
+    return {name: packs for folder in folders.values() for name, packs in current(folder).items()}, damaged
+
+
+def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
+    """Names of the parts of `table`.
+
+    A single part that the listing has missed was merged before it went: a second look finds the merged one.
+    """
+    folder = table if sweep is None else f"{table}/sweep={sweep}"
+    found = _listed(storage, folder)
+    if storage.local:  # an object store lists in order, and `merged` comes after any pack's digits
+        found |= {name for name in _listed(storage, folder) if is_merged(name)}
+    return sorted(found)
+
+
+def holding(storage: Storage, table: str, pack_id: str, sweep: str | None = None) -> list[str]:
+    """The parts of `table` that hold a pack: its own, else merged ones."""
+    names = listed(storage, table, sweep)
+    if own := [name for name in names if not is_merged(name) and pack_in(name) == pack_id]:
+        return own
+    packs = {name: _packs(storage, name) for name in names if is_merged(name)}
+    return [name for name, held in packs.items() if not isinstance(held, str) and pack_id in held]
+
+
+def packs_in(storage: Storage, name: str) -> frozenset[str]:
+    """The packs in a part; none if it cannot say."""
+    packs = _packs(storage, name) if is_merged(name) else frozenset([pack_in(name)])
+    return frozenset() if isinstance(packs, str) else packs
+
+
+def sweep_of(name: str) -> str:
+    """The sweep of a part, a file of weights or a checkpoint, from its name."""
+    return name.split("/")[-2].removeprefix("sweep=")
+
+
+def without(rows: pa.Table, packs: frozenset[str]) -> pa.Table:
+    """The rows of other packs than these."""
+    if not packs:
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows["pack_id"], value_set=pa.array(sorted(packs)))))
+
+
+def _listed(storage: Storage, folder: str) -> set[str]:
+    names = storage.names(folder, ".parquet")
+    return {name for name in names if name.rsplit("/", 1)[-1].startswith("part-")}
+
+
+def _packs(storage: Storage, name: str) -> frozenset[str] | str:
+    try:
+        return storage.use(name, lambda file: _named(name, file))
+    except StoreError as error:
+        return str(error)
+
+
+def _named(name: str, file: pa.NativeFile) -> frozenset[str] | str:
+    size = file.size()
+    if size < 32:
+        return f"it has {size} bytes"
+    length = tail_bytes(file.read_at(8, size - 8))
+    if length > size:
+        return "its end is damaged"
+    if reason := damaged_tail(file.read_at(length, size - length)):
+        return reason
+    return packs_of(name, pq.read_metadata(file).metadata)
+
+
+def _rows(data: bytes | None, columns: Sequence[str] | None) -> pa.Table | str:
+    """The rows in a part's bytes, or why there are none."""
+    if data is None:
+        return "it cannot be read"
+    if columns_in(data) is not None and (reason := damage(data)):
+        return reason
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as part:
+            return part.read(columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        return one_line(error)

@@ -1,0 +1,104 @@
+"""Damaged parts are set aside below quarantine/, not deleted, and their trials count as missing.
+
+    launch -> set_aside_damaged -> Store.index -> trained again
+
+Without its curves or neurons a pack is not whole: its rows of `trials` go too, before the damaged part does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from monosweep.sweep.store import lease as leases
+from monosweep.sweep.store.files import Storage
+from monosweep.sweep.store.lease import LeaseError
+from monosweep.sweep.store.parts import damage, is_merged, merged_name, parquet
+from monosweep.sweep.store.read import listed, packs_in, read_part, shown_parts, sweep_of, without
+from monosweep.sweep.store.schema import TABLES
+
+FOLDER = "quarantine"
+_LEAST_BYTES = 12
+_LEASE = ".compact"
+
+
+@contextmanager
+def alone(storage: Storage) -> Iterator[None]:
+    """Nobody else merges, removes or sets aside parts of this root.
+
+    Raises:
+        LeaseError: if somebody does.
+    """
+    try:
+        with leases.held(storage, _LEASE):
+            yield
+    except LeaseError as error:
+        was = f"one driver at a time trains a sweep; {_LEASE!r} is being driven"
+        now = f"one compaction at a time; one is at work in {storage.root}"
+        raise LeaseError(str(error).replace(was, now)) from None
+
+
+def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
+    """Set aside every damaged part of a sweep; returns why, by name.
+
+    On this machine each part is read whole.  Elsewhere the storage keeps its own checksums: `trials` is read,
+    and of the others only their sizes; what a reader or `monosweep compact` finds there, the latter sets aside.
+
+    Raises:
+        LeaseError: if there is damage while a compaction is at work.
+    """
+    damaged = {name: reason for table in TABLES for name, reason in _damaged(storage, table, sweep)}
+    if damaged:
+        with alone(storage):
+            set_aside(storage, damaged)
+    return damaged
+
+
+def set_aside(storage: Storage, damaged: Mapping[str, str]) -> None:
+    """Move damaged parts away, and with them the commits of the packs that are not whole without them."""
+    for sweep, packs in _lost(storage, damaged).items():
+        _uncommit(storage, sweep, packs)
+    for name in damaged:
+        storage.move(name, f"{FOLDER}/{name}")
+
+
+def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, str]]:
+    names = listed(storage, table, sweep)
+    if storage.local or table == "trials":
+        reasons = storage.get_many(names, lambda _, data: "it cannot be read" if data is None else damage(data))
+        yield from ((name, why) for name, why in zip(names, reasons, strict=True) if why and storage.exists(name))
+        return
+    for info in storage.infos(f"{table}/sweep={sweep}"):
+        if info.size < _LEAST_BYTES and storage.name_of(info) in names:
+            yield storage.name_of(info), f"it has {info.size} bytes"
+
+
+def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
+    """Sweep -> the packs whose curves or neurons stand in no sound part."""
+    lost = defaultdict[str, set[str]](set)
+    for name in damaged:
+        table, sweep = name.split("/")[0], sweep_of(name)
+        if table != "trials":
+            sound = _held(storage, table, sweep, damaged)
+            # A merged part that does not even name its packs held all that nobody else holds.
+            held = packs_in(storage, name) or _held(storage, "trials", sweep, damaged)
+            lost[sweep] |= held - sound
+    return lost
+
+
+def _held(storage: Storage, table: str, sweep: str, damaged: Mapping[str, str]) -> set[str]:
+    shown, _ = shown_parts(storage, table, sweep, damaged)
+    return {pack for name in shown for pack in packs_in(storage, name)}
+
+
+def _uncommit(storage: Storage, sweep: str, packs: set[str]) -> None:
+    """Move what commits these packs; other packs of a merged part stay, in a part that shows them from then on."""
+    for name in listed(storage, "trials", sweep):
+        held = packs_in(storage, name)
+        if not held & packs:
+            continue
+        if is_merged(name) and (rest := held - packs):
+            rows = without(read_part(storage, name), held & packs)
+            storage.put(merged_name("trials", sweep, rest), parquet(rows, rest))
+        storage.move(name, f"{FOLDER}/{name}")

@@ -1,0 +1,88 @@
+"""What `launch` and `status` say at their end.  Pure: reports in, lines out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from monosweep.sweep.view.live import Counts, SweepStatus, describe, duration
+
+if TYPE_CHECKING:
+    from monosweep.sweep.drive import LaunchReport, Plan
+    from monosweep.sweep.store.compact import Compacted
+
+
+def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
+    """What a launch has done or would do, where its rows are, and what to type next; `out` is as typed."""
+    if report.dry_run and report.plan:
+        yield _would(report.plan)
+        return
+    yield _done(report)
+    root, sweep = shlex.quote(out), report.sweep
+    yield f"rows      {report.root}: tables trials, curves, neurons; sweep {sweep}"
+    if report.after.failed:
+        why = f"select trial_id, error from trials where sweep = '{sweep}' and status = 'failed'"
+        yield f'why       monosweep query {root} "{why}"'
+        yield "again     launch with --retry-failed"
+    if report.after.completed:
+        yield f'query     monosweep query {root} "select * from trials where sweep = \'{sweep}\'"'
+        yield f"figures   monosweep figures {root}"
+
+
+def status_lines(sweeps: list[SweepStatus]) -> Iterator[str]:
+    """A line per sweep, then what concerns the whole results root."""
+    for sweep in sweeps:
+        yield f"{sweep.sweep}: {describe(sweep.counts, sweep.speed)} ({_activity(sweep)})"
+    if not sweeps:
+        return
+    if sweeps[0].n_hidden:
+        yield f"{sweeps[0].n_hidden} rows are repetitions of a trial, and hidden from queries"
+    for part in sweeps[0].unreadable:
+        yield f"{part} cannot be read; launch again to replace it"
+
+
+def compact_lines(done: Compacted) -> Iterator[str]:
+    """What a compaction has done."""
+    if done.n_merged:
+        yield f"{done.n_merged:,} parts merged into {done.n_into:,}"
+    else:
+        yield "nothing to merge"
+    if done.n_removed:
+        yield f"{done.n_removed:,} replaced parts removed"
+    if done.n_orphans:
+        yield f"{done.n_orphans:,} files that interrupted packs left behind removed"
+    for part in done.damaged:
+        yield f"{part} cannot be read; launch its sweep again to train its trials anew"
+
+
+def _would(plan: Plan) -> str:
+    resumed = f" ({plan.n_resumed} from a checkpoint)" if plan.n_resumed else ""
+    what = f"{plan.n_trials:,} trials, {plan.model_steps:,} model-steps, in {plan.n_packs:,} packs{resumed}"
+    how = f"{plan.n_workers} at a time on {plan.device}, in about {plan.memory_bytes / 1e9:.1f} GB"
+    return f"would train {what}: {how}; nothing was trained"
+
+
+def _done(report: LaunchReport) -> str:
+    before, after = report.before, report.after
+    if report.plan is None:
+        return f"nothing to train: all {after.total:,} trials have their rows{_others(after)}"
+    there = f"; {before.ended:,} were there before" if before.ended else ""
+    missing = f", {after.missing:,} missing" if after.missing else ""
+    end = f"{after.completed:,} of {after.total:,} completed{_others(after)}{missing}"
+    return f"{report.trained:,} trials trained in {duration(report.wall_time_s)}{there}: {end}"
+
+
+def _others(counts: Counts) -> str:
+    others = [(getattr(counts, name), name) for name in ("diverged", "stopped", "failed")]
+    return "".join(f", {n:,} {name}" for n, name in others if n)
+
+
+def _activity(sweep: SweepStatus) -> str:
+    if sweep.lease:
+        return f"active: {sweep.lease.who}"
+    if sweep.live:
+        return "active"
+    if not sweep.counts.missing:
+        return "done"
+    return f"not active; last {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "not active"

@@ -1,0 +1,78 @@
+"""`make small-paper`: its verdict, and the numbers that it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monosweep.analysis.claims.verdict import check
+from monosweep.analysis.figures import Selection, load
+from monosweep.analysis.papers.jermyn2022 import small as small_paper
+from monosweep.analysis.papers.jermyn2022.batches import SMALL
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+from monosweep.analysis.papers.jermyn2022.figure_numbers import plain
+from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
+from monosweep.analysis.tables.root import open_root
+
+from ...conftest import Made
+from ...paper_tables import SPOILT, ideal_rows
+
+
+def judged(made: Made, to: Path) -> int:
+    return small_paper.main([str(made.path), "--to", str(to), "--experiments", str(to / "none.md")])
+
+
+def test_true_tables_pass_and_their_numbers_are_written(
+    small: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = judged(small, tmp_path)
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert "40 holds, 0 fails, 1 not covered" in out
+    claims = json.loads((tmp_path / "small-claims.json").read_text())
+    assert claims["device"] == "a processor" and len(claims["claims"]) == 41
+    assert "| LR1 same loss |" in (tmp_path / "small-claims.md").read_text()
+    figures = json.loads((tmp_path / "small-figures.json").read_text())
+    assert list(figures) == ["about", *NUMBERED]
+    assert [name for name, one in figures.items() if "missing" in one] == []
+    assert (tmp_path / "small-figures.json").stat().st_size < 300_000
+    data = load(open_root(str(small.path)), Selection())
+    wide = info_of("fig17", data).series[-1]
+    assert figures["fig17"]["series"][-1]["median_loss"] == pytest.approx(wide.median_loss, rel=1e-3)
+    assert figures["fig26"]["diagonal"]["mean"] == pytest.approx(0.25, abs=1e-3)
+    assert figures["fig24"]["mean output by monosemantic neurons"]["one"]["whole"][-1] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_failure_needs_an_experiment(made: Made, tmp_path: Path) -> None:
+    spoilt = [SPOILT["RP1 one each"](row) for row in ideal_rows(SMALL, "RP1", seeds=1)]
+    made.write("trials", "s", "p0", [{k: v for k, v in row.items() if k != "sweep"} for row in spoilt])
+    verdicts = check(open_root(str(made.path)), [claim for claim in CLAIMS if claim.name == "RP1 one each"])
+    experiments = tmp_path / "experiments.md"
+    assert small_paper.open_ends(verdicts, small_paper.explained(experiments)) == [
+        "RP1 one each fails, and no experiment says why"
+    ]
+    experiments.write_text("# Experiments: RP1 one each\n\n## LR5 loss\n")
+    assert len(small_paper.open_ends(verdicts, small_paper.explained(experiments))) == 1
+    experiments.write_text("## LR5 loss\n\n## RP1 more, RP1 one each\n")
+    assert small_paper.open_ends(verdicts, small_paper.explained(experiments)) == []
+
+
+def test_what_is_missing_is_named(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, "G3", seeds=1)]
+    made.write("trials", "s", "p0", rows)
+    assert judged(made, tmp_path) == 1
+    err = capsys.readouterr().err
+    assert "small-paper: RP1 one each: launch small/RP1" in err and "second kink" not in err
+    figures = json.loads((tmp_path / "small-figures.json").read_text())
+    assert "series" in figures["fig13"] and figures["fig19"]["missing"].startswith("fig19 shows RP1")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(15872.0, 15872), (0.123456, 0.1235), (float("nan"), None), ((1, "a"), [1, "a"]), ({0.5: True}, {"0.5": True})],
+)
+def test_numbers_are_rounded_but_steps_are_not(value: Any, number: Any) -> None:
+    assert plain(value) == number

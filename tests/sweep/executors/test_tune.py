@@ -1,0 +1,65 @@
+"""A Ray worker that is told to go, without Ray: whenever the signal comes, its pack is checkpointed first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from monosweep.model.config import TrialConfig
+from monosweep.sweep.executors import tune
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.work.pack import Settings, Work
+
+Trial = Callable[..., TrialConfig]
+
+
+@pytest.fixture
+def work(tmp_path: Path, trial: Trial) -> Work:
+    """One pack of many short slices."""
+    pack = Pack((trial(n_steps=20_000),))
+    store = Store.create(str(tmp_path / "results"))
+    return Work(store=store, sweep="s", packs=(pack,), settings=Settings(slice_s=0.01), n_workers=1)
+
+
+@pytest.fixture
+def worker(work: Work) -> Iterator[tune._PackTrainable]:
+    """As Ray makes it, in this process; the tests' own signal handler is set again."""
+    before = signal.getsignal(signal.SIGTERM)
+    worker = tune._PackTrainable.__new__(tune._PackTrainable)
+    worker.setup({"pack": 0}, work)
+    yield worker
+    signal.signal(signal.SIGTERM, before)
+
+
+def told_to_go() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_before_its_first_step(work: Work, worker: tune._PackTrainable) -> None:
+    told_to_go()
+    with pytest.raises(tune._Evicted, match="told to go"):
+        worker.step()
+    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
+
+
+def test_between_two_reports(work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "_REPORT_S", 0.0)
+    assert not worker.step()["done"]
+    told_to_go()
+    with pytest.raises(tune._Evicted, match="told to go"):
+        worker.step()
+    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
+
+
+def test_a_sweep_that_stops_has_its_workers_checkpoint(
+    work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "_REPORT_S", 0.0)
+    worker.step()
+    worker.release()
+    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]

@@ -1,0 +1,187 @@
+"""Launching: what is trained and what is not, and that executors and orders make no difference to a row."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.train import PackTrainer
+from monosweep.sweep.drive import LaunchOptions, LaunchReport, free_memory, launch, n_cores
+from monosweep.sweep.executors import inline
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.view.live import Counts, Progress
+from monosweep.sweep.work.pack import Settings, Work
+
+Trial = Callable[..., TrialConfig]
+Rows = Callable[..., list[dict[str, Any]]]
+TABLES = ("trials", "curves", "neurons")
+_BASE = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 0.125, "batch_size": 64, "n_steps": 64}
+_NOTHING_MISSING = """
+import sys
+from monosweep.sweep.__main__ import main
+status = main(["launch", sys.argv[1], "--out", sys.argv[2]])
+print(status, sorted({"torch", "ray"} & set(sys.modules)))
+"""
+
+
+def sweep(name: str = "s", **keys: Any) -> SweepSpec:
+    """A spec of four trials: two rates, two seeds."""
+    given = {"base": _BASE, "space": [{"lr": {"grid": [0.01, 0.1]}}], "repeats": 2, "pack_size": 2, **keys}
+    return SweepSpec(name=name, **given)
+
+
+def inline_launch(spec: SweepSpec, out: Path, said: io.StringIO | None = None, **options: Any) -> LaunchReport:
+    console = Console(file=said or io.StringIO(), width=200)
+    return launch(spec, str(out), LaunchOptions(executor="inline", device="cpu", **options), console)
+
+
+def times(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("trials/*/*.parquet")}
+
+
+def test_a_sweep_is_trained_once(tmp_path: Path, rows: Rows) -> None:
+    report = inline_launch(sweep(), tmp_path)
+    assert (report.before.ended, report.after.completed, report.trained) == (0, 4, 4)
+    assert report.plan is not None
+    assert (report.plan.n_packs, report.plan.model_steps) == (2, 256)
+    written = times(tmp_path)
+    again = inline_launch(sweep(), tmp_path)
+    assert (again.plan, again.trained, again.after.completed) == (None, 0, 4)
+    assert times(tmp_path) == written
+    assert len(rows(tmp_path)) == 4
+
+
+def test_more_points_extend_a_sweep(tmp_path: Path, rows: Rows) -> None:
+    inline_launch(sweep(), tmp_path)
+    written = times(tmp_path)
+    report = inline_launch(sweep(space=[{"lr": {"grid": [0.01, 0.1, 0.3]}}]), tmp_path)
+    assert (report.before.completed, report.trained, report.after.total) == (4, 2, 6)
+    assert times(tmp_path).items() > written.items()
+    assert SweepSpec.from_json(Store.open(str(tmp_path)).read_spec("s")).space[0]["lr"]["grid"][-1] == 0.3
+
+
+def test_two_sweeps_of_a_root_share_their_trials(tmp_path: Path) -> None:
+    inline_launch(sweep("one"), tmp_path)
+    report = inline_launch(sweep("two", repeats=3), tmp_path)
+    assert (report.before.completed, report.trained) == (4, 2)
+    assert Store.open(str(tmp_path)).sweeps() == ["one", "two"]
+
+
+def test_nothing_missing_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    launch_tiny = [sys.executable, "-c", _NOTHING_MISSING, "tiny", str(tmp_path / "out")]
+    inline_launch(sweep("tiny-like"), tmp_path / "out")
+    from monosweep.sweep.spec.sweep_spec import load_spec
+
+    launch(load_spec("tiny"), str(tmp_path / "out"), LaunchOptions(executor="inline"), Console(file=io.StringIO()))
+    done = subprocess.run(launch_tiny, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    report = inline_launch(sweep(), tmp_path / "out", dry_run=True)
+    assert report.plan is not None
+    assert (report.plan.n_trials, report.plan.n_packs, report.plan.model_steps) == (4, 2, 256)
+    assert 2**20 < report.plan.memory_bytes < 2**32
+    assert (report.dry_run, report.trained) == (True, 0)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(StoreError, match="new or empty folder"):
+        inline_launch(sweep(), tmp_path, dry_run=True)
+
+
+def test_failed_trials_are_trained_again_only_when_asked(tmp_path: Path, rows: Rows) -> None:
+    """A real failure: a batch that no memory holds."""
+    impossible = [{"batch_size": 2**31}, {"lr": {"grid": [0.01]}}]
+    report = inline_launch(sweep(space=impossible), tmp_path)
+    assert (report.after.failed, report.after.completed) == (2, 2)
+    failed = [row for row in rows(tmp_path) if row["status"] == "failed"]
+    assert all(row["error"] and "\n" not in row["error"] for row in failed)
+    assert inline_launch(sweep(space=impossible), tmp_path).trained == 0
+    retried = inline_launch(sweep(space=impossible), tmp_path, retry_failed=True)
+    assert (retried.before.completed, retried.before.failed, retried.trained) == (2, 0, 2)
+    assert len(rows(tmp_path)) == 4
+
+
+def test_an_unknown_optimizer_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown optimizer 'Nope'"):
+        inline_launch(sweep(base={**_BASE, "optimizer": "Nope"}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_packs_with_a_checkpoint_go_on_as_they_were(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+    """Of three checkpoints one is wanted; one holds a finished trial, and one is not readable."""
+    spec = sweep(pack_size=1)
+    by_seed = {(c.lr, c.seed): c for c in (trial(lr=lr, seed=s) for lr in (0.01, 0.1) for s in (0, 1))}
+    inline_launch(sweep(space=[{"lr": 0.01}], repeats=1), tmp_path)
+    store = Store.open(str(tmp_path))
+    wanted = Pack((by_seed[0.1, 0], by_seed[0.1, 1]))
+    trainer = PackTrainer(wanted.configs, "cpu")
+    trainer.advance()
+    store.save_checkpoint("s", wanted.pack_id, trainer.to_bytes())
+    stale = PackTrainer([by_seed[0.01, 0], by_seed[0.01, 1]], "cpu")
+    store.save_checkpoint("s", "stale", stale.to_bytes())
+    store.save_checkpoint("s", "broken", b"rubbish" * 9)
+    said = io.StringIO()
+    report = inline_launch(spec, tmp_path, said)
+    assert report.plan is not None
+    assert (report.plan.n_resumed, report.plan.n_packs, report.trained) == (1, 2, 3)
+    assert "the checkpoint of pack broken is not readable" in said.getvalue()
+    assert store.list_checkpoints("s") == []
+    inline_launch(spec, tmp_path / "whole")
+    for table in TABLES:
+        assert rows(tmp_path, table) == rows(tmp_path / "whole", table)
+
+
+def test_a_damaged_part_is_said_and_trained_again(tmp_path: Path, rows: Rows) -> None:
+    inline_launch(sweep(), tmp_path)
+    before = rows(tmp_path)
+    victim = next(tmp_path.glob("trials/*/*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:100])
+    said = io.StringIO()
+    report = inline_launch(sweep(), tmp_path, said)
+    assert report.trained == 2
+    assert f"{victim.name} cannot be read; its trials count as missing" in said.getvalue()
+    assert rows(tmp_path) == before
+
+
+class _Watched(Progress):
+    """Kills an inline worker as soon as it has reported."""
+
+    killed = 0
+
+    def update(self, progress: Any) -> None:
+        super().update(progress)
+        if not self.killed and progress.trained_steps and not progress.finished:
+            children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text()
+            spawned = [p for p in children.split() if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+            self.killed = int(spawned[0])
+            os.kill(self.killed, signal.SIGKILL)
+
+
+def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+    packs = tuple(Pack((trial(seed=seed, n_steps=6000),)) for seed in range(2))
+    store, said = Store.create(str(tmp_path / "out")), io.StringIO()
+    work = Work(store=store, sweep="s", packs=packs, settings=Settings(), n_workers=2)
+    with _Watched(store, "s", packs, Counts(total=2), Console(file=said, width=200)) as progress:
+        inline.execute(work, progress, lambda: False)
+    assert progress.killed
+    assert "a worker died (exit code -9); pack " in said.getvalue()
+    assert store.completed() == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
+
+
+def test_what_the_machine_has() -> None:
+    assert 1 <= n_cores() <= (os.cpu_count() or 1)
+    assert 2**24 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,67 @@
+"""Command lines: what a user sees of a good one, and the one line for each kind of bad one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from tyro.conf import Positional, UseAppendAction, arg
+
+from monosweep.sweep.parse import OptionError, parse
+
+
+@dataclass(frozen=True)
+class Verb:
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """where"""
+    sql: Annotated[Positional[str], arg(metavar="SQL")]
+    """what"""
+    format: Literal["table", "csv"] = "table"
+    """how"""
+    pack_size: int = 4
+    """how many"""
+    rate: float | None = None
+    """how fast"""
+    set: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """k=v"""
+
+
+def read(*argv: str) -> Verb:
+    return parse(Verb, argv, prog="monosweep verb", description="Do it.")
+
+
+def test_a_good_command_line_becomes_the_dataclass() -> None:
+    assert read("a", "b", "--pack-size", "7", "--set", "lr=1", "--set", "seed=2") == Verb(
+        "a", "b", pack_size=7, set=("lr=1", "seed=2")
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("a",), r"^missing: SQL \(what\)"),
+        ((), r"^missing: OUT \(where\), SQL \(what\)"),
+        (("a", "b", "--format", "xml"), r"^--format must be one of 'table', 'csv'; got 'xml'"),
+        (("a", "b", "--pack-size", "x"), r"^--pack-size must be a whole number; got 'x'"),
+        (("a", "b", "--rate", "x"), r"^--rate must be None or FLOAT; got 'x'"),
+        (("a", "b", "--pack-size"), r"^--pack-size needs a value"),
+        (("a", "b", "--pack-sise", "4"), r"^unknown option '--pack-sise'; did you mean '--pack-size'\?"),
+        (("a", "b", "--formt=csv"), r"^unknown option '--formt'; did you mean '--format'\?"),
+        (("a", "b", "--zzzzzz"), r"^unknown option '--zzzzzz';"),
+        (("a", "b", "c"), r"^unexpected argument 'c'"),
+    ],
+)
+def test_a_bad_command_line_is_one_line(argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(OptionError, match=message) as error:
+        read(*argv)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; see monosweep verb --help")
+
+
+def test_help_goes_to_stdout_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        read("--help")
+    out, err = capsys.readouterr()
+    assert "Do it." in out and "how many" in out
+    assert err == ""

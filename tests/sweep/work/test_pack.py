@@ -1,0 +1,206 @@
+"""One pack: its rows, its checkpoint, and how its neighbours fare when a trial cannot be trained."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monosweep.model.config import TrialConfig
+from monosweep.model.train import PackTrainer
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.work.pack import (
+    MAX_RETRIES,
+    PackProgress,
+    Settings,
+    Work,
+    after_losses,
+    settled_progress,
+    train_pack,
+)
+
+Trial = Callable[..., TrialConfig]
+Rows = Callable[..., list[dict[str, Any]]]
+TABLES = ("trials", "curves", "neurons")
+SETTINGS = Settings(slice_s=0.01)
+"""Slices so short that every pack has several."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(str(tmp_path / "results"))
+
+
+@contextmanager
+def memory_left(n_bytes: int) -> Iterator[None]:
+    """This process may take only so much more."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def weights(root: str) -> list[str]:
+    return sorted(path.name.split("-step")[1] for path in Path(root).glob("weights/*/*"))
+
+
+def test_rows_are_what_the_trainer_says(store: Store, trial: Trial, rows: Rows) -> None:
+    configs = (trial(lr=0.01), trial(lr=0.1), trial(lr=1e6, n_steps=64))
+    progress = train_pack(store, "s", Pack(configs), SETTINGS)
+    trainer = PackTrainer(configs, "cpu")
+    list(trainer)
+    results = {result.config.trial_id: result for result in trainer.results()}
+    assert progress.ended == {"completed": 2, "diverged": 1}
+    assert progress.finished
+    for row in rows(store.root):
+        result = results[row["trial_id"]]
+        metrics = result.metrics
+        assert (row["status"], row["error"]) == (result.status, result.error)
+        assert row["last_step"] == result.last_step
+        assert row["loss"] == (metrics.loss if metrics else None)
+        assert row["features_by_n_mono"] == (metrics.features_by_n_mono if metrics else None)
+        assert row["engine"] == "packed"
+        assert row["library_versions"].startswith("python 3.")
+    assert len(rows(store.root, "curves")) == sum(len(r.curve["step"]) for r in results.values())
+    assert len(rows(store.root, "neurons")) == 2 * 32
+
+
+def test_weights_are_kept_as_asked(tmp_path: Path, trial: Trial) -> None:
+    kept = {}
+    for keep in ("none", "final", "log2"):
+        store = Store.create(str(tmp_path / keep))
+        train_pack(store, "s", Pack((trial(n_steps=8),)), Settings(save_weights=keep))  # type: ignore[arg-type]
+        kept[keep] = weights(store.root)
+    steps = [f"{step:010d}.safetensors" for step in (1, 2, 4, 8)]
+    assert kept == {"none": [], "final": steps[-1:], "log2": steps}
+
+
+def test_progress_counts_the_steps_of_every_member(store: Store, trial: Trial) -> None:
+    reports: list[PackProgress] = []
+    train_pack(store, "s", Pack((trial(seed=1), trial(seed=2))), SETTINGS, reports.append)
+    assert (reports[0].model_steps, reports[0].trained_steps, reports[0].finished) == (0, 0, False)
+    assert [report.model_steps for report in reports] == sorted(report.model_steps for report in reports)
+    assert (reports[-1].model_steps, reports[-1].trained_steps) == (128, 128)
+
+
+def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(
+    tmp_path: Path, trial: Trial, rows: Rows
+) -> None:
+    pack = Pack((trial(n_steps=40_000, lr=0.01), trial(n_steps=40_000, lr=0.1)))
+    stopped, whole = Store.create(str(tmp_path / "stopped")), Store.create(str(tmp_path / "whole"))
+    deadline = time.monotonic() + 1.2
+    first = train_pack(stopped, "s", pack, SETTINGS, should_stop=lambda: time.monotonic() > deadline)
+    assert (stopped.list_checkpoints("s"), first.finished) == ([pack.pack_id], False)
+    assert stopped.completed() == {}
+    reports: list[PackProgress] = []
+    train_pack(stopped, "s", pack, SETTINGS, reports.append)
+    assert reports[0].model_steps == first.model_steps > 0
+    assert reports[-1].trained_steps == reports[-1].model_steps - first.model_steps
+    assert stopped.list_checkpoints("s") == []
+    train_pack(whole, "s", pack, Settings())
+    for table in TABLES:
+        assert rows(stopped.root, table) == rows(whole.root, table)
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another pack's"])
+def test_a_checkpoint_that_does_not_fit_is_named_and_left_out(store: Store, trial: Trial, whose: str) -> None:
+    pack = Pack((trial(),))
+    other = PackTrainer([trial(seed=5)], "cpu").to_bytes()
+    store.save_checkpoint("s", pack.pack_id, b"rubbish" * 9 if whose == "nobody's" else other)
+    reports: list[PackProgress] = []
+    train_pack(store, "s", pack, SETTINGS, reports.append)
+    (warning,) = (warning for report in reports for warning in report.warnings)
+    assert warning.startswith(f"the checkpoint of pack {pack.pack_id} ")
+    assert warning.endswith("the pack starts over")
+    assert store.completed() == {trial().trial_id: "completed"}
+
+
+def test_a_member_that_cannot_be_trained_fails_alone(
+    store: Store, trial: Trial, rows: Rows, tmp_path: Path
+) -> None:
+    """With every feature present its samples take a hundred times the memory of its neighbours'."""
+    shape = {"n_features": 4096, "d_embed": 2, "n_neurons": 2, "batch_size": 8192, "n_steps": 1}
+    good = [trial(**shape, feature_prob=1e-4, seed=seed) for seed in range(4)]
+    bad = trial(**shape, feature_prob=1.0)
+    alone = Store.create(str(tmp_path / "alone"))
+    train_pack(alone, "s", Pack(tuple(good)), SETTINGS)
+    with memory_left(700 * 2**20):
+        progress = train_pack(store, "s", Pack((good[0], good[1], bad, good[2], good[3])), SETTINGS)
+    assert progress.ended == {"completed": 4, "failed": 1}
+    assert (progress.model_steps, progress.finished) == (5, True)
+    found = rows(store.root)
+    assert [row for row in found if row["trial_id"] != bad.trial_id] == rows(alone.root)
+    (failed,) = (row for row in found if row["trial_id"] == bad.trial_id)
+    assert failed["status"] == "failed"
+    assert "Unable to allocate" in failed["error"]
+    assert failed["loss"] is None
+    assert rows(store.root, "curves") == rows(alone.root, "curves")
+
+
+def test_a_config_that_the_model_refuses_is_a_failed_row(store: Store, trial: Trial, rows: Rows) -> None:
+    train_pack(store, "s", Pack((trial(optimizer="Nope"),)), SETTINGS)
+    (row,) = rows(store.root)
+    assert (row["status"], row["engine"], row["last_step"]) == ("failed", "solo", 0)
+    assert row["error"].startswith("unknown optimizer 'Nope'")
+
+
+def test_a_full_disk_is_no_failure_of_the_trial(small_disk: Path, trial: Trial) -> None:
+    store = Store.create(str(small_disk / "results"))
+    (small_disk / "filler").write_bytes(bytes(240 * 1024))
+    with pytest.raises(StoreError, match="no space left"):
+        train_pack(store, "s", Pack(tuple(trial(seed=seed) for seed in range(8))), SETTINGS)
+    (small_disk / "filler").unlink()
+    assert store.completed() == {}
+
+
+def test_after_too_many_losses_halves_are_trained_and_a_single_trial_fails(
+    store: Store, trial: Trial, rows: Rows
+) -> None:
+    pack = Pack((trial(seed=1), trial(seed=2), trial(seed=3)))
+    work = Work(store=store, sweep="s", packs=(), settings=SETTINGS, n_workers=1)
+    left, right = after_losses(work, pack, "killed")
+    assert left.configs + right.configs == pack.configs
+    assert after_losses(work, left, "killed") == ()
+    (row,) = rows(store.root)
+    assert row["error"] == f"its worker died {MAX_RETRIES + 1} times (killed)"
+    assert settled_progress(work, left).ended == {"failed": 1}
+
+
+def test_halves_go_on_from_the_checkpoint_of_their_pack(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+    """Nothing is trained twice, and the rows are those of a pack that nothing happened to."""
+    pack = Pack(tuple(trial(seed=seed, lr=lr, n_steps=256) for seed in (1, 2) for lr in (0.01, 1e6)))
+    undisturbed, store = (Store.create(str(tmp_path / name)) for name in ("undisturbed", "halved"))
+    train_pack(undisturbed, "s", pack, SETTINGS)
+    assert not train_pack(store, "s", pack, SETTINGS, should_stop=lambda: True).finished
+    left, right = after_losses(Work(store=store, sweep="s", packs=(), settings=SETTINGS, n_workers=1), pack, "killed")
+    assert set(store.list_checkpoints("s")) == {left.pack_id, right.pack_id}
+    for half in (left, right):
+        progress = train_pack(store, "s", half, SETTINGS)
+        assert (progress.finished, progress.warnings) == (True, ())
+        assert progress.trained_steps < progress.model_steps
+    for table in TABLES:
+        assert unpacked(rows(store.root, table)) == unpacked(rows(undisturbed.root, table))
+
+
+def unpacked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what depends on the pack or the clock, in an order of their own."""
+    clocks = ("pack_id", "wall_time_s", "finished_at")
+    kept = [{name: value for name, value in row.items() if name not in clocks} for row in rows]
+    return sorted(kept, key=lambda row: [str(row.get(name)) for name in ("trial_id", "step", "neuron")])
+
+
+def test_a_pack_whose_worker_died_after_the_commit_is_done(store: Store, trial: Trial) -> None:
+    pack = Pack((trial(),))
+    train_pack(store, "s", pack, SETTINGS)
+    work = Work(store=store, sweep="s", packs=(), settings=SETTINGS, n_workers=1)
+    assert after_losses(work, pack, "killed") == ()
+    assert settled_progress(work, pack).ended == {"completed": 1}
