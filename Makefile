@@ -81,7 +81,7 @@ $(VENV)/installed-for-benchmarks: pyproject.toml | $(VENV)/created
 	$(PIP) install --editable '.[bench]'
 	@touch $(VENV)/installed $@
 
-# The packages under their one name, for mypy and editors (add this folder to an editor's search path).
+# The packages under their one name, for mypy, editors (add this folder to their search path) and PYTHONPATH.
 $(VENV)/types: | $(VENV)/created
 	mkdir -p $@/monosweep
 	for room in model sweep analysis; do ln -sfn ../../../$$room $@/monosweep/$$room; done

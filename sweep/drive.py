@@ -38,7 +38,7 @@ from monosweep.sweep.view.live import Counts, Progress
 from monosweep.sweep.work.pack import Settings, Work
 
 if TYPE_CHECKING:
-    from monosweep.sweep.executors import tune
+    from monosweep.sweep.executors.connect import Cluster
 
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 """One of them is there wherever torch finds a GPU on Linux: NVIDIA's driver, Jetson's, that of Windows, AMD's."""
@@ -233,10 +233,10 @@ def _site(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]
         return
     if options.address is None:
         _import_meanwhile("monosweep.model.train")
-    from monosweep.sweep.executors import tune
+    from monosweep.sweep.executors import connect, tune
 
     here = _here(options) if options.address is None else None
-    with tune.connected(options.address, min(here.n_workers, n_trials) if here else None) as cluster:
+    with connect.connected(options.address, min(here.n_workers, n_trials) if here else None) as cluster:
         if here:
             yield replace(
                 here, execute=partial(tune.execute, cluster, packs_per_gpu=here.packs_per_gpu),
@@ -246,9 +246,9 @@ def _site(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]
         yield _there(options, cluster, should_stop)
 
 
-def _there(options: LaunchOptions, cluster: tune.Cluster, should_stop: Callable[[], bool]) -> _Site:
+def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool]) -> _Site:
     """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
-    from monosweep.sweep.executors import tune
+    from monosweep.sweep.executors import connect, tune
 
     device = _cluster_device(options.device, cluster.n_gpus)
     slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
@@ -260,7 +260,7 @@ def _there(options: LaunchOptions, cluster: tune.Cluster, should_stop: Callable[
         )
     n_workers = options.workers or slots
     known = cluster.memory_per_cpu if device == "cpu" else 0
-    share = known or tune.free_on_a_worker(device, should_stop)
+    share = known or connect.free_on_a_worker(device, should_stop)
     return _Site(
         device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(tune.execute, cluster),
         useful=_measured_there(device, should_stop),
@@ -272,9 +272,9 @@ def _measured_there(device: str, should_stop: Callable[[], bool]) -> Useful | No
     if device == "cpu":
         return None
     from monosweep.model.engines.gpu.pack_size import useful_pack_size
-    from monosweep.sweep.executors import tune
+    from monosweep.sweep.executors import connect
 
-    return lambda group, fits: tune.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
+    return lambda group, fits: connect.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
 
 
 def _here(options: LaunchOptions) -> _Site:

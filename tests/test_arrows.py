@@ -146,7 +146,7 @@ def test_a_room_uses_those_below_it(room: str) -> None:
         assert not wrong, f"{name} imports {wrong}"
 
 
-RAY_FILES = ("sweep/executors/tune.py", "sweep/executors/own_ray.py", "sweep/executors/jobs.py")
+RAY_FILES = tuple(f"sweep/executors/{name}.py" for name in ("connect", "jobs", "own_ray", "tune"))
 FRONT_DOOR = "monosweep.sweep.__main__"
 FORBIDDEN = {
     "model": ("ray", "monosweep.sweep", "monosweep.analysis", "pyarrow", "duckdb"),

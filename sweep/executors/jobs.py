@@ -3,7 +3,7 @@
     SPEC -> bundle (sources + resolved spec) -> Ray job on the head: `monosweep launch --address` -> results root
 
 A job is found again by what it says of itself: sweep and root.  The rows are in the results root and need none
-of this.  With `tune` and `own_ray` the only files that know Ray.
+of this.  With `connect`, `tune` and `own_ray` the only files that know Ray.
 """
 
 from __future__ import annotations

@@ -1,40 +1,33 @@
-"""Packs on Ray Tune: one Tune trial trains one pack.  With `own_ray` and `jobs`, the only files that know Ray.
+"""Packs on Ray Tune: one Tune trial trains one pack.
 
-    connected() -> Cluster -> execute(): Tuner -> _PackTrainable on a worker -> sweep.work.pack.pack_slices
+    connect.connected() -> Cluster -> execute(): Tuner -> _PackTrainable on a worker -> sweep.work.pack.pack_slices
 
 Tune schedules and restarts; the results root holds all that counts.  Tune's own state is scratch.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
-import socket
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from monosweep.sweep.executors.shipping import JOB, QUIET, bundled, needs_token, runtime_env
+from monosweep.sweep.executors.connect import Cluster  # before Ray, whose settings it makes
 
-os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
-
+# isort: split
 import ray
 from ray import tune
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 from ray.tune.execution import class_cache
 
-from monosweep.model.config import ConfigError, UserError
-from monosweep.sweep.executors import own_ray
+from monosweep.model.config import UserError
 from monosweep.sweep.executors.own_ray import replaced
-from monosweep.sweep.executors.reaper import reaped
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.pack import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress
 from monosweep.sweep.work.progress import Listener
@@ -42,150 +35,12 @@ from monosweep.sweep.work.progress import Listener
 _REPORT_S = 2.0
 """A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
 _SLICE_S = 2.0
-_ANSWER_S = 10.0
 _POLL_S = 0.5
 _GRACE_S = 8.0
 """How long workers may take to checkpoint their packs when the sweep is told to stop."""
 _TOLD_TO_GO = "told to go"
 _OUT_OF_MEMORY = "running low on memory"
 """Ray's words when it ends a worker that takes too much."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cluster:
-    """What Ray has to offer."""
-
-    n_cpus: int
-    n_gpus: int
-    memory_per_cpu: int
-    """Bytes, on the node that has least for each of its CPUs; 0 while there is no CPU."""
-    scratch: Path
-    """A folder for Tune's state, on the driver's machine."""
-
-
-@contextmanager
-def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
-    """A running cluster at `address`, or a Ray of our own on loopback that ends with the block.
-
-    Raises:
-        ConfigError: if there is no cluster at `address`.
-    """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with _scratch() as scratch:
-        try:
-            with _same_signals():
-                if address is None:
-                    own_ray.start(scratch, n_workers, quiet)
-                else:
-                    _connect(address, quiet)
-            yield _cluster(scratch)
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _same_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and aborts on it; what was set before is set again."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _connect(address: str, quiet: Mapping[str, Any]) -> None:
-    try:
-        _check_answers(address)
-        with _shipped() as environment:
-            ray.init(address=address, runtime_env=environment, **quiet)
-    except (RayError, OSError, ValueError, RuntimeError) as error:
-        problem = str(error).strip().splitlines()[0]
-        if "authentication token" in problem:
-            raise ConfigError(needs_token(address)) from error
-        raise ConfigError(
-            f"--address must be that of a running Ray cluster; got {address!r} ({problem}); "
-            f"start one, set RAY_AUTH_MODE=token and its token if it demands one, or leave --address out to use this "
-            f"machine"
-        ) from error
-
-
-@contextmanager
-def _shipped() -> Iterator[dict[str, Any] | None]:
-    """This version's sources for the workers; a submitted job has brought them along already."""
-    if JOB in os.environ:
-        yield None
-        return
-    with bundled() as folder:
-        yield runtime_env(folder)
-
-
-def _check_answers(address: str) -> None:
-    """Ray tries for minutes to reach an address where nothing listens; OSError says so at once."""
-    if "://" in address:
-        raise ValueError("a driver runs on a node of its cluster; from elsewhere use monosweep submit")
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
-        _check_token(address)
-
-
-def _check_token(address: str) -> None:
-    """Ray itself tries a wrong token for twenty seconds, and says so in each; ValueError says so at once."""
-    import grpc
-
-    try:
-        from ray._private.grpc_utils import init_grpc_channel
-    except ImportError:  # another release of Ray: it will say so itself
-        return
-    ask = init_grpc_channel(address, asynchronous=False).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
-    try:
-        ask(b"", timeout=_ANSWER_S)
-    except grpc.RpcError as error:
-        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise ValueError("its authentication token is another") from None
-
-
-def _cluster(scratch: Path) -> Cluster:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shares = [node.get("memory", 0) / node["CPU"] for node in nodes if node.get("CPU")]
-    return Cluster(
-        n_cpus=int(sum(node.get("CPU", 0) for node in nodes)),
-        n_gpus=int(sum(node.get("GPU", 0) for node in nodes)),
-        memory_per_cpu=int(min(shares, default=0)),
-        scratch=scratch,
-    )
-
-
-def free_on_a_worker(device: str, should_stop: Callable[[], bool]) -> int:
-    """Bytes that a pack may take on the first worker that comes; an autoscaling cluster starts one for it.
-
-    Raises:
-        KeyboardInterrupt: once `should_stop`.
-    """
-    return ask_a_worker(_free_memory, device, should_stop, device)
-
-
-def ask_a_worker(question: Callable[..., int], device: str, should_stop: Callable[[], bool], *about: Any) -> int:
-    """`question(*about)`, answered by the first worker that comes.
-
-    Raises:
-        KeyboardInterrupt: once `should_stop`.
-    """
-    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(question).remote(*about)
-    while not ray.wait([answer], timeout=_POLL_S)[0]:
-        if should_stop():
-            raise KeyboardInterrupt("stopped while waiting for a worker; nothing was trained")
-    return int(ray.get(answer))
-
-
-def _free_memory(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    (here,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
-    return int(here.get("memory", 0) / here["CPU"])
 
 
 def execute(
@@ -400,14 +255,3 @@ def _pickled(path: str | None) -> Any:
     if path is None or not Path(path).exists():
         return None
     return ray.cloudpickle.loads(Path(path).read_bytes())
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for Ray's and Tune's own state; with every process started meanwhile, it goes when we do.
-
-    In /tmp, because Ray's socket paths below it must stay under 107 characters.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="monosweep-", dir="/tmp"))
-    with reaped(folder):
-        yield folder

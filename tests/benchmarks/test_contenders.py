@@ -15,7 +15,7 @@ from contenders import ours, plain_tune
 from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn, windowed
 from monosweep.sweep.bench.shapes import SHAPES, Shape
-from monosweep.sweep.executors.tune import Cluster, connected
+from monosweep.sweep.executors.connect import Cluster, connected
 
 TINY = replace(CASES[0], n_steps=64, n_packed=16, n_plain=4, n_jax=32, jax_steps=32)
 SMALL = replace(CASES[1], n_steps=32, n_packed=8, n_plain=2, n_jax=16, jax_steps=32)

@@ -21,6 +21,7 @@ from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn
 from monosweep.model.config import Precision
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors import inline, tune
+from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.live import Counts, Progress
@@ -33,7 +34,7 @@ _WARM_UP_STEPS = 3
 
 def turn(
     executor: Executor, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision = "fp32",
-    cluster: tune.Cluster | None = None,
+    cluster: Cluster | None = None,
 ) -> Turn:  # fmt: skip
     """All cases in one sweep, one pack per core and case, after one that loads the compiled kernels.
 
@@ -70,16 +71,16 @@ def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[
     return [Pack(case.shape.trials(size, case.n_steps, seed + 10 * i, precision)) for i in range(n_workers)]
 
 
-def _train(executor: Executor, work: Work, cluster: tune.Cluster | None) -> None:
+def _train(executor: Executor, work: Work, cluster: Cluster | None) -> None:
     before = Counts(total=sum(len(pack.configs) for pack in work.packs))
     console = Console(file=io.StringIO())
     with Progress(work.store, work.sweep, work.packs, before, console) as progress:
         if executor == "inline":
             inline.execute(work, progress, lambda: False)
         else:
-            own = tune.connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
-            with own as connected:
-                tune.execute(connected, work, progress, lambda: False)
+            own = connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
+            with own as there:
+                tune.execute(there, work, progress, lambda: False)
         ended = Counter(progress.counts().by_status())
     if ended[TrialStatus.COMPLETED] != before.total:
         raise RuntimeError(f"only {ended} of {before.total} trials of the benchmark completed")

@@ -20,7 +20,7 @@ from torch import nn
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
 from monosweep.sweep.bench.shapes import Shape, shape_named
-from monosweep.sweep.executors.tune import Cluster, connected
+from monosweep.sweep.executors.connect import Cluster, connected
 
 
 class ToyModel(nn.Module):

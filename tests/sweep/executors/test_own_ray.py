@@ -16,6 +16,7 @@ from rich.console import Console
 
 from monosweep.model.config import TrialConfig
 from monosweep.sweep.executors import inline, tune
+from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.live import Counts, Progress
@@ -26,13 +27,13 @@ Execute = Callable[[Work, Progress], None]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tune.Cluster]:
-    with tune.connected(None, 2) as cluster:
+def cluster() -> Iterator[Cluster]:
+    with connected(None, 2) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def waiting(cluster: tune.Cluster) -> set[int]:
+def waiting(cluster: Cluster) -> set[int]:
     """The workers, once they have imported what trains; nothing has been asked of them yet."""
     deadline = time.monotonic() + 120
     while len(found := workers()) < 2 or not all(has_torch(pid) for pid in found):
@@ -65,7 +66,7 @@ def alone(work: Work, progress: Progress) -> None:
 
 
 def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
-    cluster: tune.Cluster,
+    cluster: Cluster,
     waiting: set[int],
     tmp_path: Path,
     trial: Callable[..., TrialConfig],
@@ -90,7 +91,7 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     assert names[0] == names[1] and len(names[0]) == 3
 
 
-def test_no_process_is_without_use(cluster: tune.Cluster) -> None:
+def test_no_process_is_without_use(cluster: Cluster) -> None:
     commands = "\n".join(family(os.getpid()).values())
     assert "raylet/raylet" in commands
     assert not re.findall(r"\S*(?:monitor|dashboard)\.py", commands)
