@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import Metrics, TrialStatus
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import Key, Provenance, arrow_table, trial_row
@@ -18,9 +18,9 @@ _METRICS = Metrics(
 )  # fmt: skip
 
 
-def config(seed: int) -> TrialConfig:
+def config(seed: int) -> TwoLayerConfig:
     """A small trial."""
-    return TrialConfig(n_features=16, d_embed=4, n_neurons=32, feature_prob=1 / 8, batch_size=64, n_steps=64, seed=seed)
+    return TwoLayerConfig(n_features=16, d_embed=4, n_neurons=32, feature_prob=1 / 8, batch_size=64, n_steps=64, seed=seed)
 
 
 def commit(

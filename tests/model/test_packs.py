@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data.stream import FeatureStream, stream_key
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.records import TrialStatus
@@ -27,7 +28,7 @@ VARIANTS = [
 def pack_of(n, shape, **knobs):
     """Trials that differ in every knob that members may differ in."""
     return [
-        TrialConfig(
+        TwoLayerConfig(
             **{
                 "feature_prob": (0.1, 0.3)[i % 2],
                 "feature_dist": ("uniform", "power_law")[i // 2 % 2],
@@ -107,7 +108,7 @@ def test_a_pack_in_which_all_diverge_ends_early():
 
 
 def test_both_engines_call_the_same_trial_diverged():
-    config = TrialConfig(**SHAPES[0], lr=1e6)
+    config = TwoLayerConfig(**SHAPES[0], lr=1e6)
     for engine in ("solo", "packed"):
         trainer = PackTrainer([config], "cpu", engine=engine)
         assert list(trainer)[-1].final
@@ -122,7 +123,7 @@ def test_both_engines_call_the_same_trial_diverged():
     ],
 )
 def test_members_must_agree_on_shape(change, message):
-    config = TrialConfig(**SHAPES[0])
+    config = TwoLayerConfig(**SHAPES[0])
     with pytest.raises(ConfigError, match=message):
         PackTrainer([config, dataclasses.replace(config, **change)], "cpu")
 
@@ -133,7 +134,7 @@ def test_a_pack_cannot_be_empty():
 
 
 def test_other_optimizers_train_alone():
-    yogi = TrialConfig(**SHAPES[0], optimizer="Yogi")
+    yogi = TwoLayerConfig(**SHAPES[0], optimizer="Yogi")
     with pytest.raises(ConfigError, match="one trial at a time; got 2"):
         PackTrainer([yogi, dataclasses.replace(yogi, seed=1)], "cpu")
     with pytest.raises(ConfigError, match="packed engine trains with Lamb only; got Yogi"):
@@ -142,6 +143,6 @@ def test_other_optimizers_train_alone():
 
 def test_unknown_device_and_optimizer():
     with pytest.raises(ConfigError, match="device must be auto, cpu or cuda; got 'tpu'"):
-        PackTrainer([TrialConfig(**SHAPES[0])], "tpu")
+        PackTrainer([TwoLayerConfig(**SHAPES[0])], "tpu")
     with pytest.raises(ConfigError, match="unknown optimizer 'Lam'; did you mean 'Lamb'"):
-        PackTrainer([TrialConfig(**SHAPES[0], optimizer="Lam")], "cpu")
+        PackTrainer([TwoLayerConfig(**SHAPES[0], optimizer="Lam")], "cpu")

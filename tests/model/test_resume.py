@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer, part_of_checkpoint
 
 SHAPE = {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "feature_prob": 0.2}
@@ -23,7 +24,7 @@ def finish(trainer):
 @pytest.mark.parametrize("record_neurons", ["final", "log2"])
 def test_resumed_at_every_pause_equals_uninterrupted(record_neurons):
     """Pauses fall inside windows, between recorded steps, before and after a member diverges."""
-    configs = [TrialConfig(**SHAPE, n_steps=700, lr_period=40, lr=lr, seed=1) for lr in (0.003, 1e6, 0.02)]
+    configs = [TwoLayerConfig(**SHAPE, n_steps=700, lr_period=40, lr=lr, seed=1) for lr in (0.003, 1e6, 0.02)]
     whole = finish(PackTrainer(configs, "cpu", record_neurons))
     trainer = PackTrainer(configs, "cpu", record_neurons)
     pauses = 0
@@ -40,7 +41,7 @@ def test_resumed_at_every_pause_equals_uninterrupted(record_neurons):
 def test_a_part_of_a_checkpoint_goes_on_as_if_trained_alone(places, stop):
     """Members differ in how many losses they keep; one has diverged."""
     configs = [
-        TrialConfig(**SHAPE, n_steps=700, lr_period=period, lr=lr, seed=seed)
+        TwoLayerConfig(**SHAPE, n_steps=700, lr_period=period, lr=lr, seed=seed)
         for period, lr, seed in ((10, 0.003, 1), (40, 1e6, 2), (20, 0.02, 3), (30, 0.01, 1))
     ]
     part = [configs[place] for place in places]
@@ -53,9 +54,9 @@ def test_a_part_of_a_checkpoint_goes_on_as_if_trained_alone(places, stop):
 
 
 def test_a_part_of_a_checkpoint_needs_members_of_its_pack():
-    data = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
+    data = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
     with pytest.raises(ConfigError, match="needs members of its pack; got other trials"):
-        part_of_checkpoint(data, [TrialConfig(**SHAPE, n_steps=20, seed=7)])
+        part_of_checkpoint(data, [TwoLayerConfig(**SHAPE, n_steps=20, seed=7)])
 
 
 def all_optimizers():
@@ -70,7 +71,7 @@ def all_optimizers():
 @pytest.mark.filterwarnings("ignore:This overload of addc")
 @pytest.mark.parametrize("optimizer", all_optimizers())
 def test_any_optimizer_of_torch_optimizer_trains_and_resumes(optimizer):
-    config = TrialConfig(**SHAPE, n_steps=24, lr=1e-3, optimizer=optimizer)
+    config = TwoLayerConfig(**SHAPE, n_steps=24, lr=1e-3, optimizer=optimizer)
     trainer = PackTrainer([config], "cpu", engine="solo")
     whole = finish(trainer)
     again = PackTrainer([config], "cpu", engine="solo")
@@ -82,15 +83,15 @@ def test_any_optimizer_of_torch_optimizer_trains_and_resumes(optimizer):
 
 
 def test_a_trainer_saved_at_its_end_still_has_its_results():
-    trainer = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu")
+    trainer = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu")
     results = finish(trainer)
     assert finish(PackTrainer.from_bytes(trainer.to_bytes(), "cpu")) == results
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "empty", "noise", "foreign"])
 def test_a_spoilt_checkpoint_is_named(spoil):
-    data = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
-    foreign = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").weights_bytes()
+    data = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
+    foreign = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu").weights_bytes()
     spoilt = {
         "truncated": data[: len(data) // 2],
         "empty": b"",
@@ -105,7 +106,7 @@ def test_the_callers_thread_count_is_left_as_it_was():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        list(PackTrainer([TrialConfig(**SHAPE, n_steps=2)], "cpu"))
+        list(PackTrainer([TwoLayerConfig(**SHAPE, n_steps=2)], "cpu"))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

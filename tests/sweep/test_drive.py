@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.drive import LaunchOptions, LaunchReport, free_memory, launch, n_cores
 from monosweep.sweep.executors import inline
@@ -25,7 +26,7 @@ from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.live import Counts, Progress
 from monosweep.sweep.work.pack import Settings, Work
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 Rows = Callable[..., list[dict[str, Any]]]
 TABLES = ("trials", "curves", "neurons")
 _BASE = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 0.125, "batch_size": 64, "n_steps": 64}

@@ -3,7 +3,7 @@
 import pytest
 
 from monosweep.model import device
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu import pack_size
 from monosweep.sweep import drive
 from monosweep.sweep.drive import LaunchOptions, gpu_shares
@@ -39,7 +39,7 @@ def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monk
     monkeypatch.setattr(drive, "_gpu_memory", lambda: 80 * 10**9)
     monkeypatch.setattr(pack_size, "useful_pack_size", lambda group, fits, on: (calls.append(len(group)), 20)[1])
     site = drive._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
-    trials = [TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
+    trials = [TwoLayerConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
     packs = make_packs(
         trials, pack_size="auto", n_workers=site.n_workers, memory_bytes=site.memory_bytes,
         footprint=lambda config: (10**9, 10**6), useful=site.useful,

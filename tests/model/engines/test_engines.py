@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
@@ -25,7 +25,7 @@ TOLERANCE = {"fp32": 1e-4, "fp64": 1e-9}
 
 def trial(**knobs):
     shape = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "feature_prob": 0.125}
-    return TrialConfig(**{**shape, "n_steps": 300, "lr_period": 60, "lr": 0.003, **knobs})
+    return TwoLayerConfig(**{**shape, "n_steps": 300, "lr_period": 60, "lr": 0.003, **knobs})
 
 
 def compare(config, n_steps=200):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import inline, tune
 from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
@@ -69,7 +69,7 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     cluster: Cluster,
     waiting: set[int],
     tmp_path: Path,
-    trial: Callable[..., TrialConfig],
+    trial: Callable[..., TwoLayerConfig],
     rows: Callable[..., list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

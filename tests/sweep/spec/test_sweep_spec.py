@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec, presets
 
 SMALL = "base: {n_features: 16, d_embed: 4, n_neurons: 32, batch_size: 64, n_steps: 256}\n"
@@ -386,4 +387,4 @@ def test_json_that_is_not_a_spec_is_one_clear_line() -> None:
 
 def test_defaults_are_the_papers(write: Callable[[str], str]) -> None:
     (config,) = expand(load_spec(write("description: nothing but defaults\n")))
-    assert config == TrialConfig()
+    assert config == TwoLayerConfig()

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.live import Counts, Progress, Speed, describe, duration, read_status
 from monosweep.sweep.work.pack import PackProgress, Settings, train_pack
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 _SPEC = SweepSpec(
     name="s", base={"n_features": 16, "d_embed": 4, "n_neurons": 32, "batch_size": 64, "n_steps": 64}, repeats=4
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
@@ -25,7 +25,7 @@ from monosweep.sweep.work.pack import (
     train_pack,
 )
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 Rows = Callable[..., list[dict[str, Any]]]
 TABLES = ("trials", "curves", "neurons")
 SETTINGS = Settings(slice_s=0.01)

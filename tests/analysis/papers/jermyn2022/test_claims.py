@@ -22,7 +22,7 @@ from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.stats.ranks import correlation
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import open_root
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.store.schema import config_of
 
 from ...conftest import Made
@@ -172,7 +172,7 @@ def test_the_ideal_network_gives_the_papers_numbers(made: Made) -> None:
 
 
 def test_the_second_kink_is_that_of_features_with_two_neurons() -> None:
-    config = TrialConfig(n_features=2, d_embed=2, n_neurons=3, batch_size=1, n_steps=1)
+    config = TwoLayerConfig(n_features=2, d_embed=2, n_neurons=3, batch_size=1, n_steps=1)
     network = {
         "w_in": np.array([[1.0, 0], [1, 0], [0, 1]]), "bias": np.array([-0.8, -0.3, -0.5]),
         "w_out": np.zeros((2, 3)), "embedding": np.eye(2),

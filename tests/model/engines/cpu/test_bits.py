@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data.stream import embedding
 from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu.compiled_step import is_gram
@@ -39,7 +39,7 @@ CLASSES = {
 
 def trained(name, chunk=None):
     """Every loss of a trial, and its state at the end."""
-    config = TrialConfig(**{**KNOBS, **CLASSES[name]})
+    config = TwoLayerConfig(**{**KNOBS, **CLASSES[name]})
     engine, chunk = PackedEngine((config,)), chunk or config.n_steps
     with reproducible("cpu"):
         losses = [engine.advance(min(chunk, config.n_steps - done)) for done in range(0, config.n_steps, chunk)]
@@ -74,7 +74,7 @@ def test_bits_do_not_depend_on_how_steps_are_chunked(name, chunk):
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_a_loss_next_to_zero_is_not_below_it(precision):
     """A network that answers every feature exactly, in the form that takes the difference of squares."""
-    config = TrialConfig(
+    config = TwoLayerConfig(
         n_features=40, d_embed=40, n_neurons=44, batch_size=2000, feature_prob=0.1, n_steps=8, lr=1e-12,
         precision=precision,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data import stream
 from monosweep.model.engines.gpu import engine as stacked
 from monosweep.model.engines.gpu import sampling
@@ -27,7 +27,7 @@ SHAPE = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "n_s
 def mixed_pack(**knobs):
     """Trials that differ in every knob that members may differ in; some share a data stream, most do not."""
     return tuple(
-        TrialConfig(
+        TwoLayerConfig(
             **{
                 **SHAPE,
                 "feature_prob": (0.1, 0.3)[i % 2],
@@ -70,7 +70,7 @@ def test_a_trial_is_the_same_in_any_pack(others):
 
 def test_a_diverging_member_leaves_its_neighbours_alone():
     configs = mixed_pack()
-    bad = TrialConfig(**{**configs[0].to_dict(), "lr": 1e30})
+    bad = TwoLayerConfig(**{**configs[0].to_dict(), "lr": 1e30})
     undisturbed = StackedEngine(configs, "cpu").advance(40)
     engine = StackedEngine((*configs[:4], bad, *configs[4:]), "cpu")
     losses = engine.advance(20)
@@ -140,8 +140,8 @@ def test_losses_and_states_are_the_callers():
 @pytest.mark.parametrize("task", ["decoder", "abs"])
 @pytest.mark.parametrize(("precision", "close", "apart"), [("bf16", 0.01, 0.03), ("tf32", 1e-3, 5e-3)])
 def test_rounded_products_as_in_the_solo_engine(precision, close, apart, task):
-    config = TrialConfig(**SHAPE, feature_prob=0.125, task=task, precision=precision, l1=0.001)
-    exact = TrialConfig(**{**config.to_dict(), "precision": "fp32"})
+    config = TwoLayerConfig(**SHAPE, feature_prob=0.125, task=task, precision=precision, l1=0.001)
+    exact = TwoLayerConfig(**{**config.to_dict(), "precision": "fp32"})
     ours, theirs = StackedEngine((config,), "cpu").advance(80), SoloEngine((config,), "cpu").advance(80)
     assert np.abs(ours / theirs - 1).mean() < close
     assert 0 < np.abs(ours / SoloEngine((exact,), "cpu").advance(80) - 1).mean() < apart
@@ -176,11 +176,11 @@ SCRIPT = r"""
 import json, re, sys
 from pathlib import Path
 import torch
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu.engine import StackedEngine
 torch.set_num_threads(1)
 for n in (32, 48):  # so many streams that no draw is shared out over fewer
-    engine = StackedEngine(tuple(TrialConfig(**json.loads(sys.argv[1]), seed=i) for i in range(n)), "cpu")
+    engine = StackedEngine(tuple(TwoLayerConfig(**json.loads(sys.argv[1]), seed=i) for i in range(n)), "cpu")
     engine.advance(2)
     engine.state()
     print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
@@ -196,17 +196,17 @@ def test_a_member_adds_no_more_than_documented():
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     fewer, more = map(int, done.stdout.split())
-    documented = 16 * device_bytes_per_member(TrialConfig(**shape))
+    documented = 16 * device_bytes_per_member(TwoLayerConfig(**shape))
     assert 0.2 * documented < more - fewer <= documented
-    assert more <= device_bytes_per_pack(TrialConfig(**shape)) + 3 * documented
+    assert more <= device_bytes_per_pack(TwoLayerConfig(**shape)) + 3 * documented
 
 
 def test_a_gpus_pack_is_bounded_by_what_it_takes_there():
-    config = TrialConfig(**SHAPE, feature_prob=0.125)
+    config = TwoLayerConfig(**SHAPE, feature_prob=0.125)
     assert bytes_per_member(config, "cuda") == device_bytes_per_member(config)
     assert bytes_per_pack(config, "cuda") == device_bytes_per_pack(config)
     for knobs in ({"batch_size": 4000}, {"n_neurons": 360}, {"connectivity": 0.5}, {"precision": "bf16"}):
-        larger = TrialConfig(**{**config.to_dict(), **knobs})
+        larger = TwoLayerConfig(**{**config.to_dict(), **knobs})
         assert bytes_per_member(larger, "cuda") > bytes_per_member(config, "cuda")
 
 

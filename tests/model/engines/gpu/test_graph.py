@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.graph import Captured, capture_checked, same_bits
 
@@ -42,7 +42,7 @@ def pack(**knobs):
     """Trials with two data streams of one kind and one of another."""
     shape = {"n_features": 12, "d_embed": 4, "n_neurons": 10, "batch_size": 6, "n_steps": 200}
     streams = [{"feature_prob": 0.3, "seed": 0}, {"feature_prob": 0.3, "seed": 1}] * 2 + [{"feature_prob": 0.5}]
-    return tuple(TrialConfig(**{**shape, **s, **knobs}, lr=0.01 * (i + 1)) for i, s in enumerate(streams))
+    return tuple(TwoLayerConfig(**{**shape, **s, **knobs}, lr=0.01 * (i + 1)) for i, s in enumerate(streams))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

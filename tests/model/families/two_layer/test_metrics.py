@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import special
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.metrics import LossRecord, capacities, features_by_n_mono, neuron_stats
 from monosweep.model.families.two_layer.network import Weights, activate, activation_slope, initial_weights, n_out
 from monosweep.model.schedule import loss_window
@@ -23,7 +23,7 @@ ACT = {
 
 
 def config(**knobs):
-    return TrialConfig(**{"n_features": 7, "d_embed": 3, "n_neurons": 9, "batch_size": 16, **knobs})
+    return TwoLayerConfig(**{"n_features": 7, "d_embed": 3, "n_neurons": 9, "batch_size": 16, **knobs})
 
 
 def random_weights(trial, seed=0):
@@ -57,7 +57,7 @@ def test_r_dead_and_feature_are_eq_7_by_plain_loops(task, activation):
 
 def handmade():
     """Neurons 0 and 1 answer feature 0 alone, 2 answers feature 1 alone, 3 answers two, 4 is dead."""
-    trial = TrialConfig(n_features=3, d_embed=3, n_neurons=5, batch_size=4)
+    trial = TwoLayerConfig(n_features=3, d_embed=3, n_neurons=5, batch_size=4)
     w_in = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, -1]], dtype=torch.float64)
     weights = Weights(w_in=w_in, bias=torch.zeros(5).double(), w_out=torch.zeros(3, 5).double())
     return trial, weights, torch.eye(3).double()
@@ -131,7 +131,7 @@ def test_activations_and_their_slopes(name):
 
 @pytest.mark.parametrize("task", ["decoder", "reprojector"])
 def test_initial_weights_are_uniform_within_one_over_root_fan_in(task):
-    trial = TrialConfig(n_features=40, d_embed=16, n_neurons=100, batch_size=4, bias_offset=-2, task=task)
+    trial = TwoLayerConfig(n_features=40, d_embed=16, n_neurons=100, batch_size=4, bias_offset=-2, task=task)
     start = initial_weights(trial)
     assert start.w_out.shape == (n_out(trial), 100) and n_out(trial) == (16 if task == "reprojector" else 40)
     for values, bound in ((start.w_in, 1 / 4), (start.bias + 2, 1 / 4), (start.w_out, 1 / 10)):
