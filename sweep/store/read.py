@@ -22,9 +22,10 @@ from monosweep.sweep.store.parts import (
     damage,
     damaged_tail,
     is_merged,
-    pack_in,
-    packs_of,
+    pack_of,
     tail_bytes,
+    unit_in,
+    units_of,
 )
 
 _TRIES = 5
@@ -32,7 +33,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What the parts of one table hold, each pack once."""
+    """What the parts of one table hold, each unit once."""
 
     parts: dict[str, pa.Table]
     """Rows by part."""
@@ -76,13 +77,13 @@ def shown_parts(
 
 def shown_of(storage: Storage, names: Sequence[str]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
     """As `shown_parts`, of these parts alone."""
-    named = {name: _packs(storage, name) for name in names if is_merged(name)}
-    damaged = {name: packs for name, packs in named.items() if isinstance(packs, str)}
+    named = {name: _units(storage, name) for name in names if is_merged(name)}
+    damaged = {name: units for name, units in named.items() if isinstance(units, str)}
     folders: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
     for name in names:
-        packs = named.get(name, frozenset([pack_in(name)]))
-        if not isinstance(packs, str):
-            folders[name.rsplit("/", 1)[0]][name] = packs
+        units = named.get(name, frozenset([unit_in(name)]))
+        if not isinstance(units, str):
+            folders[name.rsplit("/", 1)[0]][name] = units
     return {name: packs for folder in folders.values() for name, packs in current(folder).items()}, damaged
 
 
@@ -99,18 +100,21 @@ def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
 
 
 def holding(storage: Storage, table: str, pack_id: str, sweep: str | None = None) -> list[str]:
-    """The parts of `table` that hold a pack: its own, else merged ones."""
+    """The parts of `table` that show something of a pack."""
     names = listed(storage, table, sweep)
-    if own := [name for name in names if not is_merged(name) and pack_in(name) == pack_id]:
-        return own
-    packs = {name: _packs(storage, name) for name in names if is_merged(name)}
-    return [name for name, held in packs.items() if not isinstance(held, str) and pack_id in held]
+    shown, _ = shown_of(storage, [n for n in names if is_merged(n) or pack_of(unit_in(n)) == pack_id])
+    return [n for n, elsewhere in shown.items() if pack_id in packs_in(storage, n) - elsewhere]
+
+
+def units_in(storage: Storage, name: str) -> frozenset[str]:
+    """The units in a part; none if it cannot say."""
+    units = _units(storage, name) if is_merged(name) else frozenset([unit_in(name)])
+    return frozenset() if isinstance(units, str) else units
 
 
 def packs_in(storage: Storage, name: str) -> frozenset[str]:
     """The packs in a part; none if it cannot say."""
-    packs = _packs(storage, name) if is_merged(name) else frozenset([pack_in(name)])
-    return frozenset() if isinstance(packs, str) else packs
+    return frozenset(map(pack_of, units_in(storage, name)))
 
 
 def sweep_of(name: str) -> str:
@@ -130,7 +134,7 @@ def _listed(storage: Storage, folder: str) -> set[str]:
     return {name for name in names if name.rsplit("/", 1)[-1].startswith("part-")}
 
 
-def _packs(storage: Storage, name: str) -> frozenset[str] | str:
+def _units(storage: Storage, name: str) -> frozenset[str] | str:
     try:
         return storage.use(name, lambda file: _named(name, file))
     except StoreError as error:
@@ -146,7 +150,7 @@ def _named(name: str, file: pa.NativeFile) -> frozenset[str] | str:
         return "its end is damaged"
     if reason := damaged_tail(file.read_at(length, size - length)):
         return reason
-    return packs_of(name, pq.read_metadata(file).metadata)
+    return units_of(name, pq.read_metadata(file).metadata)
 
 
 def _rows(data: bytes | None, columns: Sequence[str] | None) -> pa.Table | str:

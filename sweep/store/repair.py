@@ -2,7 +2,8 @@
 
     launch -> set_aside_damaged -> Store.index -> trained again
 
-Without its curves or neurons a pack is not whole: its rows of `trials` go too, before the damaged part does.
+Without its curves or neurons a unit (`sweep.store.parts`) is not whole: its rows of `trials` go too, before the damaged
+part does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from contextlib import contextmanager
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
-from monosweep.sweep.store.parts import damage, is_merged, merged_name, parquet
-from monosweep.sweep.store.read import listed, packs_in, read_part, shown_parts, sweep_of, without
+from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet
+from monosweep.sweep.store.read import listed, read_part, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.schema import TABLES
 
 FOLDER = "quarantine"
@@ -56,9 +57,9 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
 
 
 def set_aside(storage: Storage, damaged: Mapping[str, str]) -> None:
-    """Move damaged parts away, and with them the commits of the packs that are not whole without them."""
-    for sweep, packs in _lost(storage, damaged).items():
-        _uncommit(storage, sweep, packs)
+    """Move damaged parts away, and with them the commits of the units that are not whole without them."""
+    for sweep, units in _lost(storage, damaged).items():
+        _uncommit(storage, sweep, units)
     for name in damaged:
         storage.move(name, f"{FOLDER}/{name}")
 
@@ -75,30 +76,31 @@ def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, st
 
 
 def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
-    """Sweep -> the packs whose curves or neurons stand in no sound part."""
+    """Sweep -> the units whose curves or neurons stand in no sound part."""
     lost = defaultdict[str, set[str]](set)
     for name in damaged:
         table, sweep = name.split("/")[0], sweep_of(name)
         if table != "trials":
             sound = _held(storage, table, sweep, damaged)
-            # A merged part that does not even name its packs held all that nobody else holds.
-            held = packs_in(storage, name) or _held(storage, "trials", sweep, damaged)
+            # A merged part that does not even name its units held all that nobody else holds.
+            held = units_in(storage, name) or _held(storage, "trials", sweep, damaged)
             lost[sweep] |= held - sound
     return lost
 
 
 def _held(storage: Storage, table: str, sweep: str, damaged: Mapping[str, str]) -> set[str]:
     shown, _ = shown_parts(storage, table, sweep, damaged)
-    return {pack for name in shown for pack in packs_in(storage, name)}
+    return {unit for name in shown for unit in units_in(storage, name)}
 
 
-def _uncommit(storage: Storage, sweep: str, packs: set[str]) -> None:
-    """Move what commits these packs; other packs of a merged part stay, in a part that shows them from then on."""
+def _uncommit(storage: Storage, sweep: str, units: set[str]) -> None:
+    """Move what commits these units; other packs of a merged part stay, in a part that shows them from then on."""
     for name in listed(storage, "trials", sweep):
-        held = packs_in(storage, name)
-        if not held & packs:
+        held = units_in(storage, name)
+        if not held & units:
             continue
-        if is_merged(name) and (rest := held - packs):
-            rows = without(read_part(storage, name), held & packs)
+        packs = frozenset(map(pack_of, held & units))
+        if is_merged(name) and (rest := {unit for unit in held if pack_of(unit) not in packs}):
+            rows = without(read_part(storage, name), packs)
             storage.put(merged_name("trials", sweep, rest), parquet(rows, rest))
         storage.move(name, f"{FOLDER}/{name}")

@@ -5,14 +5,14 @@
 A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
 
     monosweep.json                                  marker and schema version
-    trials|curves|neurons/sweep=NAME/part-PACKID.parquet
+    trials|curves|neurons/sweep=NAME/part-PACKID-TRIALS.parquet
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
-    checkpoints/sweep=NAME/PACKID.safetensors       removed after the commit
+    checkpoints/sweep=NAME/PACKID.safetensors       removed once all its trials have rows
     sweeps/NAME.json                                the spec as launched
     sweeps/NAME.progress.json, NAME.lease.json      the driver's heartbeat; who it is (`sweep.store.lease`)
 
-A pack's `trials` part is written last: it is the commit.  Each file appears whole or not at all, under a
-name that depends on the pack alone, so that writing again overwrites.
+Members of a pack are committed together or one after another.  Their `trials` part is written last: it is the commit.
+Each file appears whole or not at all, under a name that depends on its trials alone, so that writing again overwrites.
 """
 
 from __future__ import annotations
@@ -163,23 +163,15 @@ class Store(Storage):
 
     # -- packs
 
-    def commit(
-        self,
-        sweep: str,
-        pack_id: str,
-        tables: Mapping[str, pa.Table],
-        weights: Mapping[int, bytes] | None = None,
-    ) -> None:
-        """Write a finished pack: weights by step, neurons, curves, `trials` last; then drop its checkpoint.
+    def commit(self, sweep: str, pack_id: str, tables: Mapping[str, pa.Table]) -> None:
+        """Write the rows of members of a pack: neurons, curves, `trials` last.  Its checkpoint stays.
 
         Raises:
-            StoreError: if a file cannot be written; nothing of the pack is visible then.
+            StoreError: if a file cannot be written; nothing of these members is visible then.
         """
-        for step, data in (weights or {}).items():
-            self.save_weights(sweep, pack_id, step, data)
+        trial_ids = tables["trials"]["trial_id"].to_pylist()
         for table in reversed(TABLES):
-            self.put(part_name(table, sweep, pack_id), parquet(tables[table]))
-        self.drop_checkpoint(sweep, pack_id)
+            self.put(part_name(table, sweep, pack_id, trial_ids), parquet(tables[table]))
 
     def save_weights(self, sweep: str, pack_id: str, step: int, data: bytes) -> None:
         """Keep the weights of a pack at one step (safetensors)."""
@@ -210,10 +202,6 @@ class Store(Storage):
 
     # -- rows
 
-    def completed(self) -> dict[str, TrialStatus]:
-        """trial_id -> shown status, over the whole root."""
-        return self.index().statuses
-
     def index(self) -> Index:
         """Every trial of the root and its shown status; reads two columns of the `trials` parts.
 
@@ -228,10 +216,13 @@ class Store(Storage):
         statuses = _shown_statuses(rows)
         return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
 
-    def pack_statuses(self, sweep: str, pack_id: str) -> list[TrialStatus]:
-        """The statuses of a pack's committed rows; empty if it has none that can be read."""
-        rows = self._pack_rows("trials", pack_id, sweep)
-        return [TrialStatus(row["status"]) for row in rows]
+    def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
+        """trial_id -> status of the members of a pack that are committed, in single and merged parts.
+
+        A part that cannot be read counts as absent.  Lists the sweep's parts: nothing to do for every pack.
+        """
+        rows = self._pack_rows("trials", pack_id, sweep, ["trial_id", "pack_id", "status"])
+        return _shown_statuses(pa.concat_tables(rows, promote_options="default")) if rows else {}
 
     def trial_row(self, trial_id: str) -> dict[str, Any]:
         """The shown row of a trial by its id or a unique beginning of it (six digits or more).
@@ -254,16 +245,22 @@ class Store(Storage):
 
     def curve_rows(self, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
         """The rows of `curves` of one trial in one pack, by step."""
-        rows = (row for row in self._pack_rows("curves", pack_id) if row["trial_id"] == trial_id)
-        return sorted(rows, key=lambda row: int(row["step"]))
+        for rows in self._pack_rows("curves", pack_id):
+            if found := rows.filter(pc.equal(rows["trial_id"], trial_id)).to_pylist():
+                return sorted(map(dict, found), key=lambda row: int(row["step"]))
+        return []
 
-    def _pack_rows(self, table: str, pack_id: str, sweep: str | None = None) -> list[dict[str, Any]]:
-        """A pack's rows from the first part that holds it and can be read."""
+    def _pack_rows(
+        self, table: str, pack_id: str, sweep: str | None = None, columns: Sequence[str] | None = None
+    ) -> list[pa.Table]:
+        """A pack's rows in each part that shows some and can be read."""
+        found = []
         for part in read.holding(self, table, pack_id, sweep):
             with suppress(StoreError):
                 rows = read.read_part(self, part)
-                return [dict(row) for row in rows.filter(pc.equal(rows["pack_id"], pack_id)).to_pylist()]
-        return []
+                rows = rows.filter(pc.equal(rows["pack_id"], pack_id))
+                found.append(rows if columns is None else rows.select(columns))
+        return found
 
     def _the_one(self, prefix: str, found: set[str], known: set[str]) -> str:
         if prefix in found:

@@ -179,7 +179,7 @@ def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: 
         inline.execute(work, progress, lambda: False)
     assert progress.killed
     assert "a worker died (exit code -9); pack " in said.getvalue()
-    assert store.completed() == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
+    assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
 
 
 def test_what_the_machine_has() -> None:
