@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of,
 from monosweep.sweep.store.read import listed, read, read_part, shown_of, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.repair import alone, set_aside
 from monosweep.sweep.store.root import LeaseError, Store
-from monosweep.sweep.store.schema import TABLES
+from monosweep.sweep.store.schema import ASKED, TABLES
 
 GRACE_S = 10.0
 """How long a replaced part stays for readers that know nothing of its replacement yet."""
@@ -47,6 +47,7 @@ LARGEST_BYTES = 64 * 2**20
 """Parts are merged up to about this size; memory peaks at some ten times as much."""
 SAFE_AGE = timedelta(hours=1)
 """What nobody has committed for so long, and whose sweep nobody drives, was given up."""
+_ALL = (*TABLES, ASKED)
 _SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED)])
 
 
@@ -74,13 +75,13 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
         StoreError: if the results root fails; it is whole then, and compacting again goes on.
     """
     with alone(store):
-        damaged = {name: why for table in TABLES for name, why in read(store, table, ["pack_id"]).damaged.items()}
+        damaged = {name: why for table in _ALL for name, why in read(store, table, ["trial_id"]).damaged.items()}
         merged = [n for n in _merge_all(store) if n]
-        n_replaced = sum(len(_replaced(store, table)) for table in TABLES)
+        n_replaced = sum(len(_replaced(store, table)) for table in _ALL)
         if n_replaced:
             say(f"{n_replaced:,} parts are replaced; they go in {grace_s:g} s, when readers have moved on")
             time.sleep(grace_s)
-        removed = [name for table in TABLES for name in _replaced(store, table)]
+        removed = [name for table in _ALL for name in _replaced(store, table)]
         store.remove_many(removed)
         for sweep in {sweep_of(name) for name in damaged}:
             with _undriven(store, sweep) as free:
@@ -97,9 +98,9 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
 def _merge_all(store: Store) -> Iterator[int]:
     """Merges group after group; yields how many parts went into each."""
     settled = _settled(store)
-    for table in TABLES:
+    for table in _ALL:
         shown, _ = shown_parts(store, table)
-        for group in _groups(store, table, shown, settled):
+        for group in _groups(store, table, shown, settled if table in TABLES else _every_unit(shown)):
             if len(group) > 1:
                 yield _merge(store, table, group)
 
@@ -110,6 +111,14 @@ def _settled(store: Store) -> dict[str, set[str]]:
     for name, rows in read(store, "trials", ["status"]).parts.items():
         if pc.all(pc.is_in(rows["status"], value_set=_SETTLED), min_count=0).as_py():
             units[sweep_of(name)] |= units_in(store, name)
+    return dict(units)
+
+
+def _every_unit(parts: Iterable[str]) -> dict[str, set[str]]:
+    """As `_settled`, of parts that are never written again."""
+    units = defaultdict[str, set[str]](set)
+    for name in parts:
+        units[sweep_of(name)].add(unit_in(name))
     return dict(units)
 
 
@@ -151,7 +160,8 @@ def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> int
     rows = [without(read_part(store, name, data), group[name]) for name, data in sound.items()]
     units = {unit for name in sound for unit in units_in(store, name) if pack_of(unit) not in group[name]}
     name = merged_name(table, sweep_of(next(iter(group))), units)
-    store.put(name, parquet(_stacked(rows), units))
+    merged = _stacked(rows)
+    store.put(name, parquet(_once_each(merged) if table == ASKED else merged, units))
     if reason := damage(store.get(name)):
         raise StoreError(f"cannot write {store.path(name)}: what was read back is not what was written ({reason})")
     return len(sound)
@@ -166,6 +176,13 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
         return table.cast(pa.schema(fields, metadata=table.schema.metadata))
 
     return pa.concat_tables([fitting(table) for table in tables], promote_options="default")
+
+
+def _once_each(rows: pa.Table) -> pa.Table:
+    """The first row of each trial."""
+    ids = rows["trial_id"].to_pylist()
+    first = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
+    return rows.take(sorted(first.values()))
 
 
 def _replaced(store: Store, table: str) -> list[str]:
@@ -231,7 +248,7 @@ def _undriven(store: Store, sweep: str) -> Iterator[bool]:
 
 
 def _half_written(store: Store) -> Iterator[str]:
-    for folder in (*TABLES, "weights", "checkpoints", "sweeps"):
+    for folder in (*_ALL, "weights", "checkpoints", "sweeps"):
         for name in _aged(store, folder):
             if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(".tmp"):
                 yield name

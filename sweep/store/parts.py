@@ -27,6 +27,9 @@ from hashlib import sha256
 
 import pyarrow as pa
 
+from monosweep.sweep.store.names import in_path
+from monosweep.sweep.store.schema import ASKED
+
 MERGED = "part-merged-"
 PACKS_KEY = "monosweep_packs"
 _DIGITS = 16
@@ -42,12 +45,17 @@ _LEAST_BYTES = 12
 
 def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str]) -> str:
     """Where the part of these trials of a pack is, below the root; their order does not matter."""
-    return f"{table}/sweep={sweep}/part-{pack_id}-{_digest(trial_ids)}.parquet"
+    return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(trial_ids)}.parquet"
+
+
+def asked_name(sweep: str, trial_ids: Iterable[str]) -> str:
+    """Where the part is that says these trials were asked for."""
+    return f"{ASKED}/sweep={in_path(sweep)}/part-{_digest(trial_ids)}.parquet"
 
 
 def merged_name(table: str, sweep: str, units: Iterable[str]) -> str:
     """Where the merged part of these units is: the same units give the same name."""
-    return f"{table}/sweep={sweep}/{MERGED}{_digest(units)}.parquet"
+    return f"{table}/sweep={in_path(sweep)}/{MERGED}{_digest(units)}.parquet"
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monosweep.sweep.store.files import Storage, StoreError, one_line
+from monosweep.sweep.store.names import from_path, in_path
 from monosweep.sweep.store.parts import (
     columns_in,
     current,
@@ -27,6 +28,7 @@ from monosweep.sweep.store.parts import (
     unit_in,
     units_of,
 )
+from monosweep.sweep.store.schema import ASKED
 
 _TRIES = 5
 
@@ -42,8 +44,12 @@ class Reading:
 
 
 def read(storage: Storage, table: str, columns: Sequence[str] | None = None, sweep: str | None = None) -> Reading:
-    """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root."""
-    wanted = None if columns is None else [*dict.fromkeys([*columns, "pack_id"])]
+    """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root.
+
+    `asked` has no packs; its rows may repeat while parts of it are merged.
+    """
+    key = [] if table == ASKED else ["pack_id"]
+    wanted = None if columns is None else [*dict.fromkeys([*columns, *key])]
     damaged: dict[str, str] = {}
     for _ in range(_TRIES):
         shown, nameless = shown_parts(storage, table, sweep, damaged)
@@ -92,7 +98,7 @@ def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
 
     A single part that the listing has missed was merged before it went: a second look finds the merged one.
     """
-    folder = table if sweep is None else f"{table}/sweep={sweep}"
+    folder = table if sweep is None else f"{table}/sweep={in_path(sweep)}"
     found = _listed(storage, folder)
     if storage.local:  # an object store lists in order, and `merged` comes after any pack's digits
         found |= {name for name in _listed(storage, folder) if is_merged(name)}
@@ -119,12 +125,12 @@ def packs_in(storage: Storage, name: str) -> frozenset[str]:
 
 def sweep_of(name: str) -> str:
     """The sweep of a part, a file of weights or a checkpoint, from its name."""
-    return name.split("/")[-2].removeprefix("sweep=")
+    return from_path(name.split("/")[-2].removeprefix("sweep="))
 
 
 def without(rows: pa.Table, packs: frozenset[str]) -> pa.Table:
-    """The rows of other packs than these."""
-    if not packs:
+    """The rows of other packs than these; all of rows that have no pack."""
+    if not packs or "pack_id" not in rows.column_names:
         return rows
     return rows.filter(pc.invert(pc.is_in(rows["pack_id"], value_set=pa.array(sorted(packs)))))
 

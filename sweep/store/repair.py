@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
+from monosweep.sweep.store.names import in_path
 from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet
 from monosweep.sweep.store.read import listed, read_part, shown_parts, sweep_of, units_in, without
-from monosweep.sweep.store.schema import TABLES
+from monosweep.sweep.store.schema import ASKED, TABLES
 
 FOLDER = "quarantine"
 _LEAST_BYTES = 12
@@ -49,7 +50,7 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
     Raises:
         LeaseError: if there is damage while a compaction is at work.
     """
-    damaged = {name: reason for table in TABLES for name, reason in _damaged(storage, table, sweep)}
+    damaged = {name: reason for table in (*TABLES, ASKED) for name, reason in _damaged(storage, table, sweep)}
     if damaged:
         with alone(storage):
             set_aside(storage, damaged)
@@ -70,7 +71,7 @@ def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, st
         reasons = storage.get_many(names, lambda _, data: "it cannot be read" if data is None else damage(data))
         yield from ((name, why) for name, why in zip(names, reasons, strict=True) if why and storage.exists(name))
         return
-    for info in storage.infos(f"{table}/sweep={sweep}"):
+    for info in storage.infos(f"{table}/sweep={in_path(sweep)}"):
         if info.size < _LEAST_BYTES and storage.name_of(info) in names:
             yield storage.name_of(info), f"it has {info.size} bytes"
 
@@ -80,7 +81,7 @@ def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
     lost = defaultdict[str, set[str]](set)
     for name in damaged:
         table, sweep = name.split("/")[0], sweep_of(name)
-        if table != "trials":
+        if table not in ("trials", ASKED):
             sound = _held(storage, table, sweep, damaged)
             # A merged part that does not even name its units held all that nobody else holds.
             held = units_in(storage, name) or _held(storage, "trials", sweep, damaged)

@@ -6,10 +6,13 @@ A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
 
     monosweep.json                                  marker and schema version
     trials|curves|neurons/sweep=NAME/part-PACKID-TRIALS.parquet
+    asked/sweep=NAME/part-TRIALS.parquet            what the sweep was asked for (`sweep.store.asked`)
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
     checkpoints/sweep=NAME/PACKID.safetensors       removed once all its trials have rows
     sweeps/NAME.json                                the spec as launched
     sweeps/NAME.progress.json, NAME.lease.json      the driver's heartbeat; who it is (`sweep.store.lease`)
+
+NAME is the sweep's with dots for slashes (`sweep.store.names`).
 
 Members of a pack are committed together or one after another.  Their `trials` part is written last: it is the commit.
 Each file appears whole or not at all, under a name that depends on its trials alone, so that writing again overwrites.
@@ -22,7 +25,7 @@ import json
 import socket
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,13 +34,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store import read
+from monosweep.sweep.store.asked import Asked, ask, asked, asked_configs
 from monosweep.sweep.store.files import Storage, StoreError
 from monosweep.sweep.store.lease import Held, Lease, LeaseError
+from monosweep.sweep.store.names import before_version_2, from_path, in_path
 from monosweep.sweep.store.parts import parquet, part_name
-from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES
+from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES, config_of
 
 __all__ = ["MARKER", "Held", "Index", "Lease", "LeaseError", "Store", "StoreError", "count_by_status"]
 
@@ -125,28 +131,37 @@ class Store(Storage):
 
     def write_spec(self, sweep: str, spec: str) -> None:
         """Keep the resolved spec (JSON) of a sweep as launched."""
-        self.put(f"sweeps/{sweep}.json", spec.encode())
+        self.put(f"sweeps/{in_path(sweep)}.json", spec.encode())
 
     def read_spec(self, sweep: str) -> str:
         """The spec of `sweep` as last launched, as JSON; StoreError if there is no such sweep."""
-        if sweep not in (known := self.sweeps()):
-            near = difflib.get_close_matches(sweep, known, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none yet'}"
-            raise StoreError(f"no sweep {sweep!r} in {self.root}; {fix}")
-        return self.get(f"sweeps/{sweep}.json").decode()
+        return self.get(f"sweeps/{in_path(self.known(sweep))}.json").decode()
+
+    def known(self, sweep: str) -> str:
+        """What this root calls `sweep`: until version 2 of the schema, paper/LR1 was called paper-LR1.
+
+        Raises:
+            StoreError: if there is no such sweep.
+        """
+        known = self.sweeps()
+        if found := next((name for name in (sweep, before_version_2(sweep)) if name in known), None):
+            return found
+        near = difflib.get_close_matches(sweep, known, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none yet'}"
+        raise StoreError(f"no sweep {sweep!r} in {self.root}; {fix}")
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were launched into this root."""
         names = [name.removeprefix("sweeps/").removesuffix(".json") for name in self.names("sweeps", ".json")]
-        return sorted(name for name in names if not name.endswith((".progress", ".lease")))
+        return sorted(from_path(name) for name in names if not name.endswith((".progress", ".lease")))
 
     def write_heartbeat(self, sweep: str, heartbeat: Mapping[str, Any]) -> None:
         """Say how the driver of `sweep` is getting on."""
-        self.put(f"sweeps/{sweep}.progress.json", json.dumps(heartbeat).encode(), patience_s=0)
+        self.put(f"sweeps/{in_path(sweep)}.progress.json", json.dumps(heartbeat).encode(), patience_s=0)
 
     def read_heartbeat(self, sweep: str) -> dict[str, Any] | None:
         """The last heartbeat of `sweep`; None if there is none."""
-        name = f"sweeps/{sweep}.progress.json"
+        name = f"sweeps/{in_path(sweep)}.progress.json"
         return dict(json.loads(self.get(name))) if self.exists(name) else None
 
     def lease(self, sweep: str, job_id: str | None = None) -> AbstractContextManager[Held]:
@@ -160,6 +175,20 @@ class Store(Storage):
     def read_lease(self, sweep: str) -> Lease | None:
         """Who drives `sweep` now; None if nobody does."""
         return leases.read(self, sweep)
+
+    # -- what was asked for
+
+    def ask(self, sweep: str, configs: Collection[TrialConfig]) -> None:
+        """Say that `sweep` was asked for these trials, as far as that is not said yet."""
+        ask(self, sweep, configs)
+
+    def asked(self, sweep: str) -> Asked:
+        """The trials that `sweep` was asked for; none in a root of schema version 1."""
+        return asked(self, sweep)
+
+    def asked_configs(self, sweep: str) -> dict[str, TrialConfig]:
+        """The same with their configs, in the order in which they were asked for."""
+        return asked_configs(self, sweep)
 
     # -- packs
 
@@ -175,7 +204,7 @@ class Store(Storage):
 
     def save_weights(self, sweep: str, pack_id: str, step: int, data: bytes) -> None:
         """Keep the weights of a pack at one step (safetensors)."""
-        self.put(f"weights/sweep={sweep}/part-{pack_id}-step{step:010d}.safetensors", data)
+        self.put(f"weights/sweep={in_path(sweep)}/part-{pack_id}-step{step:010d}.safetensors", data)
 
     def save_checkpoint(self, sweep: str, pack_id: str, data: bytes) -> None:
         """Keep a pack's training state, over the previous one."""
@@ -188,7 +217,7 @@ class Store(Storage):
 
     def list_checkpoints(self, sweep: str) -> list[str]:
         """The pack_ids that have a checkpoint."""
-        folder = f"checkpoints/sweep={sweep}"
+        folder = f"checkpoints/sweep={in_path(sweep)}"
         names = self.names(folder, ".safetensors")
         return [name.removeprefix(f"{folder}/").removesuffix(".safetensors") for name in names]
 
@@ -215,6 +244,11 @@ class Store(Storage):
         rows = pa.concat_tables(tables, promote_options="default")
         statuses = _shown_statuses(rows)
         return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
+
+    def trained_configs(self, sweep: str) -> list[TrialConfig]:
+        """The configs of the rows that `sweep` has trained."""
+        parts = read.read(self, "trials", None, sweep).parts.values()
+        return [config_of(row) for rows in parts for row in rows.to_pylist()]
 
     def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
         """trial_id -> status of the members of a pack that are committed, in single and merged parts.
@@ -302,7 +336,7 @@ class Store(Storage):
 
 
 def _checkpoint(sweep: str, pack_id: str) -> str:
-    return f"checkpoints/sweep={sweep}/{pack_id}.safetensors"
+    return f"checkpoints/sweep={in_path(sweep)}/{pack_id}.safetensors"
 
 
 def _safetensors_metadata(file: pa.NativeFile) -> dict[str, str]:
@@ -332,6 +366,6 @@ def _rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
     return _PREFERENCE.index(row["status"]), row["finished_at"], row["pack_id"]
 
 
-def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Sequence[str]) -> Counter[TrialStatus]:
+def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Iterable[str]) -> Counter[TrialStatus]:
     """How many of `trial_ids` have each status; the others are missing."""
     return Counter(statuses[trial_id] for trial_id in trial_ids if trial_id in statuses)
