@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +30,7 @@ from rich.text import Text
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.shipping import JOB, check_root
+from monosweep.sweep.plan.members import ask, held_another, member_ids, members
 from monosweep.sweep.plan.packs import Pack, Useful, make_packs
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import set_aside_damaged
@@ -60,6 +61,8 @@ class LaunchOptions:
     """A running Ray cluster; left out, Ray starts here and ends with the launch."""
     retry_failed: bool = False
     """Train failed trials again."""
+    unfinished: bool = False
+    """Train also what the sweep was asked for before and lacks."""
     dry_run: bool = False
     """Only say what would be trained."""
 
@@ -89,13 +92,20 @@ class LaunchReport:
     """What a launch has done."""
 
     sweep: str
-    """Name of the sweep, as in the column `sweep`."""
+    """Name of the sweep."""
     root: str
     """The results root."""
     before: Counts
-    """The sweep when it was launched; failed trials that were to be retried count as missing."""
+    """All that the sweep was ever asked for, when it was launched; failed trials that were to be retried count as
+    missing."""
     after: Counts
-    """The sweep now."""
+    """The same now."""
+    n_wanted: int
+    """Trials that this launch was to see to the end."""
+    n_missing: int
+    """Those of them that have no row."""
+    n_failed: int
+    """Those of them whose row says `failed`."""
     wall_time_s: float
     """Seconds that the launch took."""
     plan: Plan | None = None
@@ -131,7 +141,7 @@ def launch(
     configs = expand(spec)
     _check_optimizers(configs)
     store = Store.find(out) if options.dry_run else Store.create(out)
-    with _lease(store, spec.sweep_name, options) as lease:
+    with _lease(store, spec.name, options) as lease:
         return _launch(spec, store, lease, configs, out, options, console, start)
 
 
@@ -141,22 +151,32 @@ def _launch(
 ) -> LaunchReport:  # fmt: skip
     """The launch proper, once nobody else drives the sweep."""
     if store and not options.dry_run:
-        for part, reason in set_aside_damaged(store, spec.sweep_name).items():
+        for part, reason in set_aside_damaged(store, spec.name).items():
             _say(console, f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
     index = store.index() if store else Index(statuses={}, n_hidden=0, unreadable=())
     for part in index.unreadable:
         _say(console, f"{part} cannot be read; its trials count as missing")
+    wanted = {config.trial_id: config for config in configs}
+    asked = member_ids(store, spec.name) if store else frozenset()
+    if store and asked and asked.isdisjoint(wanted):
+        _say(console, held_another(store, spec.name, configs))
+    if store and options.unfinished:
+        wanted |= members(store, spec.name)
     if store and not options.dry_run:
-        store.write_spec(spec.sweep_name, spec.to_json())
-    there = _already(index, options.retry_failed)
-    missing = [config for config in configs if config.trial_id not in there]
-    before = Counts.of(len(configs), count_by_status(there, [config.trial_id for config in configs]))
+        ask(store, spec.name, wanted.values())
+        store.write_spec(spec.name, spec.to_json())
+    everything = asked.union(wanted)
+    there = _already(index, options.retry_failed, wanted)
+    missing = [config for trial_id, config in wanted.items() if trial_id not in there]
+    n_failed = sum(there.get(trial_id) == TrialStatus.FAILED for trial_id in wanted)
+    before = Counts.of(len(everything), count_by_status(there, everything))
     plan, after = None, before
     if missing:
         plan, after = _train(spec, store, lease, missing, before, options, console)
     return LaunchReport(
-        sweep=spec.sweep_name, root=store.root if store else out, before=before, after=after, plan=plan,
-        wall_time_s=time.monotonic() - start, dry_run=options.dry_run,
+        sweep=spec.name, root=store.root if store else out, before=before, after=after, n_wanted=len(wanted),
+        n_missing=len(missing) - (after.ended - before.ended), n_failed=n_failed + after.failed - before.failed,
+        plan=plan, wall_time_s=time.monotonic() - start, dry_run=options.dry_run,
     )  # fmt: skip
 
 
@@ -170,10 +190,12 @@ def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[
         yield lease
 
 
-def _already(index: Index, retry_failed: bool) -> Mapping[str, TrialStatus]:
+def _already(index: Index, retry_failed: bool, wanted: Collection[str]) -> Mapping[str, TrialStatus]:
+    """The rows that count; those of failed trials that are `wanted` do not if they are to be retried."""
     if not retry_failed:
         return index.statuses
-    return {trial_id: status for trial_id, status in index.statuses.items() if status not in _RETRIED}
+    again = {trial_id for trial_id in wanted if index.statuses.get(trial_id) in _RETRIED}
+    return {trial_id: status for trial_id, status in index.statuses.items() if trial_id not in again}
 
 
 def _train(
@@ -187,7 +209,7 @@ def _train(
 ) -> tuple[Plan, Counts]:
     """Pack and train `missing`; with --dry-run only plan it."""
     with _stop_signals() as stopping, _site(options, len(missing), stopping.is_set) as site:
-        resumed = _resumable(store, spec.sweep_name, missing, console, options.dry_run) if store else []
+        resumed = _resumable(store, spec.name, missing, console, options.dry_run) if store else []
         packs = [*resumed, *_fresh(spec, missing, resumed, site)]
         plan = _plan(packs, len(resumed), site)
         if options.dry_run or store is None:
@@ -196,12 +218,12 @@ def _train(
             device=site.device, save_weights=spec.save_weights, record_neurons=spec.record_neurons
         )
         work = Work(
-            store=store, sweep=spec.sweep_name, packs=tuple(packs), settings=settings,
+            store=store, sweep=spec.name, packs=tuple(packs), settings=settings,
             n_workers=site.n_workers,
         )  # fmt: skip
         if resumed:
             _say(console, f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
-        with Progress(store, spec.sweep_name, packs, before, console) as progress:
+        with Progress(store, spec.name, packs, before, console) as progress:
             site.execute(work, progress, lambda: stopping.is_set() or (lease is not None and lease.lost()))
     after = progress.counts()
     if lease is not None:

@@ -76,7 +76,7 @@ def logs(argv: Sequence[str]) -> int:
     from monosweep.sweep.executors.jobs import Cluster
 
     cluster = Cluster(args.address)
-    job = cluster.latest(args.out, _column(args.sweep))
+    job = cluster.latest(args.out, args.sweep)
     for chunk in cluster.logs(job, follow=args.follow):
         print(chunk, end="", flush=True)
     now = cluster.job(job.id)
@@ -93,7 +93,7 @@ def stop(argv: Sequence[str]) -> int:
     from monosweep.sweep.executors.jobs import Cluster, ClusterError
 
     cluster = Cluster(args.address)
-    job = cluster.latest(args.out, _column(args.sweep))
+    job = cluster.latest(args.out, args.sweep)
     if not job.active:
         raise ClusterError(f"only a running job can be stopped; {job.id}, the last one of {job.sweep}, is {job.state}")
     ended = cluster.stop(job)
@@ -127,12 +127,14 @@ def _submit(spec: SweepSpec, out: str, args: SubmitArgs | ResumeArgs) -> Job:
     from monosweep.sweep.executors.jobs import Cluster, check_root
 
     check_root(out)
-    _check_idle(out, spec.sweep_name)
+    _check_idle(out, spec.name)
     options = ["--device", args.device]
     if (workers := worker_count(args.workers)) is not None:
         options += ["--workers", str(workers)]
     if args.retry_failed:
         options.append("--retry-failed")
+    if isinstance(args, ResumeArgs):
+        options.append("--unfinished")
     return Cluster(args.address).submit(spec, out, options)
 
 
@@ -161,11 +163,6 @@ def _the_one(out: str, sweep: str | None) -> SweepStatus:
         names = ", ".join(one.sweep for one in found) or "none yet"
         raise ConfigError(f"resume needs the name of a sweep; {without_secrets(out)} has {names}; add one")
     return found[0]
-
-
-def _column(sweep: str | None) -> str | None:
-    """A preset's name as it stands in the column `sweep`."""
-    return sweep.replace("/", "-") if sweep else None
 
 
 def _print_next(job: Job, address: str) -> None:

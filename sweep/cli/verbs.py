@@ -63,13 +63,12 @@ def launch(argv: Sequence[str]) -> int:
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
-        retry_failed=args.retry_failed, dry_run=args.dry_run,
+        retry_failed=args.retry_failed, unfinished=args.unfinished, dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
     for line in launch_lines(report, args.out):
         print(line)
-    whole = report.dry_run or not (report.after.missing or report.after.failed)
-    return 0 if whole else INCOMPLETE
+    return 0 if report.dry_run or not (report.n_missing or report.n_failed) else INCOMPLETE
 
 
 def status(argv: Sequence[str]) -> int:

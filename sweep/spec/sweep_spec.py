@@ -34,6 +34,8 @@ MAX_TRIALS = 10_000_000
 """A spec that asks for more is taken for a slip: its configs alone would fill the driver's memory."""
 _NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _LONGEST_NAME = 100
+_TAKEN = ("progress", "lease")
+"""How files beside a sweep's spec end."""
 _EMPTY_SPACE = "space is empty; give at least one knob, or leave space out for a single trial"
 _NOT_YET = ("search", "scheduler")
 
@@ -76,6 +78,8 @@ class SweepSpec(BaseModel):
                 f"must be letters, digits, - and _ (with / between parts), at most {_LONGEST_NAME}; "
                 "give the sweep such a name with name:"
             )
+        if name.rpartition("/")[2] in _TAKEN and "/" in name:
+            raise ValueError(f"must not end in /{' or /'.join(_TAKEN)}; give the sweep another name with name:")
         return name
 
     @model_validator(mode="after")
@@ -95,15 +99,6 @@ class SweepSpec(BaseModel):
                 f"num_samples {self.num_samples} without one; for more seeds set repeats"
             )
         return self
-
-    @property
-    def sweep_name(self) -> str:
-        """The name as it stands in paths and in the column `sweep`.
-
-        >>> SweepSpec(name="paper/LR1").sweep_name
-        'paper-LR1'
-        """
-        return self.name.replace("/", "-")
 
     def to_json(self) -> str:
         """The whole spec, defaults included; `from_json` reads it back."""

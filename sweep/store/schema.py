@@ -1,8 +1,9 @@
 """Rows and their Arrow schemas, generated from the dataclasses; no column is typed twice.  Torch-free.
 
     TrialConfig + Metrics + Provenance -> trials     CurvePoint -> curves     NeuronRecord -> neurons
+    Asked -> asked
 
-Every table also has `trial_id` and `pack_id` in front, and the Hive partition `sweep`.
+Every table of what trials left also has `trial_id` and `pack_id` in front.  All have the Hive partition `sweep`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ SCHEMA_VERSION = 1
 """Raised when a column changes its meaning or goes; a new nullable column does not raise it."""
 
 TABLES = ("trials", "curves", "neurons")
+"""What trials leave."""
+ASKED = "asked"
+"""What sweeps were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,19 @@ class Key:
     trial_id: str
     """Sixteen hexadecimal digits: a hash of the config; the same trial has the same id everywhere."""
     pack_id: str
-    """Hash of the trial_ids that were trained together and committed together."""
+    """Hash of the trial_ids that were to be trained together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """That a sweep was asked for a trial."""
+
+    trial_id: str
+    """The trial, as in `trials`; it has a row there once it has ended, under the sweep that trained it."""
+    config: str
+    """What it is trained from: the config's fields as JSON."""
+    asked_at: datetime
+    """When a launch of this sweep first asked for it; UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,7 @@ _PARTS: dict[str, tuple[type, ...]] = {
     "trials": (Key, TrialConfig, Metrics, Provenance),
     "curves": (Key, CurvePoint),
     "neurons": (Key, NeuronRecord),
+    ASKED: (Asked,),
 }
 _NULLABLE_PARTS = (Metrics,)
 """A trial that did not complete has no metrics."""
@@ -92,7 +109,7 @@ _ARROW: dict[Any, pa.DataType] = {
 
 @cache
 def columns(table: str) -> tuple[Column, ...]:
-    """The columns of `trials`, `curves` or `neurons`, in order."""
+    """The columns of `trials`, `curves`, `neurons` or `asked`, in order."""
     return tuple(column for part in _PARTS[table] for column in _columns_of(part))
 
 

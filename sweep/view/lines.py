@@ -21,12 +21,14 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
     yield _done(report)
     root, sweep = shlex.quote(out), report.sweep
     yield f"rows      {report.root}: tables trials, curves, neurons; sweep {sweep}"
+    if others := report.after.missing - report.n_missing:
+        yield f"left      {others:,} trials that {sweep} was asked for before lack their rows: launch with --unfinished"
     if report.after.failed:
-        why = f"select trial_id, error from trials where sweep = '{sweep}' and status = 'failed'"
+        why = f"select trial_id, error from sweep('{sweep}') where status = 'failed'"
         yield f'why       monosweep query {root} "{why}"'
         yield "again     launch with --retry-failed"
     if report.after.completed:
-        yield f'query     monosweep query {root} "select * from trials where sweep = \'{sweep}\'"'
+        yield f'query     monosweep query {root} "from sweep(\'{sweep}\')"'
         yield f"figures   monosweep figures {root}"
 
 
@@ -66,7 +68,7 @@ def _would(plan: Plan) -> str:
 def _done(report: LaunchReport) -> str:
     before, after = report.before, report.after
     if report.plan is None:
-        return f"nothing to train: all {after.total:,} trials have their rows{_others(after)}"
+        return f"nothing to train: all {report.n_wanted:,} trials have their rows{_others(after)}"
     there = f"; {before.ended:,} were there before" if before.ended else ""
     missing = f", {after.missing:,} missing" if after.missing else ""
     end = f"{after.completed:,} of {after.total:,} completed{_others(after)}{missing}"

@@ -1,7 +1,7 @@
 """What a person sees while a sweep trains, and what `monosweep status` reads.  Torch- and ray-free.
 
     executor -> Progress.started / update / forget / note -> terminal or log file; heartbeat in the store
-    heartbeat + spec + trials parts -> read_status
+    heartbeat + asked + trials parts -> read_status
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.plan.members import member_ids
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Index, Lease, Store, StoreError, count_by_status
 from monosweep.sweep.work.pack import PackProgress
 
@@ -283,12 +283,12 @@ def read_status(root: str, sweep: str | None = None) -> list[SweepStatus]:
     """
     store = Store.open(root)
     index = store.index()
-    names = store.sweeps() if sweep is None else [sweep.replace("/", "-")]
+    names = store.sweeps() if sweep is None else [store.known(sweep)]
     return [_status(store, name, index) for name in names]
 
 
 def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
-    trial_ids = [config.trial_id for config in expand(SweepSpec.from_json(store.read_spec(sweep)))]
+    trial_ids = member_ids(store, sweep)
     beat = store.read_heartbeat(sweep)
     live = beat is not None and _is_live(beat)
     running = int(beat["running"]) if beat and live else 0

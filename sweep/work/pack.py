@@ -237,6 +237,7 @@ class _Work:
             results = trainer.results()
         tables = _tables(pack, results, trainer.engine, self.settings.device)
         self.store.commit(self.sweep, pack.pack_id, tables)
+        self.store.drop_checkpoint(self.sweep, pack.pack_id)
         self._settle(pack, [TrialStatus(result.status) for result in results])
 
     def _settle(self, pack: Pack, statuses: Iterable[TrialStatus]) -> None:
@@ -274,15 +275,15 @@ def _pass_on(work: Work, pack: Pack, parts: Sequence[Pack]) -> None:
 
 def _is_trained(work: Work, pack: Pack) -> bool:
     """Whether the pack stands in the table; rows of an earlier failure do not count."""
-    statuses = work.store.pack_statuses(work.sweep, pack.pack_id)
-    return bool(statuses) and TrialStatus.FAILED not in statuses
+    rows = work.store.pack_rows(work.sweep, pack.pack_id)
+    return all(rows.get(config.trial_id, TrialStatus.FAILED) != TrialStatus.FAILED for config in pack.configs)
 
 
 def settled_progress(work: Work, pack: Pack) -> PackProgress:
     """The report of a pack that has its rows, whoever wrote them."""
     return PackProgress(
         pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(c.n_steps for c in pack.configs),
-        trained_steps=0, ended=Counter(work.store.pack_statuses(work.sweep, pack.pack_id)), finished=True,
+        trained_steps=0, ended=Counter(work.store.pack_rows(work.sweep, pack.pack_id).values()), finished=True,
     )  # fmt: skip
 
 
@@ -309,6 +310,7 @@ def fail_pack(store: Store, sweep: str, pack: Pack, error: str, device: str) -> 
     ]  # fmt: skip
     empty = {table: arrow_table(table, []) for table in ("curves", "neurons")}
     store.commit(sweep, pack.pack_id, {"trials": arrow_table("trials", rows), **empty})
+    store.drop_checkpoint(sweep, pack.pack_id)
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from monosweep.model.train import PackTrainer
 from monosweep.sweep.drive import LaunchOptions, LaunchReport, free_memory, launch, n_cores
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.view.live import Counts, Progress
+from monosweep.sweep.view.lines import launch_lines
+from monosweep.sweep.view.live import Counts, Progress, read_status
 from monosweep.sweep.work.pack import Settings, Work
 
 Trial = Callable[..., TwoLayerConfig]
@@ -79,6 +80,56 @@ def test_two_sweeps_of_a_root_share_their_trials(tmp_path: Path) -> None:
     report = inline_launch(sweep("two", repeats=3), tmp_path)
     assert (report.before.completed, report.trained) == (4, 2)
     assert Store.open(str(tmp_path)).sweeps() == ["one", "two"]
+
+
+def test_a_sweep_counts_what_it_asked_for_whoever_trained_it(tmp_path: Path) -> None:
+    """One holds four trials, two holds the same and two more."""
+    inline_launch(sweep("one"), tmp_path)
+    inline_launch(sweep("two", repeats=3), tmp_path)
+    store = Store.open(str(tmp_path))
+    assert [(s.sweep, s.counts.completed, s.counts.total) for s in read_status(str(tmp_path))] == [
+        ("one", 4, 4), ("two", 6, 6),
+    ]  # fmt: skip
+    assert store.asked("one").trial_ids < store.asked("two").trial_ids
+    assert set(store.asked_configs("two").values()) == set(expand(sweep("two", repeats=3)))
+    report = inline_launch(sweep("two", repeats=3), tmp_path)
+    assert list(launch_lines(report, "out"))[-2] == "query     monosweep query out \"from sweep('two')\""
+
+
+def test_a_smaller_launch_is_part_of_its_sweep(tmp_path: Path) -> None:
+    inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out")
+    store = Store.open(str(tmp_path / "out"))
+    store.ask("s", expand(sweep()))
+    report = inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out")
+    assert (report.plan, report.n_wanted, report.n_missing) == (None, 2, 0)
+    assert (report.after.total, report.after.missing) == (4, 2)
+    lines = list(launch_lines(report, "out"))
+    assert lines[0] == "nothing to train: all 2 trials have their rows"
+    assert "left      2 trials that s was asked for before lack their rows: launch with --unfinished" in lines
+    rest = inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out", unfinished=True)
+    assert (rest.trained, rest.after.completed, rest.after.missing) == (2, 4, 0)
+
+
+def test_names_with_slashes_and_dashes_are_different_sweeps(tmp_path: Path) -> None:
+    inline_launch(sweep("a/b", repeats=1), tmp_path)
+    inline_launch(sweep("a-b", space=[{"lr": 0.3}]), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("trials/*")) == ["sweep=a-b", "sweep=a.b"]
+    assert [(s.sweep, s.counts.total) for s in read_status(str(tmp_path))] == [("a-b", 2), ("a/b", 2)]
+    (status,) = read_status(str(tmp_path), "a/b")
+    assert (status.sweep, status.live, status.updated_at is None) == ("a/b", False, False)
+
+
+def test_a_name_that_held_another_spec_is_said(tmp_path: Path) -> None:
+    said = io.StringIO()
+    inline_launch(sweep(), tmp_path, said)
+    inline_launch(sweep(repeats=3), tmp_path, said)
+    assert "held another spec" not in said.getvalue()
+    report = inline_launch(sweep(base={**_BASE, "n_steps": 32}, space=[{"lr": 0.3}]), tmp_path, said)
+    assert (report.after.total, report.n_wanted, report.trained) == (8, 2, 2)
+    (line,) = (line for line in said.getvalue().splitlines() if "another spec" in line)
+    assert line.startswith("sweep s held another spec: 6 trials of ") and "lr 0.01 … 0.1, " in line
+    assert "; this one asks for 2 trials of " in line and "n_steps 32, lr 0.3, " in line
+    assert line.endswith("name: in the spec gives this one a name of its own")
 
 
 def test_nothing_missing_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
@@ -180,7 +231,7 @@ def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: 
         inline.execute(work, progress, lambda: False)
     assert progress.killed
     assert "a worker died (exit code -9); pack " in said.getvalue()
-    assert store.completed() == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
+    assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
 
 
 def test_what_the_machine_has() -> None:

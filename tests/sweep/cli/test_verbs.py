@@ -345,7 +345,7 @@ def test_launch_trains_what_is_missing_and_says_what_to_type_next(
     assert lines[0].startswith("4 trials trained in ")
     assert lines[0].endswith(": 4 of 4 completed")
     assert lines[1] == f"rows      {out}: tables trials, curves, neurons; sweep tiny"
-    assert lines[2] == f"query     monosweep query {out} \"select * from trials where sweep = 'tiny'\""
+    assert lines[2] == f"query     monosweep query {out} \"from sweep('tiny')\""
     assert main(launch(out)) == 0
     assert capsys.readouterr().out.splitlines()[0] == "nothing to train: all 4 trials have their rows"
     assert main(launch(out, "--set", "repeats=3")) == 0

@@ -57,7 +57,7 @@ def train(out: Path, packs: tuple[Pack, ...], settings: Settings, execute: Execu
     work = Work(store=store, sweep="s", packs=packs, settings=settings, n_workers=2)
     with Progress(store, "s", packs, Counts(total=total), Console(file=io.StringIO())) as progress:
         execute(work, progress)
-    assert list(store.completed().values()) == ["completed"] * total
+    assert list(store.index().statuses.values()) == ["completed"] * total
 
 
 def alone(work: Work, progress: Progress) -> None:

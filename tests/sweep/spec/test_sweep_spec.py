@@ -157,7 +157,14 @@ def test_merge_keys_may_be_overridden(write: Callable[[str], str]) -> None:
 
 def test_name_defaults_to_the_files_stem(write: Callable[[str], str]) -> None:
     assert load_spec(write(SMALL)).name == "sweep-1"
-    assert load_spec(write(SMALL + "name: paper/LR1\n")).sweep_name == "paper-LR1"
+    assert load_spec(write(SMALL + "name: paper/LR1\n")).name == "paper/LR1"
+
+
+@pytest.mark.parametrize("name", ["a/progress", "lr/2/lease"])
+def test_names_that_files_beside_a_spec_have_are_refused(write: Callable[[str], str], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"name must not end in /progress or /lease; .*; got '{name}'"):
+        load_spec(write(SMALL + f"name: {name}\n"))
+    assert load_spec(write(SMALL + "name: progress\n")).name == "progress"
 
 
 @pytest.mark.parametrize(

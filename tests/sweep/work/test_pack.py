@@ -100,7 +100,7 @@ def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(
     deadline = time.monotonic() + 1.2
     first = train_pack(stopped, "s", pack, SETTINGS, should_stop=lambda: time.monotonic() > deadline)
     assert (stopped.list_checkpoints("s"), first.finished) == ([pack.pack_id], False)
-    assert stopped.completed() == {}
+    assert stopped.index().statuses == {}
     reports: list[PackProgress] = []
     train_pack(stopped, "s", pack, SETTINGS, reports.append)
     assert reports[0].model_steps == first.model_steps > 0
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_left_out(store: Store, tria
     (warning,) = (warning for report in reports for warning in report.warnings)
     assert warning.startswith(f"the checkpoint of pack {pack.pack_id} ")
     assert warning.endswith("the pack starts over")
-    assert store.completed() == {trial().trial_id: "completed"}
+    assert store.index().statuses == {trial().trial_id: "completed"}
 
 
 def test_a_member_that_cannot_be_trained_fails_alone(
@@ -159,7 +159,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(small_disk: Path, trial: Trial) 
     with pytest.raises(StoreError, match="no space left"):
         train_pack(store, "s", Pack(tuple(trial(seed=seed) for seed in range(8))), SETTINGS)
     (small_disk / "filler").unlink()
-    assert store.completed() == {}
+    assert store.index().statuses == {}
 
 
 def test_after_too_many_losses_halves_are_trained_and_a_single_trial_fails(
