@@ -77,7 +77,7 @@ class TrialConfig(_Named):
     def __post_init__(self) -> None:
         types = field_types(type(self))
         for name, kind in types.items():
-            object.__setattr__(self, name, _typed(name, kind, getattr(self, name)))
+            object.__setattr__(self, name, typed(name, kind, getattr(self, name)))
         self._set("family", self.family or self.FAMILY)
         if self.family != self.FAMILY or not self.FAMILY:
             raise ConfigError(f"family must be {self.FAMILY!r} for this config; got {self.family!r}")
@@ -238,7 +238,7 @@ def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> st
     return f"unknown {kind} {name!r}; {fix}"
 
 
-def _typed(name: str, kind: Any, value: Any) -> Any:
+def typed(name: str, kind: Any, value: Any) -> Any:
     """`value` as the type that field `name` declares: 1 becomes 1.0 where a float is due, and 1e3 1000."""
     if kind is type(value) and (kind is float or (kind is int and value.bit_length() < 64)):
         return value + kind(0)  # most values are typed as they should be

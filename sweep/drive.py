@@ -36,7 +36,7 @@ from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store, count_by_status
 from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.work.contract import Settings, Work
 
 if TYPE_CHECKING:
     from monosweep.sweep.executors.connect import Cluster
@@ -163,6 +163,8 @@ def _launch(
     if store and options.unfinished:
         wanted |= members(store, spec.name)
     if store and not options.dry_run:
+        for family in dict.fromkeys(config.family for config in wanted.values()):
+            store.write_family(family)
         ask(store, spec.name, wanted.values())
         store.write_spec(spec.name, spec.to_json())
     everything = asked.union(wanted)
@@ -397,9 +399,9 @@ def _fresh(
 
 
 def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
-    from monosweep.model.train import bytes_per_member, bytes_per_pack
+    from monosweep.model.memory import bytes_of_pack  # torch
 
-    return bytes_per_pack(config, device), bytes_per_member(config, device)
+    return bytes_of_pack(config, device)
 
 
 def _plan(packs: Sequence[Pack], n_resumed: int, site: _Site) -> Plan:

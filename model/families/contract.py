@@ -169,6 +169,11 @@ class Family:
         return {**params, **fixed}
 
     @classmethod
+    def summary(cls, config: Any, metrics: Mapping[str, Any]) -> Mapping[str, str]:
+        """How a trial ended, losses aside, for people: what stands left and right in each line."""
+        return {name: _short(metrics[name]) for name in names(cls.Metrics)}
+
+    @classmethod
     def look_bytes(cls, config: Any) -> int:
         """Temporary memory of one member's `look`."""
         return 2**16
@@ -177,6 +182,10 @@ class Family:
     def describe(cls) -> Description:
         """The family for those who only read its tables."""
         return Description(cls.Config, cls.Metrics, cls.CurveMetrics, cls.Tables)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def free_floats(config: TrialConfig, names: Sequence[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from monosweep.model.config import TrialConfig
+from monosweep.model.families import config_of
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.parts import asked_name, parquet
 from monosweep.sweep.store.read import read
@@ -52,7 +53,7 @@ def asked_configs(storage: Storage, sweep: str) -> dict[str, TrialConfig]:
     """The same with their configs, in the order in which they were asked for."""
     parts = read(storage, ASKED, None, sweep).parts.values()
     rows = [row for part in sorted(parts, key=_asked_at) for row in part.to_pylist()]
-    return {row["trial_id"]: TrialConfig.from_dict(json.loads(row["config"])) for row in rows}
+    return {row["trial_id"]: config_of(json.loads(row["config"])) for row in rows}
 
 
 def _asked_at(part: pa.Table) -> datetime:

@@ -34,12 +34,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.families import FOLDER, known_tables
 from monosweep.sweep.store.files import StoreError
 from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet, unit_in
 from monosweep.sweep.store.read import listed, read, read_part, shown_of, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.repair import alone, set_aside
 from monosweep.sweep.store.root import LeaseError, Store
-from monosweep.sweep.store.schema import ASKED, TABLES
+from monosweep.sweep.store.schema import ASKED
 
 GRACE_S = 10.0
 """How long a replaced part stays for readers that know nothing of its replacement yet."""
@@ -47,8 +48,7 @@ LARGEST_BYTES = 64 * 2**20
 """Parts are merged up to about this size; memory peaks at some ten times as much."""
 SAFE_AGE = timedelta(hours=1)
 """What nobody has committed for so long, and whose sweep nobody drives, was given up."""
-_ALL = (*TABLES, ASKED)
-_SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED)])
+_SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED), str(TrialStatus.STOPPED)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,13 +75,14 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
         StoreError: if the results root fails; it is whole then, and compacting again goes on.
     """
     with alone(store):
-        damaged = {name: why for table in _ALL for name, why in read(store, table, ["trial_id"]).damaged.items()}
+        tables = (*known_tables(store), ASKED)
+        damaged = {name: why for table in tables for name, why in read(store, table, ["trial_id"]).damaged.items()}
         merged = [n for n in _merge_all(store) if n]
-        n_replaced = sum(len(_replaced(store, table)) for table in _ALL)
+        n_replaced = sum(len(_replaced(store, table)) for table in tables)
         if n_replaced:
             say(f"{n_replaced:,} parts are replaced; they go in {grace_s:g} s, when readers have moved on")
             time.sleep(grace_s)
-        removed = [name for table in _ALL for name in _replaced(store, table)]
+        removed = [name for table in tables for name in _replaced(store, table)]
         store.remove_many(removed)
         for sweep in {sweep_of(name) for name in damaged}:
             with _undriven(store, sweep) as free:
@@ -98,9 +99,9 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
 def _merge_all(store: Store) -> Iterator[int]:
     """Merges group after group; yields how many parts went into each."""
     settled = _settled(store)
-    for table in _ALL:
+    for table in (*known_tables(store), ASKED):
         shown, _ = shown_parts(store, table)
-        for group in _groups(store, table, shown, settled if table in TABLES else _every_unit(shown)):
+        for group in _groups(store, table, shown, _every_unit(shown) if table == ASKED else settled):
             if len(group) > 1:
                 yield _merge(store, table, group)
 
@@ -248,7 +249,7 @@ def _undriven(store: Store, sweep: str) -> Iterator[bool]:
 
 
 def _half_written(store: Store) -> Iterator[str]:
-    for folder in (*_ALL, "weights", "checkpoints", "sweeps"):
+    for folder in (*known_tables(store), ASKED, FOLDER, "weights", "checkpoints", "sweeps"):
         for name in _aged(store, folder):
             if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(".tmp"):
                 yield name

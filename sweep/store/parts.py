@@ -48,6 +48,11 @@ def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str]) ->
     return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(trial_ids)}.parquet"
 
 
+def weights_name(sweep: str, pack_id: str, step: int, trial_ids: Iterable[str]) -> str:
+    """Where the weights of these trials of a pack are, looked at after so many steps."""
+    return f"weights/sweep={in_path(sweep)}/part-{pack_id}-step{step:010d}-{_digest(trial_ids)}.safetensors"
+
+
 def asked_name(sweep: str, trial_ids: Iterable[str]) -> str:
     """Where the part is that says these trials were asked for."""
     return f"{ASKED}/sweep={in_path(sweep)}/part-{_digest(trial_ids)}.parquet"

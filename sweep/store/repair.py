@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from monosweep.sweep.store import lease as leases
+from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
 from monosweep.sweep.store.names import in_path
 from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet
 from monosweep.sweep.store.read import listed, read_part, shown_parts, sweep_of, units_in, without
-from monosweep.sweep.store.schema import ASKED, TABLES
+from monosweep.sweep.store.schema import ASKED
 
 FOLDER = "quarantine"
 _LEAST_BYTES = 12
@@ -50,7 +51,7 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
     Raises:
         LeaseError: if there is damage while a compaction is at work.
     """
-    damaged = {name: reason for table in (*TABLES, ASKED) for name, reason in _damaged(storage, table, sweep)}
+    damaged = {name: reason for table in (*known_tables(storage), ASKED) for name, reason in _damaged(storage, table, sweep)}
     if damaged:
         with alone(storage):
             set_aside(storage, damaged)

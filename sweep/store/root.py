@@ -39,11 +39,12 @@ from monosweep.model.records import TrialStatus
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store import read
 from monosweep.sweep.store.asked import Asked, ask, asked, asked_configs
+from monosweep.sweep.store.families import load_families, write_family
 from monosweep.sweep.store.files import Storage, StoreError
 from monosweep.sweep.store.lease import Held, Lease, LeaseError
 from monosweep.sweep.store.names import before_version_2, from_path, in_path
-from monosweep.sweep.store.parts import parquet, part_name
-from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES, config_of
+from monosweep.sweep.store.parts import parquet, part_name, weights_name
+from monosweep.sweep.store.schema import SCHEMA_VERSION, config_in
 
 __all__ = ["MARKER", "Held", "Index", "Lease", "LeaseError", "Store", "StoreError", "count_by_status"]
 
@@ -193,18 +194,26 @@ class Store(Storage):
     # -- packs
 
     def commit(self, sweep: str, pack_id: str, tables: Mapping[str, pa.Table]) -> None:
-        """Write the rows of members of a pack: neurons, curves, `trials` last.  Its checkpoint stays.
+        """Write the rows of members of a pack: `trials` last.  Its checkpoint stays.
 
         Raises:
             StoreError: if a file cannot be written; nothing of these members is visible then.
         """
         trial_ids = tables["trials"]["trial_id"].to_pylist()
-        for table in reversed(TABLES):
+        for table in (*(name for name in tables if name != "trials"), "trials"):
             self.put(part_name(table, sweep, pack_id, trial_ids), parquet(tables[table]))
 
-    def save_weights(self, sweep: str, pack_id: str, step: int, data: bytes) -> None:
-        """Keep the weights of a pack at one step (safetensors)."""
-        self.put(f"weights/sweep={in_path(sweep)}/part-{pack_id}-step{step:010d}.safetensors", data)
+    def save_weights(self, sweep: str, pack_id: str, step: int, trial_ids: Iterable[str], data: bytes) -> None:
+        """Keep the weights of members of a pack that were looked at together, after so many steps (safetensors)."""
+        self.put(weights_name(sweep, pack_id, step, trial_ids), data)
+
+    def write_family(self, name: str) -> None:
+        """Say in the root what a family is."""
+        write_family(self, name)
+
+    def load_families(self) -> None:
+        """Make the users' families of this root known to this process, by running their text."""
+        load_families(self)
 
     def save_checkpoint(self, sweep: str, pack_id: str, data: bytes) -> None:
         """Keep a pack's training state, over the previous one."""
@@ -248,7 +257,7 @@ class Store(Storage):
     def trained_configs(self, sweep: str) -> list[TrialConfig]:
         """The configs of the rows that `sweep` has trained."""
         parts = read.read(self, "trials", None, sweep).parts.values()
-        return [config_of(row) for rows in parts for row in rows.to_pylist()]
+        return [config_in(row) for rows in parts for row in rows.to_pylist()]
 
     def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
         """trial_id -> status of the members of a pack that are committed, in single and merged parts.

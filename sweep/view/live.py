@@ -27,7 +27,7 @@ from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.members import member_ids
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Lease, Store, StoreError, count_by_status
-from monosweep.sweep.work.pack import PackProgress
+from monosweep.sweep.work.contract import PackProgress
 
 HEARTBEAT_S = 5.0
 FRESH_S = 30.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monosweep.model.records import CurvePoint, Metrics, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Provenance
 from monosweep.sweep.text import exact, table
 
@@ -46,11 +46,12 @@ class Verdict:
 
 
 def compare(
-    row: Mapping[str, Any], status: TrialStatus, last_step: int, metrics: Metrics | None
-) -> list[Compared]:
-    """How the trial ended, and every metric."""
+    row: Mapping[str, Any], status: TrialStatus, last_step: int, metrics: Mapping[str, Any] | None,
+    names: Sequence[str],
+) -> list[Compared]:  # fmt: skip
+    """How the trial ended, and every metric (`names`)."""
     now = {"status": str(status), "last_step": last_step}
-    now |= {f.name: getattr(metrics, f.name) if metrics else None for f in fields(Metrics)}
+    now |= {name: metrics[name] if metrics else None for name in names}
     return [Compared(name, row[name], value) for name, value in now.items()]
 
 
@@ -62,12 +63,12 @@ def compare_curve(
     now = {int(step): i for i, step in enumerate(curve["step"])}
     return [
         Compared(
-            f"{f.name} at step {step}",
-            then[step][f.name] if step in then else None,
-            curve[f.name][now[step]].item() if step in now else None,
+            f"{name} at step {step}",
+            then[step][name] if step in then else None,
+            curve[name][now[step]].item() if step in now else None,
         )
         for step in sorted(then.keys() | now.keys())
-        for f in fields(CurvePoint)
+        for name in curve
     ]
 
 
@@ -82,7 +83,8 @@ def describe(ending: Sequence[Compared], curve: Sequence[Compared]) -> str:
 def _curve_line(curve: Sequence[Compared]) -> str:
     different = [c for c in curve if not c.equal]
     if not different:
-        return f"curve: {len(curve) // len(fields(CurvePoint))} recorded steps, bit-equal"
+        n_steps = len({c.name.rsplit(" ", 1)[1] for c in curve})
+        return f"curve: {n_steps} recorded steps, bit-equal"
     first = different[0]
     return (
         f"curve: {len(different)} of {len(curve)} numbers differ, first {first.name}: "

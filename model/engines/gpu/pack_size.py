@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ _TIMED_STEPS = 2 * CHUNK_STEPS
 _measured: dict[tuple[object, ...], int] = {}
 
 
-def useful_pack_size(configs: Sequence[TwoLayerConfig], fits: int, device: str) -> int:
+def useful_pack_size(configs: Sequence[Any], fits: int, device: str) -> int:
     """Most members that a pack of these trials should have; measured once for each device's name and shape.
 
     Args:
@@ -30,6 +31,8 @@ def useful_pack_size(configs: Sequence[TwoLayerConfig], fits: int, device: str) 
         fits: how many of such trials the device has memory for, at least 1.
     """
     most = min(len(configs), fits, SIZES[-1])
+    if not isinstance(configs[0], TwoLayerConfig):  # the engine that is timed trains no others
+        return most
     sizes = [*(size for size in SIZES if size < most), most]
     if len(sizes) == 1:
         return most
