@@ -10,13 +10,12 @@ torch nor Ray.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +30,7 @@ from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.plan.members import ask, held_another, member_ids, members
+from monosweep.sweep.plan.missing import ended, fresh, resumable
 from monosweep.sweep.plan.packs import Pack, Useful, make_packs
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import set_aside_damaged
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 """One of them is there wherever torch finds a GPU on Linux: NVIDIA's driver, Jetson's, that of Windows, AMD's."""
-_RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,13 +167,17 @@ def _launch(
         ask(store, spec.name, wanted.values())
         store.write_spec(spec.name, spec.to_json())
     everything = asked.union(wanted)
-    there = _already(index, options.retry_failed, wanted)
+    there = ended(index, options.retry_failed, wanted)
     missing = [config for trial_id, config in wanted.items() if trial_id not in there]
     n_failed = sum(there.get(trial_id) == TrialStatus.FAILED for trial_id in wanted)
     before = Counts.of(len(everything), count_by_status(there, everything))
+    resumed: list[Pack] = []
+    if store:
+        say = partial(_say, console)
+        resumed = resumable(store, spec.name, missing, everything.difference(there), say, options.dry_run)
     plan, after = None, before
     if missing:
-        plan, after = _train(spec, store, lease, missing, before, options, console)
+        plan, after = _train(spec, store, lease, missing, resumed, before, options, console)
     return LaunchReport(
         sweep=spec.name, root=store.root if store else out, before=before, after=after, n_wanted=len(wanted),
         n_missing=len(missing) - (after.ended - before.ended), n_failed=n_failed + after.failed - before.failed,
@@ -192,26 +195,18 @@ def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[
         yield lease
 
 
-def _already(index: Index, retry_failed: bool, wanted: Collection[str]) -> Mapping[str, TrialStatus]:
-    """The rows that count; those of failed trials that are `wanted` do not if they are to be retried."""
-    if not retry_failed:
-        return index.statuses
-    again = {trial_id for trial_id in wanted if index.statuses.get(trial_id) in _RETRIED}
-    return {trial_id: status for trial_id, status in index.statuses.items() if trial_id not in again}
-
-
 def _train(
     spec: SweepSpec,
     store: Store | None,
     lease: Held | None,
     missing: Sequence[TrialConfig],
+    resumed: Sequence[Pack],
     before: Counts,
     options: LaunchOptions,
     console: Console,
 ) -> tuple[Plan, Counts]:
     """Pack and train `missing`; with --dry-run only plan it."""
     with _stop_signals() as stopping, _site(options, len(missing), stopping.is_set) as site:
-        resumed = _resumable(store, spec.name, missing, console, options.dry_run) if store else []
         packs = [*resumed, *_fresh(spec, missing, resumed, site)]
         plan = _plan(packs, len(resumed), site)
         if options.dry_run or store is None:
@@ -358,38 +353,10 @@ def _cluster_device(device: str, n_gpus: int) -> str:
     return ("cuda" if n_gpus else "cpu") if device == "auto" else device
 
 
-def _resumable(
-    store: Store, sweep: str, missing: Sequence[TrialConfig], console: Console, dry_run: bool
-) -> list[Pack]:
-    """The packs that have a checkpoint and whose members are all missing; other checkpoints are dropped."""
-    wanted = {config.trial_id for config in missing}
-    packs: list[Pack] = []
-    for pack_id in store.list_checkpoints(sweep):
-        configs = _checkpointed(store.checkpoint_metadata(sweep, pack_id))
-        if configs is None:
-            _say(console, f"the checkpoint of pack {pack_id} is not readable; its trials start over")
-        if configs and wanted.issuperset(config.trial_id for config in configs):
-            packs.append(Pack(configs))
-            wanted.difference_update(config.trial_id for config in configs)
-        elif not dry_run:
-            store.drop_checkpoint(sweep, pack_id)
-    return packs
-
-
-def _checkpointed(metadata: Mapping[str, str]) -> tuple[TrialConfig, ...] | None:
-    """The members that a checkpoint's header names; None if it does not."""
-    try:
-        (about,) = (json.loads(text) for text in metadata.values())
-        return tuple(TrialConfig.from_dict(values) for values in about["configs"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def _fresh(
     spec: SweepSpec, missing: Sequence[TrialConfig], resumed: Sequence[Pack], site: _Site
 ) -> list[Pack]:
-    taken = {config.trial_id for pack in resumed for config in pack.configs}
-    rest = [config for config in missing if config.trial_id not in taken]
+    rest = list(fresh(missing, resumed))
     if not rest:
         return []
     return make_packs(
