@@ -16,11 +16,11 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
 from monosweep.model.families import config_of
 from monosweep.model.member import MemberState, Rows
+from monosweep.model.records import CHECKPOINT_FORMAT as FORMAT
 
-FORMAT = "monosweep_checkpoint_2"
 _ROWS = "rows"
 
 
@@ -56,18 +56,6 @@ def from_bytes(data: bytes, only: Collection[str] | None = None) -> tuple[list[M
         own[place][rest] = tensor
     chosen = [i for i, told in enumerate(members) if only is None or told["trial_id"] in only]
     return [_member(members[i], own[str(i)]) for i in chosen], about
-
-
-def members_of(metadata: Mapping[str, str]) -> tuple[TrialConfig, ...]:
-    """The members that a checkpoint's header names.
-
-    Raises:
-        ConfigError: if it does not.
-    """
-    try:
-        return tuple(config_of(told["config"]) for told in json.loads(metadata[FORMAT])["members"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _broken(error) from None
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:

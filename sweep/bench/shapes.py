@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monosweep.model.config import ConfigError, Precision, TwoLayerConfig, unknown_name
+from monosweep.model.config import ConfigError, Precision, unknown_name
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 RATES = (0.003, 0.005, 0.007, 0.01, 0.014, 0.02, 0.025, 0.03)
 """Learning rates of the trials of one seed; they share its data, as those of a sweep do."""

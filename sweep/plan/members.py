@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from monosweep.model.config import FIELD_NAMES, TrialConfig
+from monosweep.model.config import TrialConfig
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.names import before_version_2
 from monosweep.sweep.store.root import Store
@@ -40,15 +41,22 @@ def held_another(store: Store, sweep: str, configs: Sequence[TrialConfig]) -> st
 def _about(configs: Sequence[TrialConfig]) -> str:
     """How many trials, and the knobs that are not at their defaults.
 
-    >>> _about([TrialConfig(lr=0.01), TrialConfig(lr=0.1, seed=1)])
+    >>> from monosweep.model import TwoLayerConfig
+    >>> _about([TwoLayerConfig(lr=0.01), TwoLayerConfig(lr=0.1, seed=1)])
     '2 trials of lr 0.01 … 0.1, seed 0 … 1'
     """
-    default, found = TrialConfig(), []
-    for knob in FIELD_NAMES:
-        values = sorted({getattr(config, knob) for config in configs})
-        if values != [getattr(default, knob)]:
+    found = []
+    knobs = dict.fromkeys(knob for config in configs for knob in config.to_dict())
+    defaults = {type(config): type(config)() for config in configs}.values()
+    for knob in knobs:
+        values = sorted({config.to_dict()[knob] for config in configs if knob in config.to_dict()}, key=_order)
+        if {*values} != {getattr(default, knob) for default in defaults if hasattr(default, knob)}:
             found.append(f"{knob} {values[0]}" + (f" … {values[-1]}" if len(values) > 1 else ""))
     return f"{len(configs):,} trial{'s' * (len(configs) > 1)} of {', '.join(found) or 'all defaults'}"
+
+
+def _order(value: Any) -> tuple[str, Any]:
+    return ("", value) if isinstance(value, (int, float)) else (str(value), 0)
 
 
 def _before_version_2(store: Store, sweep: str) -> dict[str, TrialConfig]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.records import TrialStatus
+from monosweep.model.families import config_of
+from monosweep.model.records import CHECKPOINT_FORMAT, TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Store
 
@@ -52,10 +53,12 @@ def resumable(
     packs: dict[str, Pack] = {}
     for saved in _furthest_first(store, sweep, say, dry_run):
         still = [config for config in saved.configs if config.trial_id in open_ids]
-        pack = Pack(tuple(config for config in still if config.trial_id in wanted))
-        if pack.configs and (pack.pack_id == saved.pack_id or dry_run or _cut(store, sweep, saved, pack, say)):
+        chosen = tuple(config for config in still if config.trial_id in wanted)
+        whole = len(chosen) == len(still)
+        pack = Pack(chosen, saved.pack_id if whole else "")
+        if chosen and (whole or dry_run or _cut(store, sweep, saved, pack, say)):
             packs[pack.pack_id] = pack
-        if not dry_run and saved.pack_id not in packs and len(pack.configs) == len(still):
+        if not dry_run and not still:
             store.drop_checkpoint(sweep, saved.pack_id)
         open_ids.difference_update(config.trial_id for config in pack.configs)
     return list(packs.values())
@@ -76,19 +79,21 @@ def _furthest_first(store: Store, sweep: str, say: Callable[[str], None], dry_ru
 
 def _saved(pack_id: str, metadata: Mapping[str, str]) -> _Saved | None:
     try:
-        (about,) = (json.loads(text) for text in metadata.values())
-        configs = tuple(TrialConfig.from_dict(values) for values in about["configs"])
-        return _Saved(pack_id=pack_id, step=int(about["step"]), configs=configs)
+        members = json.loads(metadata[CHECKPOINT_FORMAT])["members"]
+        configs = tuple(config_of(member["config"]) for member in members)
+        step = max((int(member["step"]) for member in members), default=0)
+        return _Saved(pack_id=pack_id, step=step, configs=configs)
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _cut(store: Store, sweep: str, saved: _Saved, pack: Pack, say: Callable[[str], None]) -> bool:
     """Have some trials of a checkpoint go on by themselves, from one of their own; whether that can be."""
-    from monosweep.model.train import part_of_checkpoint  # torch
+    from monosweep.model.checkpoint import from_bytes, to_bytes  # torch
 
     try:
-        part = part_of_checkpoint(store.load_checkpoint(sweep, saved.pack_id) or b"", pack.configs)
+        ids = {config.trial_id for config in pack.configs}
+        part = to_bytes(*from_bytes(store.load_checkpoint(sweep, saved.pack_id) or b"", ids))
     except ConfigError:
         say(f"the checkpoint of pack {saved.pack_id} is not readable; its trials start over")
         return False

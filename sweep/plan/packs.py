@@ -45,10 +45,14 @@ class Pack:
     """Trials that one worker trains together; those that share a data stream stand side by side."""
 
     configs: tuple[TrialConfig, ...]
+    given_id: str = ""
+    """Of a pack that goes on with those of its members that have not left."""
 
     @cached_property
     def pack_id(self) -> str:
-        """Sixteen hexadecimal digits: a hash of the members' ids in any order."""
+        """Sixteen hexadecimal digits: a hash of the ids, in any order, of the members with whom it began."""
+        if self.given_id:
+            return self.given_id
         ids = sorted(config.trial_id for config in self.configs)
         return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 

@@ -115,6 +115,7 @@ _ARROW: dict[Any, pa.DataType] = {
 
 
 FIRST = OURS[FIRST_FAMILY]
+_NAMES: dict[type, tuple[str, ...]] = {part: tuple(f.name for f in fields(part)) for part in (Key, Provenance)}
 
 
 def columns(table: str, family: Description = FIRST) -> tuple[Column, ...]:
@@ -142,7 +143,9 @@ def _described(config: type[TrialConfig]) -> Description:
 
 def arrow_schema(table: str, family: Description = FIRST) -> pa.Schema:
     """Arrow schema of `table`, with the columns' documentation and the version as metadata."""
-    return _schema(table, family.config)
+    kind: Any = family.config
+    schema: pa.Schema = _schema(table, kind)
+    return schema
 
 
 def arrow_table(table: str, rows: Iterable[Mapping[str, Any]], family: Description = FIRST) -> pa.Table:
@@ -158,13 +161,8 @@ def trial_row(
     key: Key, config: TrialConfig, metrics: Mapping[str, Any] | None, provenance: Provenance
 ) -> dict[str, Any]:
     """One row of `trials`."""
-    row = {name: getattr(part, name) for part in (key, provenance) for name in _names(part.__class__)}
+    row = {name: getattr(part, name) for part in (key, provenance) for name in _NAMES[type(part)]}
     return {**row, **config.to_dict(), **(metrics or {}), "status": str(provenance.status)}
-
-
-@cache
-def _names(part: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(part))
 
 
 def config_in(row: Mapping[str, Any]) -> TrialConfig:
