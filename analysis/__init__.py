@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monosweep.analysis.claims.verdict import Verdict, check
-    from monosweep.analysis.figures import Selection, draw
+    from monosweep.analysis.figures.data import Selection, draw
     from monosweep.analysis.knobs import FigureError
     from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
     from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
@@ -34,7 +34,7 @@ __all__ = [
 
 _HOMES = {
     "claims.verdict": ("Verdict", "check"),
-    "figures": ("Selection", "draw"),
+    "figures.data": ("Selection", "draw"),
     "knobs": ("FigureError",),
     "papers.jermyn2022.claims": ("CLAIMS",),
     "tables.root": ("QueryError", "Root", "RootError", "open_root"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.cli import figures
-from monosweep.analysis.figures import (
+from monosweep.analysis.figures.data import (
     FIGURES,
     FigureError,
     Selection,
@@ -289,6 +289,6 @@ def test_a_folder_that_cannot_be_written(quick: Made, tmp_path: Path) -> None:
 
 
 def test_drawing_touches_no_global_state() -> None:
-    code = "import monosweep.analysis.drawing, sys; print(*sys.modules)"
+    code = "import monosweep.analysis.figures.style, sys; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib.pyplot", "torch", "ray"} & set(ran.stdout.split())

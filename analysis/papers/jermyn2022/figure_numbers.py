@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from monosweep.analysis.figures import BiasPanel, Data, FigureError, Map, Panel
+from monosweep.analysis.figures.data import BiasPanel, Data, FigureError, Map, Panel
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, AmplitudeInfo, CdfInfo, LinearInfo, info_of
 
 QUANTILES = np.linspace(0, 1, 21)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosweep.analysis.families.two_layer.mechanism import AMPLITUDES, amplitudes, kinks, linear_map, part, split
-from monosweep.analysis.figures import (
+from monosweep.analysis.figures.data import (
     Array,
     Data,
     bias_info,
@@ -315,7 +315,7 @@ def _shown_by(name: str, data: Data) -> tuple[list[Row], Scale]:
 
 def paint(name: str, data: Data, by: str | None = None) -> Figure:
     """Figure `name`, headed by its number and what it shows; raises as `info_of` does."""
-    from monosweep.analysis import drawing
+    from monosweep.analysis.figures import style as drawing
 
     figure: Figure = getattr(drawing, NUMBERED[name].painter)(info_of(name, data, by))
     number = f"Figure {name.removeprefix('fig')}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, as_rows, check, summary
-from monosweep.analysis.figures import Selection, load
+from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
 from monosweep.analysis.papers.jermyn2022.figure_numbers import numbers_of, plain
 from monosweep.analysis.tables.root import Root, open_root

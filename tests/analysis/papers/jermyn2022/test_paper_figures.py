@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.cli import figures
-from monosweep.analysis.figures import BiasInfo, Data, FigureError, MonoInfo, ResponseInfo, Selection, TracesInfo, load
+from monosweep.analysis.figures.data import (
+    BiasInfo,
+    Data,
+    FigureError,
+    MonoInfo,
+    ResponseInfo,
+    Selection,
+    TracesInfo,
+    load,
+)
 from monosweep.analysis.papers.jermyn2022.batches import PAPER, SMALL
 from monosweep.analysis.papers.jermyn2022.figures import (
     NUMBERED,

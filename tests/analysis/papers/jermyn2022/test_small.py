@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from monosweep.analysis.claims.verdict import check
-from monosweep.analysis.figures import Selection, load
+from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
 from monosweep.analysis.papers.jermyn2022.claims import CLAIMS

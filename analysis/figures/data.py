@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosweep.analysis.families.two_layer.responses import Displayed, displayed, responses
+from monosweep.analysis.figures.means import MeansInfo, means
 from monosweep.analysis.knobs import FigureError, Row, axis, best, by_value, grouped, is_number, named, shown, words
-from monosweep.analysis.means import MeansInfo, means
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
@@ -402,7 +402,7 @@ def load(root: Root, selection: Selection) -> Data:
 
 def _painter(name: str, info: Callable[[Data], Any]) -> Callable[[Data], Figure]:
     def paint(data: Data) -> Figure:
-        from monosweep.analysis import drawing
+        from monosweep.analysis.figures import style as drawing
 
         figure: Figure = getattr(drawing, name)(info(data))
         return figure
@@ -428,7 +428,7 @@ def draw_response(weights: Mapping[str, NDArray[np.floating]], config: TrialConf
     Raises:
         FigureError: if `path` cannot be written or has another ending.
     """
-    from monosweep.analysis import drawing
+    from monosweep.analysis.figures import style as drawing
 
     title = f"trial {config.trial_id[:8]}, lr {shown('lr', config.lr)}, seed {config.seed}"
     shown_map = Map(title, displayed(responses(weights, config), config.mono_threshold))
@@ -442,7 +442,7 @@ def _saved(figure: Figure, path: Path) -> Path:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    from monosweep.analysis import drawing
+    from monosweep.analysis.figures import style as drawing
 
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise FigureError(f"a figure's file must end in .png, .pdf or .svg; got {path}")

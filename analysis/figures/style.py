@@ -17,7 +17,7 @@ from matplotlib.colors import PowerNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from monosweep.analysis.figures import (
+from monosweep.analysis.figures.data import (
     BiasInfo,
     Map,
     MonoInfo,
@@ -28,8 +28,8 @@ from monosweep.analysis.figures import (
     Trace,
     TracesInfo,
 )  # fmt: skip
+from monosweep.analysis.figures.means import MeanSeries, MeansInfo
 from monosweep.analysis.knobs import is_number, named, ordered, shown, words
-from monosweep.analysis.means import MeanSeries, MeansInfo
 from monosweep.analysis.papers.jermyn2022.figures import AmplitudeInfo, CdfInfo, LinearInfo, PlaneInfo
 
 STYLE: dict[str, Any] = {
