@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monosweep.analysis.catalogue import draw
     from monosweep.analysis.claims.verdict import Verdict, check
-    from monosweep.analysis.figures.data import Selection, draw
+    from monosweep.analysis.families.two_layer.response_map import draw_response
+    from monosweep.analysis.figures.data import Selection
     from monosweep.analysis.knobs import FigureError
     from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
     from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
@@ -29,12 +31,15 @@ __all__ = [
     "Verdict",
     "check",
     "draw",
+    "draw_response",
     "open_root",
 ]
 
 _HOMES = {
+    "catalogue": ("draw",),
     "claims.verdict": ("Verdict", "check"),
-    "figures.data": ("Selection", "draw"),
+    "families.two_layer.response_map": ("draw_response",),
+    "figures.data": ("Selection",),
     "knobs": ("FigureError",),
     "papers.jermyn2022.claims": ("CLAIMS",),
     "tables.root": ("QueryError", "Root", "RootError", "open_root"),

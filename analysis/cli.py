@@ -108,7 +108,8 @@ def figures(argv: Sequence[str]) -> int:
     options = parse(
         FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root."
     )
-    from monosweep.analysis.figures.data import Selection, draw
+    from monosweep.analysis.catalogue import draw  # matplotlib takes half a second
+    from monosweep.analysis.figures.data import Selection
 
     selection = Selection(where=options.where, by=options.by, trial=options.trial)
     folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))

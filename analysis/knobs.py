@@ -5,7 +5,7 @@ The seed is never a knob: trials that differ in nothing else are repeats of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,12 +78,6 @@ def ordered(values: Iterable[Any]) -> list[Any]:
         return (0, value, "") if is_number(value) else (1, 0, str(value))
 
     return sorted(values, key=rank)
-
-
-def best(rows: Sequence[Row]) -> Row:
-    """The most monosemantic trial; of equals the one with the least id."""
-    metric: Callable[[Row], tuple[float, str]] = lambda row: (-row["mono_per_feature"], row["trial_id"])  # noqa: E731
-    return min(rows, key=metric)
 
 
 def said(name: str, value: Any) -> str:

@@ -8,5 +8,5 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "draw_response":  # the front door asks for it here
-        return import_module("monosweep.analysis.figures.data").draw_response
+        return import_module("monosweep.analysis.families.two_layer.response_map").draw_response
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

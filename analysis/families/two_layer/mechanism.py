@@ -100,8 +100,6 @@ class Line:
 
     slope: Array
     intercept: Array
-    deviation: Array
-    """Largest distance between response and line."""
 
 
 def line(response: Array, strengths: Array = AMPLITUDES) -> Line:
@@ -114,8 +112,7 @@ def line(response: Array, strengths: Array = AMPLITUDES) -> Line:
     centred = strengths - strengths.mean()
     slope = centred @ response / (centred @ centred)
     intercept = response.mean(axis=0) - slope * strengths.mean()
-    distance = np.abs(response - (strengths[:, None] * slope + intercept))
-    return Line(slope, intercept, np.asarray(distance.max(axis=0)))
+    return Line(slope, intercept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +138,3 @@ def linear_map(weights: Weights) -> LinearMap:
     matrix = half["w_out"] @ half["w_in"] @ half["embedding"]
     values = np.linalg.svd(matrix, compute_uv=False)
     return LinearMap(matrix, np.asarray(values, dtype=np.float64), half["w_out"] @ half["bias"])
-
-
-def unused(weights: Weights, config: TrialConfig) -> Mask:
-    """Neurons that answer no feature alone at full strength; bool (n_neurons,).
-
-    In the paper they have a large negative bias and appear at lr .03 only.  Several features together may still
-    wake one.
-    """
-    return np.asarray((responses(weights, config) <= 0).all(axis=1))
