@@ -128,8 +128,8 @@ def claims(argv: Sequence[str]) -> int:
         ClaimsOptions, argv, prog="monosweep claims",
         description="Hold the paper's findings against the tables of a results root.",
     )  # fmt: skip
-    from monosweep.analysis.claims.verdict import as_lines, as_rows, check, summary
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+    from monosweep.analysis.claims.verdict import as_lines, as_rows, summary
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
 
     verdicts = check(open_root(options.out), CLAIMS, options.where)
     if options.format == "json":

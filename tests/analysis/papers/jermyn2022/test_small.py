@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from monosweep.analysis.claims.verdict import check
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
 from monosweep.analysis.papers.jermyn2022.figure_numbers import plain
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
 from monosweep.analysis.tables.root import open_root
