@@ -13,10 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monosweep.analysis.claims.verdict import Verdict, check
-    from monosweep.analysis.figures import Selection, draw
+    from monosweep.analysis.catalogue import draw
+    from monosweep.analysis.claims.verdict import Verdict
+    from monosweep.analysis.families.two_layer.response_map import draw_response
+    from monosweep.analysis.figures.data import Selection
     from monosweep.analysis.knobs import FigureError
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
     from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
 
 __all__ = [
@@ -29,14 +31,17 @@ __all__ = [
     "Verdict",
     "check",
     "draw",
+    "draw_response",
     "open_root",
 ]
 
 _HOMES = {
-    "claims.verdict": ("Verdict", "check"),
-    "figures": ("Selection", "draw"),
+    "catalogue": ("draw",),
+    "claims.verdict": ("Verdict",),
+    "families.two_layer.response_map": ("draw_response",),
+    "figures.data": ("Selection",),
     "knobs": ("FigureError",),
-    "papers.jermyn2022.claims": ("CLAIMS",),
+    "papers.jermyn2022.claims": ("CLAIMS", "check"),
     "tables.root": ("QueryError", "Root", "RootError", "open_root"),
 }
 """Which module has which of the names."""

@@ -108,7 +108,8 @@ def figures(argv: Sequence[str]) -> int:
     options = parse(
         FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root."
     )
-    from monosweep.analysis.figures import Selection, draw
+    from monosweep.analysis.catalogue import draw  # matplotlib takes half a second
+    from monosweep.analysis.figures.data import Selection
 
     selection = Selection(where=options.where, by=options.by, trial=options.trial)
     folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))
@@ -127,8 +128,8 @@ def claims(argv: Sequence[str]) -> int:
         ClaimsOptions, argv, prog="monosweep claims",
         description="Hold the paper's findings against the tables of a results root.",
     )  # fmt: skip
-    from monosweep.analysis.claims.verdict import as_lines, as_rows, check, summary
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+    from monosweep.analysis.claims.verdict import as_lines, as_rows, summary
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
 
     verdicts = check(open_root(options.out), CLAIMS, options.where)
     if options.format == "json":

@@ -5,13 +5,24 @@ The seed is never a knob: trials that differ in nothing else are repeats of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monosweep.model.config import FIELD_NAMES, UserError, unknown_name
+from monosweep.model.config import UserError, field_types, unknown_name
+from monosweep.model.families import OURS
 
-KNOBS = tuple(name for name in FIELD_NAMES if name != "seed")
+KNOBS = tuple(
+    knob for knob in dict.fromkeys(name for family in OURS.values() for name in field_types(family.config))
+    if knob not in ("seed", "family")
+)  # fmt: skip
+DEFAULTS: dict[str, Any] = {
+    knob: value
+    for family in OURS.values()
+    for knob, value in family.config().to_dict().items()
+    if knob in KNOBS
+}
+"""What a knob is where a trial's config does not say."""
 Row = dict[str, Any]
 
 
@@ -78,12 +89,6 @@ def ordered(values: Iterable[Any]) -> list[Any]:
         return (0, value, "") if is_number(value) else (1, 0, str(value))
 
     return sorted(values, key=rank)
-
-
-def best(rows: Sequence[Row]) -> Row:
-    """The most monosemantic trial; of equals the one with the least id."""
-    metric: Callable[[Row], tuple[float, str]] = lambda row: (-row["mono_per_feature"], row["trial_id"])  # noqa: E731
-    return min(rows, key=metric)
 
 
 def said(name: str, value: Any) -> str:

@@ -8,35 +8,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monosweep.analysis.claims.batch import Size
 from monosweep.analysis.knobs import Row
-from monosweep.analysis.papers.jermyn2022.batches import Scale
 from monosweep.analysis.tables.root import Root
-from monosweep.analysis.tables.storage import quoted
 
-Array = NDArray[np.float64]
-POSITIVE_BIAS = 0.05
-"""Above it a neuron counts as polysemantic (section 3)."""
+S = TypeVar("S", bound=Size)
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Generic[S]):
     """The completed trials of one size, and the root for what else they left."""
 
     root: Root
     rows: list[Row]
-    scale: Scale
+    size: S
     _batches: dict[str, list[Row]] = field(default_factory=dict, repr=False)
     _weights: dict[str, dict[str, Any] | None] = field(default_factory=dict, repr=False)
 
     def batch(self, name: str) -> list[Row]:
         """The trials of a batch."""
         if name not in self._batches:
-            self._batches[name] = self.scale.batches[name].pick(self.rows)
+            self._batches[name] = self.size.batches[name].pick(self.rows)
         return self._batches[name]
 
     def per_seed(self, value: Callable[..., float | None], *batches: str) -> list[float]:
@@ -53,26 +49,6 @@ class Evidence:
             saved = (row["sweep"], row["pack_id"]) in self.root.with_weights([row["sweep"]])
             self._weights[trial_id] = self.root.weights(trial_id) if saved else None
         return self._weights[trial_id]
-
-    def neurons(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Of each trial: the shares and the bias of monosemantic and of positive-bias neurons at its end."""
-        if not rows:
-            return []
-        ids = ", ".join(quoted(row["trial_id"]) for row in rows)
-        found: list[dict[str, Any]] = self.root.sql(
-            f"""
-            SELECT trial_id, count(*) FILTER (mono) AS n_mono,
-                count(*) FILTER (mono AND bias < 0) AS n_mono_negative,
-                median(bias) FILTER (mono) AS mono_bias,
-                count(*) FILTER (bias > {POSITIVE_BIAS}) AS n_positive,
-                count(*) FILTER (bias > {POSITIVE_BIAS} AND NOT mono) AS n_positive_poly
-            FROM (
-                SELECT n.*, r > mono_threshold AS mono FROM neurons n JOIN trials t USING (trial_id)
-                WHERE trial_id IN ({ids}) QUALIFY step = max(step) OVER (PARTITION BY trial_id)
-            ) GROUP BY trial_id ORDER BY trial_id
-            """
-        ).to_pylist()
-        return found
 
 
 def by_seed(rows: Sequence[Row]) -> dict[int, list[Row]]:

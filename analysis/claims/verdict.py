@@ -1,4 +1,4 @@
-"""The paper's findings, checked: claims and the tables' evidence in, verdicts out.
+"""Findings, checked: claims and the tables' evidence in, verdicts out.
 
     Root -> claims per size -> Verdict(holds | fails | not covered) -> `monosweep claims`
 
@@ -8,22 +8,20 @@ Student's 95 % interval over seeds; it holds where that mean lies in the accepte
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from monosweep.analysis.claims.batch import Size
+from monosweep.analysis.claims.claim import Accept, Claim, short
 from monosweep.analysis.claims.evidence import Evidence
-from monosweep.analysis.papers.jermyn2022.batches import SCALES, SMALL, Scale, scale_of
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.tables.root import Root
 from monosweep.model.records import TrialStatus
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ANY = math.inf
 
 
 class Outcome(StrEnum):
@@ -35,60 +33,12 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accept:
-    """Which means of a statistic let a claim hold, and why these."""
-
-    low: float = -ANY
-    high: float = ANY
-    reason: str
-
-    def admits(self, value: float) -> bool:
-        """Whether `value` lies in the range; its ends do."""
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        if self.low == -ANY:
-            return f"≤ {_short(self.high)}"
-        if self.high == ANY:
-            return f"≥ {_short(self.low)}"
-        return f"{_short(self.low)} to {_short(self.high)}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
-    """One finding of the paper as a number that the tables can give."""
-
-    name: str
-    finding: str
-    """The paper's statement."""
-    batches: tuple[str, ...]
-    """Whose trials the statistic needs."""
-    measure: str
-    """What the statistic is."""
-    paper: str
-    """The paper's value of it."""
-    statistic: Callable[[Evidence], list[float]]
-    """One number per seed; none where the tables lack a part."""
-    paper_size: Accept
-    """At the paper's size."""
-    small_size: Accept | None
-    """At the small size; None if that cannot carry the claim, which `beyond_small` explains then."""
-    beyond_small: str = ""
-    also: str = ""
-    """What the statistic needs beside the batches' rows, such as weights."""
-
-    def accept(self, scale: Scale) -> Accept | None:
-        """The range for a size."""
-        return self.small_size if scale is SMALL else self.paper_size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """One claim at one size."""
 
     claim: str
     size: str
-    """`paper` or `small`."""
+    """Its name, such as `small`."""
     finding: str
     measure: str
     paper: str
@@ -106,25 +56,27 @@ class Verdict:
     """Whether the whole interval is on one side: all of it accepted, or none of it."""
 
 
-def check(root: Root, claims: Sequence[Claim], where: str | None = None) -> list[Verdict]:
-    """A verdict on each of `claims`, at every size of which the tables hold trials; at the small size if at none.
+def check(root: Root, claims: Sequence[Claim], sizes: Sequence[Size], where: str | None = None) -> list[Verdict]:
+    """A verdict on each of `claims`, at every one of `sizes` of which the tables hold trials; at the last if at none.
 
     Raises:
         QueryError: if the SQL condition `where` is at fault.
     """
     condition = f"({where}) AND " if where else ""
     rows = root.trials(f"{condition}status = '{TrialStatus.COMPLETED}' ORDER BY trial_id").to_pylist()
-    sizes = [scale for scale in SCALES if any(scale_of(row) is scale for row in rows)] or [SMALL]
-    evidence = [Evidence(root, [row for row in rows if scale_of(row) is scale], scale) for scale in sizes]
+    here = [size for size in sizes if any(map(size.holds, rows))] or [sizes[-1]]
+    evidence = [Evidence(root, list(filter(size.holds, rows)), size) for size in here]
     return [judge(claim, one) for one in evidence for claim in claims]
 
 
-def judge(claim: Claim, evidence: Evidence) -> Verdict:
+def judge(claim: Claim, evidence: Evidence[Any]) -> Verdict:
     """One claim on one size's evidence."""
-    accept = claim.accept(evidence.scale)
-    values = claim.statistic(evidence) if accept else []
-    if not values or accept is None:
-        return _verdict(claim, evidence, accept, reason=_missing(claim, evidence) if accept else claim.beyond_small)
+    accept = claim.accepted.get(evidence.size.name)
+    if accept is None:
+        return _verdict(claim, evidence, None, reason=claim.beyond[evidence.size.name])
+    values = claim.statistic(evidence)
+    if not values:
+        return _verdict(claim, evidence, accept, reason=_missing(claim, evidence))
     found = interval(values)
     ends = [end for end in (found.low, found.high) if end is not None]
     holds = accept.admits(found.mean)
@@ -136,29 +88,29 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     )  # fmt: skip
 
 
-def _verdict(claim: Claim, evidence: Evidence, accept: Accept | None, **values: Any) -> Verdict:
+def _verdict(claim: Claim, evidence: Evidence[Any], accept: Accept | None, **values: Any) -> Verdict:
     nothing = {
         "ours": None, "low": None, "high": None, "n_seeds": 0, "outcome": Outcome.NOT_COVERED, "clear": False,
     }  # fmt: skip
     return Verdict(
-        claim=claim.name, size=evidence.scale.name, finding=claim.finding, measure=claim.measure, paper=claim.paper,
+        claim=claim.name, size=evidence.size.name, finding=claim.finding, measure=claim.measure, paper=claim.paper,
         accepted=str(accept or ""), **{**nothing, **values},
     )  # fmt: skip
 
 
-def _missing(claim: Claim, evidence: Evidence) -> str:
+def _missing(claim: Claim, evidence: Evidence[Any]) -> str:
     """What to launch for a claim that the tables do not cover."""
     lacking = [name for name in claim.batches if not evidence.batch(name)]
     if lacking:
-        return f"launch {' and '.join(f'{evidence.scale.name}/{name}' for name in lacking)}"
+        return f"launch {' and '.join(f'{evidence.size.name}/{name}' for name in lacking)}"
     parts = f" with {claim.also}" if claim.also else ""
-    whole = " and ".join(f"{evidence.scale.name}/{name}" for name in claim.batches)
+    whole = " and ".join(f"{evidence.size.name}/{name}" for name in claim.batches)
     return f"too few trials: it needs the whole of {whole}{parts} for a seed"
 
 
 def as_rows(verdicts: Sequence[Verdict]) -> pa.Table:
     """Everything about each verdict, for `--format json`."""
-    import pyarrow as pa
+    import pyarrow as pa  # late: a verb prints its help without it
 
     columns = {name: [asdict(v)[name] for v in verdicts] for name in Verdict.__dataclass_fields__}
     columns["outcome"] = [str(outcome) for outcome in columns["outcome"]]
@@ -167,7 +119,7 @@ def as_rows(verdicts: Sequence[Verdict]) -> pa.Table:
 
 def as_lines(verdicts: Sequence[Verdict]) -> pa.Table:
     """What a person reads: a line per verdict."""
-    import pyarrow as pa
+    import pyarrow as pa  # late, as above
 
     return pa.table(
         {
@@ -194,17 +146,11 @@ def _ours(verdict: Verdict) -> str:
     if verdict.ours is None:
         return "-"
     if verdict.low is None or verdict.high is None:
-        return f"{_short(verdict.ours)} (one seed)"
-    return f"{_short(verdict.ours)} ({_short(verdict.low)} to {_short(verdict.high)}, {verdict.n_seeds})"
+        return f"{short(verdict.ours)} (one seed)"
+    return f"{short(verdict.ours)} ({short(verdict.low)} to {short(verdict.high)}, {verdict.n_seeds})"
 
 
 def _said(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.NOT_COVERED:
         return f"not covered: {verdict.reason}"
     return f"{verdict.outcome}{'' if verdict.clear else ' ~'}"
-
-
-def _short(value: float) -> str:
-    """Three significant digits, no exponent for what is read as a share."""
-    text = f"{value:.3g}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
-    return text.replace("-", "−")

@@ -24,7 +24,7 @@ from monosweep.analysis.tables.storage import Files, LocalFiles, Part, Piece, Ro
 from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.parts import current, damage, packs_of
-from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES, arrow_schema, config_of
+from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES, arrow_schema, config_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ class Root:
 
     def config(self, trial_id: str) -> TrialConfig:
         """What the trial was trained from; raises as `trial` does."""
-        return config_of(self.trial(trial_id))
+        return config_in(self.trial(trial_id))
 
     def weights(self, trial_id: str) -> dict[str, np.ndarray]:
         """The last saved weights of a trial, float32.

@@ -1,4 +1,4 @@
-"""What a root says of the families in it: what their columns mean and, of a user's own, the text that they are made from.
+"""What a root says of its families: what their columns mean and, of a user's own, the text that they are made from.
 
     launch -> Store.write_family -> families/NAME.json -> views of analysis; replay and workers that need the text
 

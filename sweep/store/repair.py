@@ -51,7 +51,8 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
     Raises:
         LeaseError: if there is damage while a compaction is at work.
     """
-    damaged = {name: reason for table in (*known_tables(storage), ASKED) for name, reason in _damaged(storage, table, sweep)}
+    tables = (*known_tables(storage), ASKED)
+    damaged = {name: reason for table in tables for name, reason in _damaged(storage, table, sweep)}
     if damaged:
         with alone(storage):
             set_aside(storage, damaged)

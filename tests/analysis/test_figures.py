@@ -12,27 +12,19 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from monosweep.analysis.catalogue import draw
 from monosweep.analysis.cli import figures
-from monosweep.analysis.figures import (
-    FIGURES,
-    FigureError,
-    Selection,
-    bias_info,
-    draw,
-    draw_response,
-    load,
-    means_info,
-    mono_info,
-    response_info,
-    spread_over_decades,
-    summary_info,
-    traces_info,
-)  # fmt: skip
-from monosweep.analysis.knobs import axis, grouped, ordered, said, shown, swept
+from monosweep.analysis.families.two_layer.bias import bias_info
+from monosweep.analysis.families.two_layer.figures import FIGURES, mono_info, mono_means_info, training_info
+from monosweep.analysis.families.two_layer.response_map import draw_response, response_info
+from monosweep.analysis.families.two_layer.summary import summary_info
+from monosweep.analysis.figures.data import Selection, load
+from monosweep.analysis.figures.points import spread_over_decades
+from monosweep.analysis.knobs import FigureError, axis, grouped, ordered, said, shown, swept
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store.schema import config_of
+from monosweep.sweep.store.schema import config_in
 
 from .conftest import MONO, RATES, Made, neurons_of, quick_trials, trial, weights_of
 
@@ -97,17 +89,17 @@ def test_a_logarithmic_axis_where_it_suits(values: list[Any], log: bool) -> None
 
 
 def test_traces_hold_every_seed_and_their_median(quick: Made) -> None:
-    info = traces_info(load(opened(quick), Selection()))
+    info = training_info(load(opened(quick), Selection()))
     assert info.by == "lr"
     assert [list(p.median) for p in info.panels] == [list(RATES), list(RATES)]
     zero = info.panels[1]
     assert all(len(seeds) == 2 for seeds in zero.seeds.values())
     one, two = zero.seeds[0.03]
-    np.testing.assert_allclose(zero.median[0.03].loss, (one.loss + two.loss) / 2)
+    np.testing.assert_allclose(zero.median[0.03].curves["loss"], (one.curves["loss"] + two.curves["loss"]) / 2)
     assert one.steps.tolist() == [2**i for i in range(13)] + [5000]
     rows = {r["trial_id"]: r for r in quick_trials("p0")}
     finals = {r["mono_per_feature"] for r in rows.values() if r["lr"] == 0.03 and not r["bias_offset"]}
-    assert {one.mono_per_feature[-1], two.mono_per_feature[-1]} == finals
+    assert {trace.curves["mono_per_feature"][-1] for trace in (one, two)} == finals
 
 
 def test_bias_is_sorted_and_tells_three_kinds_apart(quick: Made) -> None:
@@ -150,22 +142,22 @@ def test_mono_against_a_knob(quick: Made) -> None:
     assert (info.by, info.log_x, len(info.series)) == ("lr", True, 2)
     zero = info.series[1]
     assert zero.values == list(RATES) and len(zero.x) == 8
-    np.testing.assert_allclose(zero.median_mono_per_feature, MONO[0.0], atol=0.03)
-    np.testing.assert_allclose(zero.median_mono_per_neuron, zero.median_mono_per_feature / 2)
+    np.testing.assert_allclose(zero.medians["mono_per_feature"], MONO[0.0], atol=0.03)
+    np.testing.assert_allclose(zero.medians["mono_per_neuron"], zero.medians["mono_per_feature"] / 2)
 
 
 def test_means_over_seeds_have_students_interval(made: Made) -> None:
     mono = [0.1, 0.2, 0.3]
     rows = [trial(bias_decay=0.1, seed=seed, metrics={"mono_per_feature": m}) for seed, m in enumerate(mono)]
     made.commit("s", "p0", [*rows, trial(bias_decay=0.2, metrics={"mono_per_feature": 0.4, "loss": 0.5})])
-    info = means_info(load(opened(made), Selection(by="bias_decay")))
+    info = mono_means_info(load(opened(made), Selection(by="bias_decay")))
     (series,) = info.series
-    assert (info.by, series.label, series.values, series.n_seeds) == ("bias_decay", "", [0.1, 0.2], [3, 1])
-    several, one = series.mono_per_feature
+    assert (info.by, series.label, series.values) == ("bias_decay", "", [0.1, 0.2])
+    several, one = series.means["mono_per_feature"]
     # t of .975 for two degrees of freedom, times the standard error
     assert (several.low, several.mean, several.high) == pytest.approx((0.2 - 0.24841, 0.2, 0.2 + 0.24841), abs=1e-5)
     assert (one.mean, one.low, one.high) == (0.4, None, None)
-    assert series.loss[1].mean == 0.5
+    assert series.means["loss"][1].mean == 0.5
 
 
 def claim(made: Made, **selection: str) -> str | None:
@@ -276,10 +268,10 @@ def test_words_on_the_axis_and_many_groups(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize("activation", ["relu", "gelu", "solu"])
 def test_one_response_map_to_a_path(tmp_path: Path, activation: str) -> None:
     row = trial(activation=activation)
-    draw_response(weights_of(row), config_of(row), str(tmp_path / "new" / "map.pdf"))
+    draw_response(weights_of(row), config_in(row), str(tmp_path / "new" / "map.pdf"))
     assert (tmp_path / "new" / "map.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(FigureError, match=r"must end in \.png, \.pdf or \.svg; got .*map\.jpeg2"):
-        draw_response(weights_of(row), config_of(row), tmp_path / "map.jpeg2")
+        draw_response(weights_of(row), config_in(row), tmp_path / "map.jpeg2")
 
 
 def test_a_folder_that_cannot_be_written(quick: Made, tmp_path: Path) -> None:
@@ -289,6 +281,6 @@ def test_a_folder_that_cannot_be_written(quick: Made, tmp_path: Path) -> None:
 
 
 def test_drawing_touches_no_global_state() -> None:
-    code = "import monosweep.analysis.drawing, sys; print(*sys.modules)"
+    code = "import monosweep.analysis.catalogue, sys; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib.pyplot", "torch", "ray"} & set(ran.stdout.split())

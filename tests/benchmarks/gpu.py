@@ -28,11 +28,11 @@ from pathlib import Path
 import torch
 
 from monosweep.model.config import Precision
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
 from monosweep.model.engines.gpu.pack_size import useful_pack_size
 from monosweep.model.engines.gpu.products import matmul_settings
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.bench.shapes import RATES, Shape, shape_named
 from monosweep.sweep.plan.packs import Pack, make_packs

@@ -20,7 +20,8 @@ _METRICS = Metrics(
 
 def config(seed: int) -> TwoLayerConfig:
     """A small trial."""
-    return TwoLayerConfig(n_features=16, d_embed=4, n_neurons=32, feature_prob=1 / 8, batch_size=64, n_steps=64, seed=seed)
+    shape = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "batch_size": 64}
+    return TwoLayerConfig(**shape, feature_prob=1 / 8, n_steps=64, seed=seed)
 
 
 def commit(

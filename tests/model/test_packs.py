@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from monosweep.model.config import ConfigError
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data.stream import FeatureStream, stream_key
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
 from monosweep.model.train import PackTrainer
 

@@ -3,8 +3,8 @@
 import pytest
 
 from monosweep.model import device
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu import pack_size
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep import drive
 from monosweep.sweep.drive import LaunchOptions, gpu_shares
 from monosweep.sweep.executors.tune import resources

@@ -1,6 +1,6 @@
 """The paper's batches as conditions on config columns, at the paper's size and at the small one.  Pure.
 
-    trials of all sweeps -> Batch.pick -> figures.py, by number; claims.py
+    trials of all sweeps -> Batch.pick -> figures.py, by number; claims.py, seed by seed
 
 A batch is told by config and not by the sweep's name, because a trial that two batches share stands in the
 tables once.  `sweep/presets/{paper,small}/*.yaml` train exactly these; a test holds the two equal.
@@ -12,12 +12,12 @@ paper's; bias_decay times n_steps (what the decay does in all), hence eight time
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monosweep.analysis.knobs import KNOBS, Row
-from monosweep.model.config import TrialConfig
+from monosweep.analysis.claims.batch import Batch
+from monosweep.analysis.knobs import DEFAULTS
 
 B = ("B1", "B2", "B3", "B4", "B5")
 """Over the initial bias, ε halving from each to the next."""
@@ -30,31 +30,6 @@ BATCHES = (
 ours, for a finding that the table has no batch for."""
 FREE = ("seed", "precision")
 """Fields that no batch fixes: repeats, and how precisely the same trial is computed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One batch at one size."""
-
-    name: str
-    varies: tuple[str, ...]
-    """The swept fields, the one on the axis first."""
-    base: Mapping[str, Any]
-    """What every other field must be."""
-
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trial belongs to the batch.
-
-        A column that the row lacks (an older part's) is taken to be at its default.
-        """
-        return all(
-            _same(_DEFAULT[name] if row.get(name) is None else row[name], value)
-            for name, value in self.base.items()
-        )
-
-    def pick(self, rows: Iterable[Row]) -> list[Row]:
-        """The rows that belong to the batch, in their order."""
-        return [row for row in rows if self.holds(row)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +55,10 @@ class Scale:
     def __post_init__(self) -> None:
         found = {name: self._batch(name) for name in BATCHES}
         object.__setattr__(self, "batches", found)
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a trial is of this size."""
+        return all(row[k] == self.base[k] for k in ("n_features", "d_embed"))
 
     @property
     def n_features(self) -> int:
@@ -107,7 +86,7 @@ class Scale:
             given["feature_prob"] = self.b_probs[B.index(name)]
         if name in (*B, *E):
             given["lr"] = self.low_lr
-        values = {**_DEFAULT, **self.base, **given}
+        values = {**DEFAULTS, **self.base, **given}
         follows = _FOLLOWS.get(varies[0], ())
         fixed = {k: v for k, v in values.items() if k not in (*varies, *follows, *FREE)}
         return Batch(name=name, varies=varies, base=fixed)
@@ -117,12 +96,6 @@ class Scale:
         return int(self.base["batch_size"] * self.base["n_neurons"] // n_neurons)
 
 
-def scale_of(row: Mapping[str, Any]) -> Scale | None:
-    """The size that a trial belongs to; nothing if it is neither."""
-    return next((s for s in SCALES if all(row[k] == s.base[k] for k in ("n_features", "d_embed"))), None)
-
-
-_DEFAULT: dict[str, Any] = {name: getattr(TrialConfig(), name) for name in KNOBS}
 _VARIES = {
     **dict.fromkeys(("LR1", "LR2", "LR3", "LR4", "RP1", "LR5"), ("lr",)),
     **dict.fromkeys(B, ("bias_offset",)),
@@ -155,12 +128,6 @@ _FIXED: dict[str, dict[str, Any]] = {
     "D1": {"task": "abs", "lr": 0.007, "bias_offset": -1.0},
 }
 """What Table 1 fixes at any size."""
-
-
-def _same(value: Any, other: Any) -> bool:
-    if isinstance(value, float) and isinstance(other, float):
-        return math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-12)
-    return bool(value == other)
 
 
 PAPER = Scale(

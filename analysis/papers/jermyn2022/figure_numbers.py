@@ -15,8 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from monosweep.analysis.figures import BiasPanel, Data, FigureError, Map, Panel
-from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, AmplitudeInfo, CdfInfo, LinearInfo, info_of
+from monosweep.analysis.families.two_layer.bias import BiasPanel
+from monosweep.analysis.families.two_layer.response_map import Map
+from monosweep.analysis.figures.data import Data
+from monosweep.analysis.figures.points import Series
+from monosweep.analysis.figures.traces import Panel, Trace, TracesInfo
+from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.papers.jermyn2022.amplitude import OWNERS, AmplitudeInfo
+from monosweep.analysis.papers.jermyn2022.cdf import CdfInfo
+from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
+from monosweep.analysis.papers.jermyn2022.linear import LinearInfo
 
 QUANTILES = np.linspace(0, 1, 21)
 EVERY = 10
@@ -56,6 +64,22 @@ def _rounded(value: float) -> float | None:
 
 
 @plain.register
+def _(info: TracesInfo) -> Any:
+    return plain({"by": info.by, "panels": info.panels})
+
+
+@plain.register
+def _(trace: Trace) -> Any:
+    return plain({"steps": trace.steps} | trace.curves)
+
+
+@plain.register
+def _(series: Series) -> Any:
+    medians = {f"median_{name}": values for name, values in series.medians.items()}
+    return plain({"label": series.label, "x": series.x} | series.points | {"values": series.values} | medians)
+
+
+@plain.register
 def _(panel: Panel) -> Any:
     seeds = {value: len(traces) for value, traces in panel.seeds.items()}
     return plain({"title": panel.title, "seeds": seeds, "median": panel.median})
@@ -84,10 +108,11 @@ def _(one: Map) -> Any:
 
 @plain.register
 def _(info: AmplitudeInfo) -> Any:
-    owners = np.minimum(info.n_owners, 2)
+    owners = np.minimum(info.n_owners, len(OWNERS) - 1)
+    parts = {"whole": info.whole, "mono": info.mono, "poly": info.poly}
     by_owners = {
-        ("none", "one", "two or more")[n]: {"features": int((owners == n).sum())}
-        | {part: getattr(info, part)[::EVERY, owners == n].mean(axis=1) for part in ("whole", "mono", "poly")}
+        OWNERS[n][0]: {"features": int((owners == n).sum())}
+        | {part: said[::EVERY, owners == n].mean(axis=1) for part, said in parts.items()}
         for n in np.unique(owners)
     }
     kinks = {"first_kink": info.first_kink, "second_kink": info.second_kink}

@@ -1,6 +1,6 @@
 """The paper's figures by number, `fig1` to `fig26`: which batches each shows, at whichever size is there.
 
-    Data -> the batch's trials -> an info (of analysis/figures.py or below) -> drawing.py
+    Data -> the batch's trials -> an info (of the family's figures, or of a file beside this one) -> its painter
 
 A figure takes the paper's size where the tables hold trials of its batches, else the small one.
 """
@@ -9,174 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
-from monosweep.analysis.families.two_layer.mechanism import AMPLITUDES, amplitudes, kinks, linear_map, part, split
-from monosweep.analysis.figures import (
-    Array,
-    Data,
-    bias_info,
-    mono_info,
-    response_info,
-    title_of,
-    traces_info,
-)  # fmt: skip
-from monosweep.analysis.knobs import FigureError, Row, best, by_value, shown
+from monosweep.analysis.families.two_layer.bias import bias, bias_info
+from monosweep.analysis.families.two_layer.figures import mono, mono_info, training_info
+from monosweep.analysis.families.two_layer.response_map import response, response_info
+from monosweep.analysis.figures.data import Data
+from monosweep.analysis.figures.style import headed
+from monosweep.analysis.figures.traces import traces
+from monosweep.analysis.knobs import FigureError, Row, by_value
+from monosweep.analysis.papers.jermyn2022.amplitude import amplitude, amplitude_info
 from monosweep.analysis.papers.jermyn2022.batches import SCALES, B, E, Scale
-from monosweep.analysis.tables.storage import quoted
-from monosweep.sweep.store.schema import config_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MOST_CHECKPOINTS = 9
-
-
-# -- the distribution of r over checkpoints (figure 2)
+from monosweep.analysis.papers.jermyn2022.cdf import cdf, cdf_info
+from monosweep.analysis.papers.jermyn2022.linear import linear, linear_info
+from monosweep.analysis.papers.jermyn2022.plane import plane, plane_info
 
 
 @dataclass(frozen=True, slots=True)
-class CdfInfo:
-    """r of every neuron, ascending, at each recorded step of one trial."""
+class Kind:
+    """A way to show trials: what it shows, and its painter."""
 
-    title: str
-    r: dict[int, Array]
-    threshold: float
-
-
-def cdf_info(data: Data) -> CdfInfo:
-    """How r spreads out over training.
-
-    Raises:
-        FigureError: if neurons are recorded at the end only.
-    """
-    row = data.trial or best(data.rows)
-    found = data.root.sql(
-        f"SELECT step, list(r ORDER BY r) AS r FROM neurons WHERE trial_id = {quoted(row['trial_id'])} "
-        "GROUP BY step ORDER BY step"
-    ).to_pylist()
-    if len(found) < 2:
-        raise FigureError("it needs r at several steps; launch with `record_neurons: log2`")
-    kept = found[-MOST_CHECKPOINTS:]  # before, r is still that of the initial weights
-    curves = {int(point["step"]): np.array(point["r"], dtype=np.float64) for point in kept}
-    return CdfInfo(title_of("", row, data.by), curves, row["mono_threshold"])
+    info: Callable[[Data, Scale], Any]
+    paint: Callable[[Any], Figure]
 
 
-# -- the plane of bias_offset and ε (figure 9)
+def _of_any_size(info: Callable[[Data], Any], paint: Callable[[Any], Figure]) -> Kind:
+    return Kind(lambda data, scale: info(data), paint)
 
 
-@dataclass(frozen=True, slots=True)
-class PlaneInfo:
-    """Medians over seeds; (ε, offset) matrices with NaN where no trial is, and the curve that divides them."""
-
-    offsets: Array
-    probs: Array
-    mono_per_neuron: Array
-    mono_per_feature: Array
-    curve: Array
-    """-√ε at each of `probs`, as `Scale.bias_threshold` puts it."""
-
-
-def plane_info(data: Data, scale: Scale) -> PlaneInfo:
-    """Monosemanticity over the initial bias and the density of features."""
-    offsets, probs = (sorted({row[name] for row in data.rows}) for name in ("bias_offset", "feature_prob"))
-    cells = {
-        (prob, offset): same
-        for prob, line in by_value(data.rows, "feature_prob").items()
-        for offset, same in by_value(line, "bias_offset").items()
-    }
-
-    def matrix(name: str) -> Array:
-        return np.array(
-            [
-                [np.median([r[name] for r in cells[p, o]]) if (p, o) in cells else np.nan for o in offsets]
-                for p in probs
-            ]
-        )
-
-    curve = np.array([scale.bias_threshold(prob) for prob in probs])
-    return PlaneInfo(
-        np.array(offsets), np.array(probs), matrix("mono_per_neuron"), matrix("mono_per_feature"), curve
-    )
-
-
-# -- amplitudes (figures 24 and 25)
-
-
-@dataclass(frozen=True, slots=True)
-class AmplitudeInfo:
-    """What whole, negative-bias (monosemantic) and positive-bias (polysemantic) part say of each feature alone."""
-
-    title: str
-    strengths: Array
-    whole: Array
-    """(strengths, n_features), as the two below; they add up to it."""
-    mono: Array
-    poly: Array
-    n_owners: NDArray[np.intp]
-    """Monosemantic neurons of each feature."""
-    first_kink: float
-    """Mean over the features with one or more monosemantic neurons; NaN if there is none."""
-    second_kink: float
-    """Mean over the features with two or more."""
-
-
-def amplitude_info(data: Data) -> AmplitudeInfo:
-    """Output against input amplitude of the most monosemantic trial with saved weights."""
-    title, row = _with_weights(data)
-    weights, config = data.root.weights(row["trial_id"]), config_of(row)
-    halves, found = split(weights), kinks(weights, config)
-    return AmplitudeInfo(
-        title=title,
-        strengths=AMPLITUDES,
-        whole=amplitudes(weights, config),
-        mono=amplitudes(part(weights, halves.negative), config),
-        poly=amplitudes(part(weights, halves.positive), config),
-        n_owners=np.array([len(k) for k in found]),
-        first_kink=_mean([k[0] for k in found if len(k) >= 1]),
-        second_kink=_mean([k[1] for k in found if len(k) >= 2]),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
-
-
-# -- the polysemantic map (figure 26)
-
-
-@dataclass(frozen=True, slots=True)
-class LinearInfo:
-    title: str
-    matrix: Array
-    """L2₊ L1₊ P."""
-    singular_values: Array
-    d_embed: int
-
-
-def linear_info(data: Data) -> LinearInfo:
-    """The linearised positive-bias half of the most monosemantic trial with saved weights."""
-    title, row = _with_weights(data)
-    found = linear_map(data.root.weights(row["trial_id"]))
-    return LinearInfo(title, found.matrix, found.singular_values, row["d_embed"])
-
-
-def _with_weights(data: Data) -> tuple[str, Row]:
-    """The trial asked for, or the most monosemantic one whose weights are saved."""
-    saved = data.root.with_weights({row["sweep"] for row in data.rows})
-    kept = [data.trial] if data.trial else [r for r in data.rows if (r["sweep"], r["pack_id"]) in saved]
-    if not kept:
-        raise FigureError("its trials saved no weights; launch with `save_weights: final`")
-    row = best(kept)
-    # the axis's value alone does not name a trial of several batches
-    knobs = ", ".join(f"{words} {shown(name, row[name])}" for name, words in _NAMING.items())
-    return f"{knobs}, seed {row['seed']}", row
-
-
-_NAMING = {"lr": "lr", "bias_offset": "bias offset", "feature_prob": "ε"}
+TRACES = _of_any_size(training_info, traces)
+MONO = _of_any_size(mono_info, mono)
+MAPS = _of_any_size(response_info, response)
+BIAS = _of_any_size(bias_info, bias)
+CDF = _of_any_size(cdf_info, cdf)
+PLANE = Kind(plane_info, plane)
+AMPLITUDE = _of_any_size(amplitude_info, amplitude)
+LINEAR = _of_any_size(linear_info, linear)
 
 
 # -- which trials
@@ -212,11 +83,9 @@ def _sparser(rows: list[Row], scale: Scale) -> list[Row]:
 class Numbered:
     """One figure of the paper."""
 
+    kind: Kind
     batches: tuple[str, ...]
     by: str
-    painter: str
-    """Function of drawing.py."""
-    info: Callable[[Data, Scale], Any]
     choice: Choice = _all
     one_by_one: bool = False
     """Whether every value of the axis is a group, a panel each."""
@@ -230,42 +99,30 @@ class Numbered:
         return None
 
 
-def _plain(info: Callable[[Data], Any]) -> Callable[[Data, Scale], Any]:
-    return lambda data, scale: info(data)
-
-
 def _traces(*batches: str, by: str = "lr", choice: Choice = _all) -> Numbered:
-    return Numbered(batches=batches, by=by, painter="traces", info=_plain(traces_info), choice=choice)
+    return Numbered(kind=TRACES, batches=batches, by=by, choice=choice)
 
 
 def _mono(*batches: str, by: str) -> Numbered:
-    return Numbered(batches=batches, by=by, painter="mono", info=_plain(mono_info))
+    return Numbered(kind=MONO, batches=batches, by=by)
 
 
-def _maps(batch: str, choice: Choice = _all) -> Numbered:
-    return Numbered(
-        batches=(batch,), by="lr", painter="response", info=_plain(response_info), choice=choice, one_by_one=True
-    )
-
-
-def _bias(batch: str) -> Numbered:
-    return Numbered(
-        batches=(batch,), by="lr", painter="bias", info=_plain(bias_info), choice=_contrast, one_by_one=True
-    )
+def _networks(kind: Kind, batch: str) -> Numbered:
+    return Numbered(kind=kind, batches=(batch,), by="lr", choice=_contrast, one_by_one=True)
 
 
 NUMBERED: dict[str, Numbered] = {
     "fig1": _traces("LR1", "LR3"),
-    "fig2": Numbered(batches=("LR1",), by="lr", painter="cdf", info=_plain(cdf_info)),
+    "fig2": Numbered(kind=CDF, batches=("LR1",), by="lr"),
     "fig3": _traces("LR1"),
-    "fig4": _maps("LR1", _contrast),
-    "fig5": _bias("LR1"),
+    "fig4": _networks(MAPS, "LR1"),
+    "fig5": _networks(BIAS, "LR1"),
     "fig6": _traces("LR2"),
     "fig7": _traces("LR3"),
     "fig8": _mono(*B, by="bias_offset"),
-    "fig9": Numbered(batches=B, by="bias_offset", painter="plane", info=plane_info),
-    "fig10": _maps("LR3", _contrast),
-    "fig11": _bias("LR3"),
+    "fig9": Numbered(kind=PLANE, batches=B, by="bias_offset"),
+    "fig10": _networks(MAPS, "LR3"),
+    "fig11": _networks(BIAS, "LR3"),
     "fig12": _traces("LR4"),
     "fig13": _mono("G3", by="bias_offset"),
     "fig14": _traces("K0", by="n_neurons"),
@@ -274,15 +131,13 @@ NUMBERED: dict[str, Numbered] = {
     "fig17": _mono("K0", "K1", "K2", by="n_neurons"),
     "fig18": _mono(*E, by="feature_prob"),
     "fig19": _traces("RP1"),
-    "fig20": _maps("RP1", _contrast),
+    "fig20": _networks(MAPS, "RP1"),
     "fig21": _traces("LR5"),
     "fig22": _traces("D1", by="bias_decay"),
     "fig23": _traces("RG1", "LR3", by="l1", choice=_at_l1_rate),
-    "fig24": Numbered(batches=("LR3",), by="lr", painter="amplitude", info=_plain(amplitude_info)),
-    "fig25": Numbered(
-        batches=E, by="feature_prob", painter="amplitude", info=_plain(amplitude_info), choice=_sparser
-    ),
-    "fig26": Numbered(batches=("LR3",), by="lr", painter="linear", info=_plain(linear_info)),
+    "fig24": Numbered(kind=AMPLITUDE, batches=("LR3",), by="lr"),
+    "fig25": Numbered(kind=AMPLITUDE, batches=E, by="feature_prob", choice=_sparser),
+    "fig26": Numbered(kind=LINEAR, batches=("LR3",), by="lr"),
 }
 """The paper's numbers (section 7 of its description here); the batches behind each follow its sections."""
 
@@ -297,7 +152,7 @@ def info_of(name: str, data: Data, by: str | None = None) -> Any:
     rows, scale = _shown_by(name, data)
     axis = "seed" if figure.one_by_one else by or figure.by
     try:
-        return figure.info(Data(data.root, rows, axis, data.trial, data.notes), scale)
+        return figure.kind.info(data.only(rows, axis), scale)
     except FigureError as error:
         raise FigureError(f"{name}: {error}") from None
 
@@ -315,11 +170,9 @@ def _shown_by(name: str, data: Data) -> tuple[list[Row], Scale]:
 
 def paint(name: str, data: Data, by: str | None = None) -> Figure:
     """Figure `name`, headed by its number and what it shows; raises as `info_of` does."""
-    from monosweep.analysis import drawing
-
-    figure: Figure = getattr(drawing, NUMBERED[name].painter)(info_of(name, data, by))
+    figure = NUMBERED[name].kind.paint(info_of(name, data, by))
     number = f"Figure {name.removeprefix('fig')}"
     if data.trial is not None:
-        return drawing.headed(figure, number)
+        return headed(figure, number)
     batches = ", ".join(NUMBERED[name].batches)
-    return drawing.headed(figure, f"{number}: {batches} at the {_shown_by(name, data)[1].name} size")
+    return headed(figure, f"{number}: {batches} at the {_shown_by(name, data)[1].name} size")

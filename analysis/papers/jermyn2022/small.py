@@ -19,9 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, as_rows, check, summary
-from monosweep.analysis.figures import Selection, load
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, as_rows, summary
+from monosweep.analysis.figures.data import Selection, load
+from monosweep.analysis.papers.jermyn2022.batches import SMALL
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
 from monosweep.analysis.papers.jermyn2022.figure_numbers import numbers_of, plain
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.analysis.tables.text import as_table
@@ -56,7 +57,7 @@ def explained(path: Path) -> set[str]:
 
 def open_ends(verdicts: Sequence[Verdict], known: set[str]) -> list[str]:
     """What keeps the reproduction from being complete, a line each."""
-    carried = {claim.name for claim in CLAIMS if claim.small_size}
+    carried = {claim.name for claim in CLAIMS if SMALL.name in claim.accepted}
     return [
         f"{v.claim}: {v.reason}" if v.outcome is Outcome.NOT_COVERED else f"{v.claim} fails, and no experiment says why"
         for v in verdicts

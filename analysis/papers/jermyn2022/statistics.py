@@ -7,17 +7,16 @@ None means that the trials lack a part of what the number needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from monosweep.analysis.claims.evidence import Evidence, by_seed, column, top
-from monosweep.analysis.families.two_layer.mechanism import amplitudes, kinks, line, linear_map, part, split
+from monosweep.analysis.families.two_layer.neurons import neuron_counts
 from monosweep.analysis.knobs import Row
-from monosweep.analysis.papers.jermyn2022.batches import SMALL, B
+from monosweep.analysis.papers.jermyn2022.batches import SMALL, B, Scale
 from monosweep.analysis.stats.ranks import correlation, rank_correlation
-from monosweep.sweep.store.schema import config_of
 
 MONO = "mono_per_feature"
 Values = dict[Any, float]
@@ -72,13 +71,13 @@ def loss_against_zero(negative: Sequence[Row], zero: Sequence[Row]) -> float | N
     return float(np.mean(list(ratios.values()))) - 1 if len(ratios) >= 3 else None
 
 
-def positive_beyond_d(evidence: Evidence) -> list[float]:
+def positive_beyond_d(evidence: Evidence[Scale]) -> list[float]:
     """Positive-bias neurons less d, mean over rates; at the small size up to .01."""
-    highest = 0.0101 if evidence.scale is SMALL else 1.0
+    highest = 0.0101 if evidence.size is SMALL else 1.0
 
     def beyond(rows: Sequence[Row]) -> float | None:
         counts = [v for lr, v in column(rows, "lr", "n_positive_bias").items() if lr < highest]
-        return float(np.mean(counts)) - evidence.scale.d_embed if counts else None
+        return float(np.mean(counts)) - evidence.size.d_embed if counts else None
 
     return evidence.per_seed(beyond, "LR3")
 
@@ -89,9 +88,9 @@ def unused_at_top(rows: Sequence[Row]) -> float | None:
     return (last - max(lower)) / rows[0]["n_neurons"] if len(lower) >= 3 else None
 
 
-def of_neurons(evidence: Evidence, share: Callable[[list[dict[str, Any]]], float | None]) -> list[float]:
+def of_neurons(evidence: Evidence[Scale], share: Callable[[list[dict[str, Any]]], float | None]) -> list[float]:
     """`share` of LR3's neuron counts, per seed."""
-    found = {row["trial_id"]: row for row in evidence.neurons(evidence.batch("LR3"))}
+    found = {row["trial_id"]: row for row in neuron_counts(evidence.root, evidence.batch("LR3"))}
     per_seed = [
         share([found[r["trial_id"]] for r in rows if r["trial_id"] in found])
         for _, rows in sorted(by_seed(evidence.batch("LR3")).items())
@@ -116,20 +115,20 @@ def mono_bias(rows: list[dict[str, Any]]) -> float | None:
 # -- initial bias
 
 
-def b_batches(evidence: Evidence) -> tuple[str, ...]:
-    return B[:3] if evidence.scale is SMALL else B
+def b_batches(evidence: Evidence[Scale]) -> tuple[str, ...]:
+    return B[:3] if evidence.size is SMALL else B
 
 
-def sides(evidence: Evidence, rows: Sequence[Row], name: str) -> tuple[float, float] | None:
+def sides(evidence: Evidence[Scale], rows: Sequence[Row], name: str) -> tuple[float, float] | None:
     """Means of `name` below and above -√ε, over trials that woke: fewer than half of the neurons dead."""
-    edge = evidence.scale.bias_threshold(rows[0]["feature_prob"])
+    edge = evidence.size.bias_threshold(rows[0]["feature_prob"])
     awake = [row for row in rows if 2 * row["n_dead"] < row["n_neurons"]]
     below = [row[name] for row in awake if row["bias_offset"] < edge]
     above = [row[name] for row in awake if row["bias_offset"] > edge]
     return (float(np.mean(below)), float(np.mean(above))) if below and above else None
 
 
-def over_b(evidence: Evidence, name: str, value: Callable[[float, float], float | None]) -> list[float]:
+def over_b(evidence: Evidence[Scale], name: str, value: Callable[[float, float], float | None]) -> list[float]:
     """Mean over the batches of B of `value(below, above)`, per seed."""
 
     def averaged(*batches: Sequence[Row]) -> float | None:
@@ -271,51 +270,5 @@ def l1_against_bias(l1: Sequence[Row], negative: Sequence[Row]) -> float | None:
     return max(within, default=0.0) / mono if mono else None
 
 
-# -- mechanism
-
-
-def mechanism(evidence: Evidence, value: Callable[[Mapping[str, Any], Any], float | None]) -> list[float]:
-    """`value(weights, config)` of LR3's most monosemantic trial, per seed."""
-    found = []
-    for _, rows in sorted(by_seed(evidence.batch("LR3")).items()):
-        row = min(rows, key=lambda r: (-r[MONO], r["trial_id"]))
-        if weights := evidence.weights(row):
-            found.append(value(weights, config_of(row)))
-    return [v for v in found if v is not None]
-
-
-def kink(which: int, weights: Mapping[str, Any], config: Any) -> float | None:
-    """Mean of the first (0) or second (1) strength at which a monosemantic neuron of the feature wakes; the second
-    of features with two."""
-    wanted = [k[which] for k in kinks(weights, config) if len(k) == which + 1]
-    return mean(wanted)
-
-
-def poly_line(name: str, weights: Mapping[str, Any], config: Any) -> float | None:
-    half = split(weights).positive
-    if not half.any():
-        return None
-    fit = line(amplitudes(part(weights, half), config))
-    share = config.d_embed / config.n_features
-    return float({
-        "slope": fit.slope.mean() / share, "varies": fit.slope.std(), "intercept": np.abs(fit.intercept).max(),
-    }[name])  # fmt: skip
-
-
-def rank(weights: Mapping[str, Any], config: Any) -> float:
-    return linear_map(weights).rank / int(config.d_embed)
-
-
-def unit(weights: Mapping[str, Any], config: Any) -> float | None:
-    """Root mean square distance from 1 of the singular values that are not near 0."""
-    found = linear_map(weights)
-    kept = found.singular_values[: found.rank]
-    return float(np.sqrt(np.mean((kept - 1) ** 2))) if found.rank else None
-
-
-def constant(weights: Mapping[str, Any], config: Any) -> float:
-    return float(np.abs(linear_map(weights).constant).max())
-
-
-def seeds(value: Callable[..., float | None], *batches: str) -> Callable[[Evidence], list[float]]:
+def seeds(value: Callable[..., float | None], *batches: str) -> Callable[[Evidence[Scale]], list[float]]:
     return lambda evidence: evidence.per_seed(value, *batches)

@@ -408,7 +408,7 @@ def test_a_place_on_s3_that_is_no_root(bucket: str) -> None:
     ("modules", "absent"),
     [
         ("model.config, model.records, sweep.store.schema, sweep.parse", ("torch", "ray", "pyarrow.dataset")),
-        ("analysis.tables.root, analysis.figures, analysis.cli", ("torch", "ray")),
+        ("analysis.tables.root, analysis.catalogue, analysis.cli", ("torch", "ray")),
     ],
 )
 def test_reading_results_needs_neither_torch_nor_ray(modules: str, absent: tuple[str, ...]) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.lamb import lamb_step
 from monosweep.model.engines.solo import SoloEngine, round_to_tf32
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 TASKS = ("decoder", "reprojector", "abs")
 ACTIVATIONS = ("relu", "gelu", "solu")

@@ -18,7 +18,7 @@ import pytest
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import Metrics, TrialStatus
 from monosweep.sweep.store.root import MARKER, Store, StoreError
-from monosweep.sweep.store.schema import Key, Provenance, arrow_table, config_of, trial_row
+from monosweep.sweep.store.schema import Key, Provenance, arrow_table, config_in, trial_row
 
 Trial = Callable[..., TwoLayerConfig]
 _METRICS = Metrics(
@@ -198,7 +198,7 @@ def test_the_shown_row_is_the_best_then_the_first(tmp_path: Path, trial: Trial) 
     commit(store, [trial()], "d", sweep="other")
     commit(store, [trial()], "e", sweep="other")
     row = store.trial_row(trial().trial_id)
-    assert (row["pack_id"], config_of(row), row["features_by_n_mono"]) == ("d", trial(), [13, 3])
+    assert (row["pack_id"], config_in(row), row["features_by_n_mono"]) == ("d", trial(), [13, 3])
     index = store.index()
     assert (index.statuses, index.n_hidden) == ({trial().trial_id: "completed"}, 4)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monosweep.analysis.papers.jermyn2022.batches import BATCHES, PAPER, SCALES, SMALL, Scale, scale_of
+from monosweep.analysis.papers.jermyn2022.batches import BATCHES, PAPER, SCALES, SMALL, Scale
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.spec.sweep_spec import expand, load_spec, preset_names
 
@@ -28,7 +28,7 @@ def test_a_preset_trains_its_batch(scale: Scale, name: str) -> None:
     assert len(others) <= len(rows) // 9 + 1
     for knob in batch.varies:
         assert len({row[knob] for row in mine}) > 1
-    assert all(scale_of(row) is scale for row in rows)
+    assert [s for s in SCALES if any(map(s.holds, rows))] == [scale] and all(map(scale.holds, rows))
 
 
 @pytest.mark.parametrize("scale", SCALES, ids=lambda s: s.name)
@@ -78,7 +78,7 @@ def test_another_knob_or_size_is_no_batch() -> None:
     assert lr1.holds(row) and lr1.holds({**row, "precision": "bf16", "seed": 7})
     assert not any(batch.holds({**row, "l1": 1e-3, "lr": 0.02}) for batch in PAPER.batches.values())
     assert not lr1.holds({**row, "bias_reg": 0.1}) and not lr1.holds({**row, "n_steps": 100})
-    assert scale_of({**row, "n_features": 64, "d_embed": 16}) is None
+    assert not any(scale.holds({**row, "n_features": 64, "d_embed": 16}) for scale in SCALES)
 
 
 def test_a_column_that_an_older_part_lacks_is_at_its_default() -> None:

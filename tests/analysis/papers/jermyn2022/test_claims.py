@@ -12,18 +12,19 @@ import pytest
 from safetensors.numpy import save_file
 from scipy import stats
 
+from monosweep.analysis.claims.claim import Accept, Claim
 from monosweep.analysis.claims.evidence import Evidence
-from monosweep.analysis.claims.verdict import Accept, Claim, Outcome, Verdict, as_lines, check, judge, summary
+from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, judge, summary
 from monosweep.analysis.cli import claims
 from monosweep.analysis.papers.jermyn2022.batches import PAPER, SCALES, SMALL, Scale
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
-from monosweep.analysis.papers.jermyn2022.statistics import kink
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
+from monosweep.analysis.papers.jermyn2022.mechanism import kink
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.stats.ranks import correlation
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.sweep.store.schema import config_of
+from monosweep.sweep.store.schema import config_in
 
 from ...conftest import Made
 from ...paper_tables import SPOILT, Row, ideal_network, ideal_rows
@@ -152,7 +153,7 @@ SPOILT_NETWORK = {
 }
 
 
-@pytest.mark.parametrize("claim", [c for c in ON_MORE if c.small_size], ids=lambda c: c.name)
+@pytest.mark.parametrize("claim", [c for c in ON_MORE if "small" in c.accepted], ids=lambda c: c.name)
 def test_the_mechanism_holds_in_a_network_made_so_and_fails_in_others(claim: Claim, made: Made, tmp_path: Any) -> None:
     (true,) = check(open_root(str(network_root(made).path)), [claim])
     assert (true.outcome, true.n_seeds) == (Outcome.HOLDS, 2), true
@@ -277,8 +278,8 @@ def test_an_interval_across_the_edge_is_not_clear(made: Made) -> None:
     accept = Accept(low=1, high=3, reason="because")
     values: list[float] = []
     claim = Claim(
-        name="x", finding="", batches=("LR1",), measure="", paper="", statistic=lambda e: values, paper_size=accept,
-        small_size=accept,
+        name="x", finding="", batches=("LR1",), measure="", paper="", statistic=lambda e: values,
+        accepted={"small": accept},
     )  # fmt: skip
     cases = [
         ([2.0, 2.01], ("holds", True)), ([0.5, 2.5], ("holds", False)), ([9.0, 9.1], ("fails", True)),
@@ -303,11 +304,11 @@ def test_ranges_say_themselves() -> None:
 def test_every_claim_gives_its_reasons() -> None:
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
-        assert claim.paper_size.reason and claim.paper
-        assert claim.small_size.reason if claim.small_size else claim.beyond_small
+        assert claim.accepted["paper"].reason and claim.paper
+        assert claim.accepted["small"].reason if "small" in claim.accepted else claim.beyond["small"]
     assert set(SPOILT) == {claim.name for claim in ON_ROWS}
-    assert set(SPOILT_NETWORK) == {claim.name for claim in ON_MORE if claim.small_size}
+    assert set(SPOILT_NETWORK) == {claim.name for claim in ON_MORE if "small" in claim.accepted}
 
 
 def test_the_ideal_rows_are_trials_that_could_be(tables: dict[str, list[Row]]) -> None:
-    assert all(config_of(row).trial_id == row["trial_id"] for row in tables["small"])
+    assert all(config_in(row).trial_id == row["trial_id"] for row in tables["small"])

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.cli import figures
-from monosweep.analysis.figures import BiasInfo, Data, FigureError, MonoInfo, ResponseInfo, Selection, TracesInfo, load
+from monosweep.analysis.families.two_layer.bias import BiasInfo
+from monosweep.analysis.families.two_layer.response_map import ResponseInfo
+from monosweep.analysis.figures.data import Data, Selection, load
+from monosweep.analysis.figures.points import PointsInfo
+from monosweep.analysis.figures.traces import TracesInfo
+from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.papers.jermyn2022.amplitude import AmplitudeInfo
 from monosweep.analysis.papers.jermyn2022.batches import PAPER, SMALL
-from monosweep.analysis.papers.jermyn2022.figures import (
-    NUMBERED,
-    AmplitudeInfo,
-    CdfInfo,
-    LinearInfo,
-    PlaneInfo,
-    info_of,
-    paint,
-)
+from monosweep.analysis.papers.jermyn2022.cdf import CdfInfo
+from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of, paint
+from monosweep.analysis.papers.jermyn2022.linear import LinearInfo
+from monosweep.analysis.papers.jermyn2022.plane import PlaneInfo
 from monosweep.analysis.tables.root import open_root
 
 from ...conftest import STEPS, Made
@@ -33,7 +34,7 @@ def data(small: Made) -> Data:
 
 KINDS = {
     TracesInfo: (1, 3, 6, 7, 12, 14, 15, 16, 19, 21, 22, 23), CdfInfo: (2,), ResponseInfo: (4, 10, 20),
-    BiasInfo: (5, 11), MonoInfo: (8, 13, 17, 18), PlaneInfo: (9,), AmplitudeInfo: (24, 25), LinearInfo: (26,),
+    BiasInfo: (5, 11), PointsInfo: (8, 13, 17, 18), PlaneInfo: (9,), AmplitudeInfo: (24, 25), LinearInfo: (26,),
 }  # fmt: skip
 """Section 7 of the paper's description: which figures are of which kind."""
 

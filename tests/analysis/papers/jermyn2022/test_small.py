@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from monosweep.analysis.claims.verdict import check
-from monosweep.analysis.figures import Selection, load
+from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
 from monosweep.analysis.papers.jermyn2022.figure_numbers import plain
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
 from monosweep.analysis.tables.root import open_root
@@ -41,7 +40,7 @@ def test_true_tables_pass_and_their_numbers_are_written(
     assert (tmp_path / "small-figures.json").stat().st_size < 300_000
     data = load(open_root(str(small.path)), Selection())
     wide = info_of("fig17", data).series[-1]
-    assert figures["fig17"]["series"][-1]["median_loss"] == pytest.approx(wide.median_loss, rel=1e-3)
+    assert figures["fig17"]["series"][-1]["median_loss"] == pytest.approx(wide.medians["loss"], rel=1e-3)
     assert figures["fig26"]["diagonal"]["mean"] == pytest.approx(0.25, abs=1e-3)
     assert figures["fig24"]["mean output by monosemantic neurons"]["one"]["whole"][-1] == pytest.approx(1, abs=1e-3)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data.stream import embedding
 from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.network import Weights
 
 SMALL = {"n_features": 64, "d_embed": 16, "n_neurons": 128, "batch_size": 256}

@@ -10,7 +10,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.data import stream
 from monosweep.model.engines.gpu import engine as stacked
 from monosweep.model.engines.gpu import sampling
@@ -19,6 +18,7 @@ from monosweep.model.engines.gpu.graph import same_bits
 from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
 from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
 from monosweep.model.engines.solo import SoloEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer, bytes_per_member, bytes_per_pack
 
 SHAPE = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "n_steps": 300, "lr_period": 60}

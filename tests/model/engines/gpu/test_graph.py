@@ -8,9 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.graph import Captured, capture_checked, same_bits
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 READS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
