@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.records import Metrics, TrialStatus
+from monosweep.model.families.two_layer.config import Metrics, TwoLayerConfig
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import Key, Provenance, arrow_table, trial_row
 

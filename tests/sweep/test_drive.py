@@ -26,7 +26,7 @@ from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.lines import launch_lines
 from monosweep.sweep.view.live import Counts, Progress, read_status
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.work.contract import Settings, Work
 from processes import Driver
 from same_tables import assert_same
 

@@ -20,7 +20,8 @@ from monosweep.sweep.__main__ import VERBS, main
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.work.pack import Settings, train_pack
+from monosweep.sweep.work.contract import Settings
+from monosweep.sweep.work.pack import train_pack
 
 COMMAND = str(Path(sys.executable).parent / "monosweep")
 FAST = ["--set", "n_steps=32"]

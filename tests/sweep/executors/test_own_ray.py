@@ -20,7 +20,7 @@ from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.work.contract import Settings, Work
 from processes import family
 
 Execute = Callable[[Work, Progress], None]

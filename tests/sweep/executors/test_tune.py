@@ -13,7 +13,7 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import tune
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.work.contract import Settings, Work
 
 Trial = Callable[..., TwoLayerConfig]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monosweep.model.config import SHAPE_FIELDS, ConfigError
+from monosweep.model.config import ConfigError, shape_of
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.plan.packs import (
     LARGEST_PACK,
@@ -56,7 +56,7 @@ def check_each_once_in_one_shape(trials: list[TwoLayerConfig], packs: list[Pack]
     members = Counter(config.trial_id for pack in packs for config in pack.configs)
     assert members == Counter({config.trial_id for config in trials})
     for pack in packs:
-        assert len({tuple(getattr(c, name) for name in SHAPE_FIELDS) for c in pack.configs}) == 1
+        assert len({shape_of(c) for c in pack.configs}) == 1
         assert pack.configs[0].optimizer == "Lamb" or len(pack.configs) == 1
 
 

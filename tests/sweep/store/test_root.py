@@ -16,15 +16,15 @@ import pyarrow.fs as pafs
 import pytest
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.records import Metrics, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.root import MARKER, Store, StoreError
 from monosweep.sweep.store.schema import Key, Provenance, arrow_table, config_in, trial_row
 
 Trial = Callable[..., TwoLayerConfig]
-_METRICS = Metrics(
-    loss=0.5, min_loss=0.25, n_mono=3, mono_per_feature=3 / 16, mono_per_neuron=3 / 32, n_dead=0,
-    n_positive_bias=5, mean_bias=-0.5, capacity_sum=4.0, features_by_n_mono=[13, 3],
-)  # fmt: skip
+_METRICS = {
+    "loss": 0.5, "min_loss": 0.25, "n_mono": 3, "mono_per_feature": 3 / 16, "mono_per_neuron": 3 / 32, "n_dead": 0,
+    "n_positive_bias": 5, "mean_bias": -0.5, "capacity_sum": 4.0, "features_by_n_mono": [13, 3],
+}  # fmt: skip
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

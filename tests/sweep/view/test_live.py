@@ -19,7 +19,8 @@ from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.live import Counts, Progress, Speed, describe, duration, read_status
-from monosweep.sweep.work.pack import PackProgress, Settings, train_pack
+from monosweep.sweep.work.contract import PackProgress, Settings
+from monosweep.sweep.work.pack import train_pack
 
 Trial = Callable[..., TwoLayerConfig]
 _SPEC = SweepSpec(

@@ -15,15 +15,9 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.work.pack import (
-    MAX_RETRIES,
-    PackProgress,
-    Settings,
-    Work,
-    after_losses,
-    settled_progress,
-    train_pack,
-)
+from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Settings, Work
+from monosweep.sweep.work.failures import after_losses, settled_progress
+from monosweep.sweep.work.pack import train_pack
 
 Trial = Callable[..., TwoLayerConfig]
 Rows = Callable[..., list[dict[str, Any]]]
