@@ -91,7 +91,7 @@ def _member(told: Mapping[str, Any], own: dict[str, Tensor]) -> MemberState:
 
 def _flat(rows: Rows) -> dict[str, ndarray]:
     return {
-        f"{_ROWS}/{table}/{column}/{index}": np.ascontiguousarray(values)
+        f"{_ROWS}/{table}/{column}/{index}": values.copy()  # members may share theirs, safetensors may not
         for table, columns in rows.items()
         for column, arrays in columns.items()
         for index, values in enumerate(arrays)
