@@ -5,9 +5,9 @@ from __future__ import annotations
 from monosweep.model.data.stream import Process, capacity
 from monosweep.model.engines.gpu.sampling import ARRIVALS_AT_ONCE
 from monosweep.model.engines.layout import Layout
-from monosweep.model.precision import DTYPES
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
+from monosweep.model.precision import DTYPES
 
 _LIBRARIES = 800 * 2**20
 """CUDA's context, kernels and the matrix library's workspace."""

@@ -17,9 +17,9 @@ from monosweep.model.engines.gpu.products import DeviceProducts
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.lamb import lamb_step
 from monosweep.model.engines.layout import Layout
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.weights import activate, activation_slope
 from monosweep.model.precision import DTYPES
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 
 class StackedStep:
