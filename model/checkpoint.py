@@ -79,7 +79,8 @@ def _plain(member: MemberState) -> dict[str, Any]:
 
 def _member(told: Mapping[str, Any], own: dict[str, Tensor]) -> MemberState:
     rows: Rows = {}
-    for name in sorted((name for name in own if name.startswith(f"{_ROWS}/")), key=lambda name: int(name.split("/")[3])):
+    recorded = [name for name in own if name.startswith(f"{_ROWS}/")]
+    for name in sorted(recorded, key=lambda name: int(name.rpartition("/")[2])):
         _, table, column, _ = name.split("/")
         rows.setdefault(table, {}).setdefault(column, []).append(own.pop(name).numpy())
     latest = own.pop("latest").numpy()
@@ -99,8 +100,14 @@ def _flat(rows: Rows) -> dict[str, ndarray]:
 
 
 def serialise(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Safetensors bytes."""
-    data: bytes = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata)
+    """Safetensors bytes; tensors that share memory are written one by one."""
+    own: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone(memory_format=torch.contiguous_format) if place in seen else tensor.contiguous()
+        seen.add(place)
+    data: bytes = safetensors.torch.save(own, metadata)
     return data
 
 

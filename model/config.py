@@ -193,7 +193,7 @@ _LARGEST = 2**31
 
 
 def _once(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    """`function`, called once for each config class; classes are hashable, though not to mypy (a field's `__hash__`)."""
+    """`function`, called once for each config class; mypy takes a dataclass' `__hash__` for that of the class."""
     return cast("Callable[[Any], T]", cache(function))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -64,8 +63,8 @@ class Snapshot:
     final: bool
     """Whether nobody is left to train."""
     points: list[Mapping[str, Any] | None]
-    """One per member in the order in which they came: a row of `curves`, or None where the member is at no recorded step
-    or has left before it."""
+    """One per member in the order in which they came: a row of `curves`, or None where the member is at no recorded
+    step or has left before it."""
     left: list[TrialResult] = field(default_factory=list)
     """Members that have ended: they are in the pack no more."""
     weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
@@ -114,6 +113,7 @@ class PackTrainer:
         self.configs = tuple(configs)
         """All that have ever been members, in the order in which they came."""
         self.device, self.record, self.keep_weights = resolve(device), record, keep_weights
+        _check_once(self.configs)
         with reproducible(self.device):
             self._engine = make_engine(self.configs, self.device, engine)
         self._losses = LossRecord(self.configs)
@@ -169,23 +169,20 @@ class PackTrainer:
         deadline, ahead = time.perf_counter() + max_seconds, self._to_the_next_look()
         left: list[TrialResult] = []
         with reproducible(self.device):
-            while ahead and not left:
+            # Who diverges leaves at once; but what an engine has trained ahead has to be asked for first.
+            while ahead and (not left or self._is_ahead()):
                 n_steps = min(ahead, self._engine.chunk)
-                with self._timed():
-                    left = self._train(n_steps)
+                left += self._train(n_steps)
                 ahead -= n_steps
                 if time.perf_counter() >= deadline and not self._is_ahead():
                     break
             if not left and ahead:
                 return None
-            with self._timed():
-                return self._snapshot(left)
+            return self._snapshot(left)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """The time of the block, shared by the members that are there at its beginning."""
-        start, there = time.perf_counter(), [member for member in self._slots if member]
-        yield
+    def _share(self, start: float) -> None:
+        """Share the time since `start` among the members."""
+        there = self._live().values()
         for member in there:
             member.seconds += (time.perf_counter() - start) / len(there)
 
@@ -199,8 +196,10 @@ class PackTrainer:
 
     def _train(self, n_steps: int) -> list[TrialResult]:
         """Train everyone; the results of those whose loss became non-finite, who leave."""
-        before, losses = self._engine.steps, self._engine.advance(n_steps)
+        start, before = time.perf_counter(), self._engine.steps
+        losses = self._engine.advance(n_steps)
         self._losses.push(losses)
+        self._share(start)
         finite = np.isfinite(losses)
         left = []
         for slot in self._live():
@@ -233,18 +232,18 @@ class PackTrainer:
         return result
 
     def _snapshot(self, left: list[TrialResult]) -> Snapshot:
-        step = self.step
+        start, step = time.perf_counter(), self.step
         for slot, overflowed in enumerate(self._engine.overflowed()):
             if overflowed and self._slots[slot]:
-                at = self._engine.steps[slot]
-                why = f"parameters or moments became non-finite by step {at}"
-                left.append(self._leave(slot, TrialStatus.DIVERGED, why, at))
+                left.append(self._overflow(slot))
         steps = self._engine.steps
         due = [slot for slot, m in self._live().items() if is_recorded(steps[slot], m.config.n_steps)]
         self._run_ahead(due)
+        looks = self._look(due, final=False)
+        self._share(start)
         points: list[Mapping[str, Any] | None] = [None] * len(self.configs)
         weights: dict[str, Mapping[str, Tensor]] = {}
-        for slot, point, look in self._look(due, final=False):
+        for slot, point, look in looks:
             member = self._member(slot)
             points[member.place] = point
             weights |= self._kept(slot, final=steps[slot] == member.config.n_steps)
@@ -253,18 +252,34 @@ class PackTrainer:
         return Snapshot(step, self.done, points, left, weights)
 
     def stop(self, trial_id: str, why: str) -> TrialResult:
-        """Have a member leave with what it is now, though it has steps left."""
-        slot = self._slot_of(trial_id)
-        with reproducible(self.device), self._timed():
+        """Have a member leave with what it is now, though it has steps left.
+
+        Raises:
+            KeyError: if no such member is in training.
+            ValueError: if it has not trained a step, so that it has nothing to report; `drop` it.
+        """
+        slot, start = self._slot_of(trial_id), time.perf_counter()
+        step = self._engine.steps[slot]
+        if not step:
+            raise ValueError(f"trial {trial_id} has not trained a step, and has nothing to report; drop it")
+        with reproducible(self.device):
+            if self._engine.overflowed()[slot]:
+                return self._overflow(slot)
             ((_, point, look),) = self._look([slot], final=True)
-            step = self._engine.steps[slot]
+            self._member(slot).seconds += time.perf_counter() - start
             return self._leave(slot, TrialStatus.STOPPED, why, step, _metrics(point, look))
 
-    def _look(self, slots: list[int], final: bool) -> Iterator[tuple[int, Mapping[str, Any], Look]]:
+    def _overflow(self, slot: int) -> TrialResult:
+        step = self._engine.steps[slot]
+        why = f"parameters or moments became non-finite by step {step}"
+        return self._leave(slot, TrialStatus.DIVERGED, why, step)
+
+    def _look(self, slots: list[int], final: bool) -> list[tuple[int, Mapping[str, Any], Look]]:
         """Record some members as they are now, those at their last step (or all, if `final`) with their metrics."""
         steps, losses, least = self._engine.steps, self._losses.losses(self._slot_configs), self._losses.least
         ending = [slot for slot in slots if final or steps[slot] == self._member(slot).config.n_steps]
         going_on = [slot for slot in slots if slot not in set(ending)]
+        found: list[tuple[int, Mapping[str, Any], Look]] = []
         for some, last in ((going_on, False), (ending, True)):
             rows = last or self.record == "log2"
             for tile in _tiles(some, self._slot_configs):
@@ -275,13 +290,16 @@ class PackTrainer:
                         "lr": lr_at(self._slot_configs[slot], steps[slot]), **look.curve,
                     }  # fmt: skip
                     self._note(self._member(slot), point, look)
-                    yield slot, point, look
+                    found.append((slot, point, look))
+        return found
 
     def _note(self, member: _Member, point: Mapping[str, Any], look: Look) -> None:
         if not member.curve or member.curve[-1]["step"] < point["step"]:
             member.curve.append(point)
         for table, columns in look.tables.items():
             kept = member.rows.setdefault(table, {})
+            if any(len(steps) and steps[0] == point["step"] for steps in kept.get("step", [])[-1:]):
+                continue  # who is stopped where it has just been looked at
             n_rows = len(next(iter(columns.values())))
             for name, values in {"step": np.full(n_rows, point["step"]), **columns}.items():
                 kept.setdefault(name, []).append(values)
@@ -326,9 +344,8 @@ class PackTrainer:
         """A copy of a member: all that it is, and nothing of its neighbours."""
         slot = self._slot_of(trial_id)
         member, (latest, least) = self._member(slot), self._losses.take(slot)
-        rows = {table: {name: list(arrays) for name, arrays in kept.items()} for table, kept in member.rows.items()}
         return replace(
-            self._engine.take(slot), latest=latest, least=least, curve=tuple(member.curve), rows=rows,
+            self._engine.take(slot), latest=latest, least=least, curve=tuple(member.curve), rows=_copied(member.rows),
             seconds=member.seconds,
         )  # fmt: skip
 
@@ -342,10 +359,12 @@ class PackTrainer:
         """Have a trial of the pack's shape join, from where it is.
 
         Raises:
-            ConfigError: if it has another shape, or is a member already.
+            ConfigError: if it has another shape, is a member already, or has no steps left; or if the engine trains one
+                trial at a time.
         """
-        if state.config in self.members:
-            raise ConfigError(f"a trial is a member once; {state.config.trial_id} is one already")
+        _check_once((*self.members, state.config))
+        if state.step >= state.config.n_steps:
+            raise ConfigError(f"who joins a pack must have steps left; got step {state.step} of {state.config.n_steps}")
         if shape_of(state.config) != shape_of(self.configs[0]):
             raise ConfigError("who joins a pack must agree with it on all shape fields; put the trial into another")
         free = [slot for slot, member in enumerate(self._slots) if member is None]
@@ -354,8 +373,8 @@ class PackTrainer:
             self._engine.put(slot, state)
         self._losses.put(slot, state.config, state.step, state.latest, state.least)
         self._slot_configs[slot : slot + 1] = [state.config]
-        rows = {table: {name: list(arrays) for name, arrays in kept.items()} for table, kept in state.rows.items()}
-        self._slots[slot : slot + 1] = [_Member(state.config, len(self.configs), list(state.curve), rows, state.seconds)]
+        member = _Member(state.config, len(self.configs), list(state.curve), _copied(state.rows), state.seconds)
+        self._slots[slot : slot + 1] = [member]
         self.configs = (*self.configs, state.config)
 
     def results(self) -> list[TrialResult]:
@@ -370,13 +389,13 @@ class PackTrainer:
     @classmethod
     def from_bytes(
         cls, data: bytes, device: str = "auto", only: Collection[str] | None = None, record: Record | None = None,
-        keep_weights: Keep | None = None,
+        keep_weights: Keep | None = None, engine: EngineName | None = None,
     ) -> PackTrainer:  # fmt: skip
         """Continue from a checkpoint.
 
         Args:
             only: the trial_ids that are to go on, of those in it; left out, all.
-            record, keep_weights: left out, as they were.
+            record, keep_weights, engine: left out, as they were.
 
         Raises:
             ConfigError: if `data` is not a whole checkpoint of this format, or holds none of those trials.
@@ -384,9 +403,8 @@ class PackTrainer:
         members, about = from_bytes(data, only)
         if not members:
             raise ConfigError("a checkpoint must hold trials that are to go on; got one with none of them")
-        engine: EngineName = "solo" if about["engine"] == "solo" else "auto"
         trainer = cls(
-            [member.config for member in members], device, record or about["record"], engine,
+            [member.config for member in members], device, record or about["record"], engine or about["engine"],
             keep_weights or about["keep_weights"],
         )  # fmt: skip
         for slot, member in enumerate(members):
@@ -398,7 +416,7 @@ class PackTrainer:
             self._engine.put(slot, state)
         self._losses.put(slot, state.config, state.step, state.latest, state.least)
         member = self._member(slot)
-        member.curve, member.rows, member.seconds = list(state.curve), state.rows, state.seconds
+        member.curve, member.rows, member.seconds = list(state.curve), _copied(state.rows), state.seconds
 
 
 def train_pack(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:
@@ -418,6 +436,14 @@ def weights_bytes(weights: Mapping[str, Mapping[str, Tensor]], step: int) -> byt
     return serialise(tensors, {"step": str(step)})
 
 
+def _check_once(configs: Sequence[TrialConfig]) -> None:
+    seen: set[str] = set()
+    for config in configs:
+        if config.trial_id in seen:
+            raise ConfigError(f"a trial is a member of a pack once; got {config.trial_id} twice")
+        seen.add(config.trial_id)
+
+
 def _metrics(point: Mapping[str, Any], look: Look) -> dict[str, Any]:
     return {"loss": point["loss"], "min_loss": point["min_loss"], **(look.metrics or {})}
 
@@ -429,6 +455,11 @@ def _tiles(slots: list[int], configs: Sequence[TrialConfig]) -> list[list[int]]:
     config = configs[slots[0]]
     size = max(1, LOOK_BYTES // max(1, family_of(config).look_bytes(config)))
     return [slots[i : i + size] for i in range(0, len(slots), size)]
+
+
+def _copied(rows: Rows) -> Rows:
+    """To be added to; the arrays are never changed."""
+    return {table: {name: list(arrays) for name, arrays in kept.items()} for table, kept in rows.items()}
 
 
 def _columns(columns: Sequence[str], points: Sequence[Mapping[str, Any]]) -> dict[str, ndarray]:

@@ -1,11 +1,11 @@
-"""Which engine trains a pack: the hand-tuned one that its family brings for a device, else one that trains any family."""
+"""Which engine trains a pack: the hand-tuned one that its family brings for a device, else one for any family."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of
+from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.gpu.engine import StackedEngine
@@ -45,6 +45,8 @@ def engine_name(config: TrialConfig, device: str) -> str:
 def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:
     if not configs:
         raise ConfigError("a pack needs at least one trial; got none")
+    if name not in get_args(EngineName):
+        raise ConfigError(unknown_name("engine", name, get_args(EngineName)))
     config = configs[0]
     for other in configs:
         if shape_of(other) != shape_of(config):

@@ -66,10 +66,10 @@ class Layout:
         w_in, bias, w_out = (row[segment] for segment in self.segments)
         return {"w_in": w_in.view(self.d_embed, -1).T, "bias": bias, "w_out": w_out.view(self.n_out, -1)}
 
-    def write(self, row: Float[Tensor, " row"], tensors: Mapping[str, Tensor]) -> None:
-        """Copy a trial's tensors into a row."""
+    def write(self, row: Float[Tensor, " row"], tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Copy a trial's tensors, or others with such a prefix, into a row."""
         for name, own in self.named(row).items():
-            own.copy_(tensors[name])
+            own.copy_(tensors[prefix + name])
 
 
 def _aligned(n: int) -> int:

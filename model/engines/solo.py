@@ -82,7 +82,7 @@ class SoloEngine:
 
     def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
         (config,) = configs
-        self._device = device
+        self._device, self._empty = device, False
         self._set_up(config)
 
     def _set_up(self, config: TrialConfig) -> None:
@@ -99,10 +99,12 @@ class SoloEngine:
     @property
     def steps(self) -> list[int]:
         """As the contract says."""
-        return [self.step]
+        return [0 if self._empty else self.step]
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps 1"]:
-        """Train `n_steps` more; the task loss of each."""
+        """As the contract says."""
+        if self._empty:
+            return np.full((n_steps, 1), np.nan)
         return np.array([[self.train_step()] for _ in range(n_steps)])
 
     def train_step(self) -> float:
@@ -154,7 +156,7 @@ class SoloEngine:
         tensors: list[Tensor] = list(self.network.values())
         for state in self.optimizer.state.values():
             tensors += [v for v in state.values() if isinstance(v, Tensor) and v.is_floating_point()]
-        return [not all(bool(torch.isfinite(t).all()) for t in tensors)]
+        return [not self._empty and not all(bool(torch.isfinite(t).all()) for t in tensors)]
 
     def take(self, slot: int) -> MemberState:
         """As the contract says; an optimizer's plain values travel as JSON bytes."""
@@ -170,7 +172,14 @@ class SoloEngine:
         return MemberState(config=self.config, step=self.step, tensors=tensors)
 
     def put(self, slot: int, state: MemberState | None) -> None:
-        """As the contract says; an engine whose one slot is empty has nothing to train."""
+        """As the contract says, but for more slots than one.
+
+        Raises:
+            ConfigError: if the slot is not the first.
+        """
+        if slot:
+            raise ConfigError("the solo engine trains one trial at a time; got another that was to join it")
+        self._empty = state is None
         if state is None:
             return
         self._set_up(state.config)

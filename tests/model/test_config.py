@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from monosweep.model.config import ConfigError, paper_batch_size
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig, paper_batch_size
 
 
 def test_defaults_are_the_papers():
@@ -41,7 +41,7 @@ def test_trial_id_depends_on_every_field():
         "connectivity": 0.5, "bias_decay_mode": "per_neuron", "bias_reg": 1, "bias_reg_target": -1,
         "mono_threshold": 0.9, "optimizer": "Yogi", "precision": "fp64", "seed": 1,
     }  # fmt: skip
-    assert set(others) == set(TwoLayerConfig().to_dict())
+    assert {"family", *others} == set(TwoLayerConfig().to_dict())
     ids = {TwoLayerConfig(**{name: value}).trial_id for name, value in others.items()}
     assert len(ids | {TwoLayerConfig().trial_id}) == len(others) + 1
 

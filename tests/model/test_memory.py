@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import bytes_per_member, bytes_per_pack
+from monosweep.model.memory import bytes_of_pack
 
 SCRIPT = r"""
 import json, re, sys
@@ -40,14 +40,14 @@ def peak(shape, n, seeds):
 
 @pytest.mark.parametrize("seeds", [1, 48])
 def test_a_member_adds_no_more_than_documented(seeds):
-    config = TwoLayerConfig(**QUICK)
+    per_pack, per_member = bytes_of_pack(TwoLayerConfig(**QUICK))
     one, many = peak(QUICK, 1, 1), peak(QUICK, 49, seeds)
-    assert many - one <= 48 * bytes_per_member(config)
-    assert many <= bytes_per_pack(config) + 49 * bytes_per_member(config)
+    assert many - one <= 48 * per_member
+    assert many <= per_pack + 49 * per_member
 
 
 def test_the_papers_size_fits_in_two_gigabytes():
-    config = TwoLayerConfig(**PAPER)
+    per_pack, per_member = bytes_of_pack(TwoLayerConfig(**PAPER))
     used = peak(PAPER, 6, 1)
     assert used < 2 * 2**30
-    assert used <= bytes_per_pack(config) + 6 * bytes_per_member(config)
+    assert used <= per_pack + 6 * per_member

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.schedule import bias_decay_at, bias_decay_table, loss_window, lr_at, lr_table, recorded_steps
+from monosweep.model.families.two_layer.decay import bias_decay_at, bias_decay_table
+from monosweep.model.schedule import is_recorded, loss_window, lr_at, lr_table, next_recorded, recorded_steps
 
 
 def test_cosine_is_torchs_annealing_stepped_for_ever():
@@ -42,15 +43,20 @@ def test_a_packs_tables_hold_each_trials_numbers():
         TwoLayerConfig(lr=0.003 * (i + 1), lr_schedule=schedule, lr_period=7 + i, bias_decay=decay, n_steps=n)
         for i, (schedule, decay, n) in enumerate(knobs)
     ]
-    steps = range(3, 25)
-    assert lr_table(configs, steps).tolist() == [[lr_at(c, s) for c in configs] for s in steps]
-    assert bias_decay_table(configs, steps).tolist() == [[bias_decay_at(c, s) for c in configs] for s in steps]
+    done, n = (2, 7, 0, 2), 22  # each is at a step of its own
+    for table, at in ((lr_table, lr_at), (bias_decay_table, bias_decay_at)):
+        expected = [[at(c, d + i) for c, d in zip(configs, done, strict=True)] for i in range(1, n + 1)]
+        assert table(configs, done, n).tolist() == expected
 
 
 def test_recorded_steps():
     assert list(recorded_steps(1)) == [1]
     assert list(recorded_steps(8)) == [1, 2, 4, 8]
     assert list(recorded_steps(9)) == [1, 2, 4, 8, 9]
+    for n_steps in (1, 8, 9, 100):
+        recorded = list(recorded_steps(n_steps))
+        assert [step for step in range(n_steps + 1) if is_recorded(step, n_steps)] == recorded
+        assert [next_recorded(step, n_steps) for step in [0, *recorded[:-1]]] == recorded
 
 
 @pytest.mark.parametrize(("step", "window"), [(1, 1), (8, 1), (16, 2), (8192, 1024), (2**17, 1024)])

@@ -89,7 +89,8 @@ class _Group:
             x, exact = np.empty(x.shape, np.uint16), x
             elementwise.to_bf16(exact, x)
         starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
-        return _Chunk(x, cells, _ANSWERS[self.config.task](values), np.searchsorted(cells, starts * self.config.n_features), dense)
+        bounds = np.searchsorted(cells, starts * self.config.n_features)
+        return _Chunk(x, cells, _ANSWERS[self.config.task](values), bounds, dense)
 
 
 _ANSWERS: dict[str, Callable[[ndarray], ndarray]] = {"decoder": np.array, "abs": np.abs, "reprojector": np.array}
@@ -374,7 +375,7 @@ class PackedEngine:
         for store, prefix in STORES.items():
             row = self._stores[store][slot].zero_()
             if state.tensors or store == "params":
-                self.layout.write(row, {name: given[prefix + name] for name in self.layout.named(row)})
+                self.layout.write(row, given, prefix)
         if config.seed not in self._masks:
             self._masks[config.seed] = mask_row(self.layout, config)
         rows = [self._stores[store][slot].numpy() for store in STORES]

@@ -62,10 +62,11 @@ class StackedEngine:
     """
 
     name = "packed"
-    chunk = CHUNK_STEPS
 
     def __init__(self, configs: Sequence[TwoLayerConfig], device: str) -> None:
         self._device = device
+        self._joining: dict[int, MemberState] = {}
+        """Who has been put in since the buffers were made."""
         self._build({slot: MemberState(config=config) for slot, config in enumerate(configs)}, len(configs))
 
     def _build(self, members: Mapping[int, MemberState], n_slots: int) -> None:
@@ -86,7 +87,7 @@ class StackedEngine:
             given = state.tensors or initial_weights(self.configs[row]).named()
             for store, prefix in zip(stores, STORES.values(), strict=True):
                 if state.tensors or not prefix:
-                    self.layout.write(store[row], {name: given[prefix + name] for name in self.layout.named(store[row])})
+                    self.layout.write(store[row], given, prefix)
         self._host: Tensor | None = stores[0]
         """Parameters on the host as they are at `step`; None if not copied yet."""
         self._on_its_way: torch.cuda.Event | None = None
@@ -111,9 +112,14 @@ class StackedEngine:
         self.due = {"fuse", "capture"} if self._device == "cuda" and worth else set()
         """What to try before the first step."""
 
-    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
-        self._close_ranks()
+    @property
+    def chunk(self) -> int:
+        """As the contract says; where more has been trained than was asked for, as much as is given out at once."""
+        return len(self._ahead[0]) if self._ahead else CHUNK_STEPS
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
+        """As the contract says."""
+        self._seat()
         with matmul_settings(self._precision):
             self._prepare()
             losses = np.concatenate([self._train(n) for n in _chunks(n_steps)])
@@ -131,7 +137,10 @@ class StackedEngine:
     def steps(self) -> list[int]:
         """As the contract says."""
         done = self._done()
-        return [0 if row is None else done[row] for row in self._row_of]
+        steps = [0 if row is None else done[row] for row in self._row_of]
+        for slot, state in self._joining.items():
+            steps[slot] = state.step
+        return steps
 
     def _prepare(self) -> None:
         due, self.due = self.due, set()
@@ -208,6 +217,7 @@ class StackedEngine:
         for the host on a stream of their own.  All is as it was at `step` until `advance` is called, and again once it
         has been called for all that was trained ahead, a chunk at a time.
         """
+        self._seat()
         self._held = (self._stores[0].clone(), self._stores[1].clone(), self._stores[2].clone())
         self._host, self._on_its_way = aside(self._held[0])
         step = self.step
@@ -261,13 +271,16 @@ class StackedEngine:
 
     def params(self, slot: int) -> Mapping[str, Tensor]:
         """As the contract says; on the host."""
+        row = self._row(slot)
         if self._host is None:
             (self._host,) = to_host([self._held[0]])
         if self._on_its_way is not None:
             self._on_its_way.synchronize()
-        return self.layout.named(self._host[self._row(slot)])
+        return self.layout.named(self._host[row])
 
     def _row(self, slot: int) -> int:
+        if slot in self._joining:
+            self._seat()
         row = self._row_of[slot]
         assert row is not None, "the slot is empty"
         return row
@@ -278,35 +291,39 @@ class StackedEngine:
 
     def overflowed(self) -> list[bool]:
         """As the contract says."""
+        self._seat()
         bad = non_finite(dict(zip(STORES, self._held, strict=True)))
         return [row is not None and bad[row] for row in self._row_of]
 
     def take(self, slot: int) -> MemberState:
         """As the contract says."""
+        if slot in self._joining:
+            state = self._joining[slot]
+            return MemberState(config=state.config, step=state.step, tensors=state.tensors)
+        row, tensors = self._row(slot), dict[str, Tensor]()
         if self._host_stores is None:
             self._host_stores = to_host(self._held)
-        row, tensors = self._row(slot), dict[str, Tensor]()
         for store, prefix in zip(self._host_stores, STORES.values(), strict=True):
             tensors |= {f"{prefix}{name}": tensor.clone() for name, tensor in self.layout.named(store[row]).items()}
         return MemberState(config=self.configs[row], step=self.steps[slot], tensors=tensors)
 
     def put(self, slot: int, state: MemberState | None) -> None:
         """As the contract says.  Who leaves keeps his row, which touches no other, until half of the rows are empty;
-        who joins has all buffers made anew."""
-        n_slots = max(slot + 1, len(self._row_of))
-        if state is None:
-            self._row_of[slot] = None
-            return
-        self._build({**self._members(), slot: state}, n_slots)
+        all buffers are made anew for those who have joined, once they are needed."""
+        self._row_of += [None] * (slot + 1 - len(self._row_of))
+        self._row_of[slot] = None
+        self._joining.pop(slot, None)
+        if state is not None:
+            self._joining[slot] = state
 
-    def _members(self) -> dict[int, MemberState]:
-        return {slot: self.take(slot) for slot, row in enumerate(self._row_of) if row is not None}
-
-    def _close_ranks(self) -> None:
-        """Smaller buffers, once half of the rows are nobody's."""
-        live = sum(row is not None for row in self._row_of)
-        if live and 2 * live <= len(self.configs) and not self._ahead:
-            self._build(self._members(), len(self._row_of))
+    def _seat(self) -> None:
+        """Buffers for those who have joined, or smaller ones, once half of the rows are nobody's."""
+        seated = [slot for slot, row in enumerate(self._row_of) if row is not None]
+        too_large = seated and 2 * len(seated) <= len(self.configs) and not self._ahead
+        if self._joining or too_large:
+            members = {slot: self.take(slot) for slot in sorted([*seated, *self._joining])}
+            self._joining = {}
+            self._build(members, len(self._row_of))
 
 
 def _chunks(n_steps: int) -> list[int]:

@@ -89,7 +89,7 @@ class DeviceSamples:
         )
 
     def in_step(self) -> list[int]:
-        """Have all members read the samples of the step that is told, until `out_of_step` is given what this returns."""
+        """Have all members read the samples of the step that is told, until `out_of_step` is given the answer."""
         ahead, self._ahead = self._ahead, [0] * len(self._ahead)
         return ahead
 

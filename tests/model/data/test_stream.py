@@ -10,8 +10,9 @@ import torch
 from scipy import stats
 
 from monosweep.model.data import stream as features
-from monosweep.model.data.stream import FeatureStream, Process, embedding, feature_probs, stream_key, target_map
+from monosweep.model.data.stream import FeatureStream, Process
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import embedding, feature_probs, stream_key, target_map
 
 ALPHA = 1e-6
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.data.stream import FeatureStream, stream_key
+from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.gpu.sampling import DeviceStreams
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import stream_key
 
 KNOBS = [
     {"feature_prob": 1 / 64}, {"feature_prob": 0.1}, {"feature_prob": 0.995}, {"feature_prob": 1.0},
