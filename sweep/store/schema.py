@@ -51,7 +51,8 @@ class Provenance:
     device_name: str
     """The processor's or GPU's own name; rows are bit-reproducible on the same one."""
     code_version: str
-    """Version of monosweep that trained the trial."""
+    """What trained the trial: the version of monosweep, a digest of its sources and, where they were a git checkout,
+    its commit (`edited` if they differed from it), as in 0.1.0+src.3f2a9c81d0e4.git.7ff8610."""
     library_versions: str
     """Versions of Python, torch, numpy and pyarrow."""
     schema_version: int = SCHEMA_VERSION

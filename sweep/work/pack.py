@@ -27,6 +27,7 @@ from monosweep.model.records import Metrics, TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, trial_row
+from monosweep.sweep.version import code_version
 
 if TYPE_CHECKING:
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult
@@ -114,6 +115,7 @@ def pack_slices(
     store: Store, sweep: str, pack: Pack, settings: Settings, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[PackProgress]:
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
+    code_version()  # of the sources as they are now, whatever is edited meanwhile
     work = _Work(store, sweep, pack, settings, should_stop)
     yield from work.train(pack)
     yield work.progress(over=True)
@@ -380,7 +382,7 @@ def _provenance(
 ) -> Provenance:  # fmt: skip
     return Provenance(
         status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
-        device=device, device_name=name, code_version=_version("monosweep"),
+        device=device, device_name=name, code_version=code_version(),
         library_versions=_library_versions(), finished_at=datetime.now(UTC),
     )  # fmt: skip
 
