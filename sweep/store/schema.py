@@ -23,8 +23,10 @@ import pyarrow as pa
 from monosweep.model.config import TrialConfig
 from monosweep.model.records import CurvePoint, Float32, Int32, Metrics, NeuronRecord, TrialStatus
 
-SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning or goes; a new nullable column does not raise it."""
+SCHEMA_VERSION = 2
+"""Raised when a column changes its meaning or goes, or older versions would misread a root; a new nullable column does
+not raise it.  1: a part held a whole pack and was named by it, slashes in names were dashes in paths and in the column
+`sweep`, and no table said what was asked for."""
 
 TABLES = ("trials", "curves", "neurons")
 """What trials leave."""
