@@ -19,7 +19,7 @@ from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.compact import compact
 from monosweep.sweep.store.root import MARKER, Store
 from monosweep.sweep.store.schema import TABLES, config_of
-from monosweep.sweep.view.live import read_status
+from monosweep.sweep.view.status import read_status
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "root-v1"
 
