@@ -28,7 +28,7 @@ from monosweep.sweep.text import table, without_secrets
 if TYPE_CHECKING:
     from monosweep.sweep.executors.jobs import Job
     from monosweep.sweep.spec.sweep_spec import SweepSpec
-    from monosweep.sweep.view.live import SweepStatus
+    from monosweep.sweep.view.status import SweepStatus
 
 NOT_SUCCEEDED = 1
 
@@ -106,7 +106,7 @@ def list(argv: Sequence[str]) -> int:
     args = parse(
         ListArgs, argv, prog="monosweep list", description="The sweeps of a results root, and who drives them."
     )
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     rows = [_listed(sweep) for sweep in read_status(args.out)]
     if not rows:
@@ -156,7 +156,7 @@ def _check_idle(out: str, sweep: str) -> None:
 
 def _the_one(out: str, sweep: str | None) -> SweepStatus:
     """The sweep that is meant: the named one, or the only one."""
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     found = read_status(out, sweep)
     if len(found) != 1:

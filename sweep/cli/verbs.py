@@ -77,7 +77,7 @@ def status(argv: Sequence[str]) -> int:
         StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
     )
     from monosweep.sweep.view.lines import status_lines
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     found = read_status(args.out, args.sweep)
     if not found:
@@ -152,7 +152,7 @@ def bench(argv: Sequence[str]) -> int:
         raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
     from monosweep.sweep.bench.measure import as_plain, machine, measure
     from monosweep.sweep.bench.report import report
-    from monosweep.sweep.drive import n_cores
+    from monosweep.sweep.plan.machine import n_cores
 
     n_workers = workers or n_cores()
     rates = measure(shapes, n_workers, turns=args.turns, tell=_overwrite)

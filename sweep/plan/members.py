@@ -1,22 +1,25 @@
 """A sweep's members: what it was asked for.
 
-    asked/ , or the rows and the spec of a root of schema version 1 -> member_ids, members -> launch, status, resume
+    asked/ , or the rows and the spec of a root of schema version 1 -> asked_for, members -> launch, status, resume
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monosweep.model.config import TrialConfig
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
+from monosweep.sweep.store.asked import Asked
 from monosweep.sweep.store.names import before_version_2
 from monosweep.sweep.store.root import Store
 
 
-def member_ids(store: Store, sweep: str) -> frozenset[str]:
+def asked_for(store: Store, sweep: str) -> Asked:
     """The trials that a sweep was asked for; none if there is no such sweep."""
-    return store.asked(sweep).trial_ids or frozenset(_before_version_2(store, sweep))
+    found = store.asked(sweep)
+    return found if found.trial_ids else replace(found, trial_ids=frozenset(_before_version_2(store, sweep)))
 
 
 def members(store: Store, sweep: str) -> dict[str, TrialConfig]:

@@ -1,6 +1,6 @@
 """What is left to train: trials without a row, and the checkpoints that they go on from.
 
-    members + index -> ended -> missing + checkpoints -> resumable -> packs that go on, and trials that start
+    members + index -> Standing: missing + checkpoints -> resumable -> packs that go on
 
 A checkpoint stays as long as a trial in it was asked for and has no row.  Who wants some of its trials only has
 these cut out, and leaves it to the others.
@@ -9,14 +9,15 @@ these cut out, and leaves it to the others.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families import config_of
 from monosweep.model.records import CHECKPOINT_FORMAT, TrialStatus
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.store.root import Index, Store
+from monosweep.sweep.store.root import Index, Store, count_by_status
 
 RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
 """What --retry-failed trains again."""
@@ -31,7 +32,39 @@ class _Saved:
     configs: tuple[TrialConfig, ...]
 
 
-def ended(index: Index, retry_failed: bool, wanted: Collection[str]) -> Mapping[str, TrialStatus]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How a sweep stands for a launch of it."""
+
+    wanted: Mapping[str, TrialConfig]
+    """By id, what the launch is to see to the end."""
+    members: frozenset[str]
+    """All that the sweep was ever asked for, this launch included."""
+    rows: Mapping[str, TrialStatus]
+    """What has become of the root's trials; those that are to be retried have no row here."""
+
+    @property
+    def missing(self) -> list[TrialConfig]:
+        """What the launch trains."""
+        return [config for trial_id, config in self.wanted.items() if trial_id not in self.rows]
+
+    @property
+    def unended(self) -> frozenset[str]:
+        """All members without a row."""
+        return self.members.difference(self.rows)
+
+    @property
+    def n_failed(self) -> int:
+        """Wanted trials whose row says `failed`."""
+        return sum(self.rows.get(trial_id) == TrialStatus.FAILED for trial_id in self.wanted)
+
+    @property
+    def counts(self) -> Counter[TrialStatus]:
+        """Members by status."""
+        return count_by_status(self.rows, self.members)
+
+
+def counting(index: Index, retry_failed: bool, wanted: Collection[str]) -> Mapping[str, TrialStatus]:
     """The rows that count; those of failed trials that are `wanted` do not if they are to be retried."""
     if not retry_failed:
         return index.statuses
@@ -99,9 +132,3 @@ def _cut(store: Store, sweep: str, saved: _Saved, pack: Pack, say: Callable[[str
         return False
     store.save_checkpoint(sweep, pack.pack_id, part)
     return True
-
-
-def fresh(missing: Sequence[TrialConfig], resumed: Sequence[Pack]) -> Iterator[TrialConfig]:
-    """The trials that no checkpoint holds."""
-    taken = {config.trial_id for pack in resumed for config in pack.configs}
-    yield from (config for config in missing if config.trial_id not in taken)

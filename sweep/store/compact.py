@@ -75,6 +75,7 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
         StoreError: if the results root fails; it is whole then, and compacting again goes on.
     """
     with alone(store):
+        store.upgrade()
         tables = (*known_tables(store), ASKED)
         damaged = {name: why for table in tables for name, why in read(store, table, ["trial_id"]).damaged.items()}
         merged = [n for n in _merge_all(store) if n]

@@ -75,17 +75,27 @@ class Store(Storage):
 
     @classmethod
     def create(cls, root: str) -> Store:
-        """The results root at `root`, made if there is nothing there yet.
+        """The results root at `root` to be written into, made if there is nothing there yet.
 
         Raises:
             StoreError: if something else is there, or nothing can be written.
         """
         if found := cls.find(root):
+            found.upgrade()
             return found
         store = cls.at(root)
-        marker = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
-        store.put(MARKER, json.dumps(marker).encode())
+        store._mark({})
         return store
+
+    def upgrade(self) -> None:
+        """Have older versions refuse this root: they would misread what is written from now on."""
+        marker = json.loads(self.get(MARKER))
+        if marker["schema_version"] < SCHEMA_VERSION:
+            self._mark(marker)
+
+    def _mark(self, before: Mapping[str, Any]) -> None:
+        marker = {**before, "format": _FORMAT, "schema_version": SCHEMA_VERSION}
+        self.put(MARKER, json.dumps(marker).encode())
 
     @classmethod
     def find(cls, root: str) -> Store | None:

@@ -27,8 +27,10 @@ from monosweep.model.families.contract import Description
 from monosweep.model.families.user_file import load
 from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
 
-SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning or goes; a new nullable column does not raise it."""
+SCHEMA_VERSION = 2
+"""Raised when a column changes its meaning or goes, or older versions would misread a root; a new nullable column does
+not raise it.  1: a part held a whole pack and was named by it, slashes in names were dashes in paths and in the column
+`sweep`, and no table said what was asked for."""
 
 SHARED = ("trials", "curves")
 """What trials of all families leave."""
@@ -57,7 +59,8 @@ class Provenance:
     device_name: str
     """The processor's or GPU's own name; rows are bit-reproducible on the same one."""
     code_version: str
-    """Version of monosweep that trained the trial."""
+    """What trained the trial: the version of monosweep, a digest of its sources and, where they were a git checkout,
+    its commit (`edited` if they differed from it), as in 0.1.0+src.3f2a9c81d0e4.git.7ff8610."""
     library_versions: str
     """Versions of Python, torch, numpy and pyarrow."""
     schema_version: int = SCHEMA_VERSION

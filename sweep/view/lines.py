@@ -1,4 +1,4 @@
-"""What `launch` and `status` say at their end.  Pure: reports in, lines out."""
+"""What `launch` and `status` say, meanwhile and at their end.  Pure: counts and reports in, lines out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from monosweep.sweep.view.live import Counts, SweepStatus, describe, duration
+from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.status import SweepStatus
 
 if TYPE_CHECKING:
-    from monosweep.sweep.drive import LaunchReport, Plan
+    from monosweep.sweep.drive import LaunchReport
+    from monosweep.sweep.plan.plan import Plan
     from monosweep.sweep.store.compact import Compacted
 
 
@@ -40,7 +42,7 @@ def status_lines(sweeps: list[SweepStatus]) -> Iterator[str]:
         return
     if sweeps[0].n_hidden:
         yield f"{sweeps[0].n_hidden} rows are repetitions of a trial, and hidden from queries"
-    for part in sweeps[0].unreadable:
+    for part in dict.fromkeys(part for sweep in sweeps for part in sweep.unreadable):
         yield f"{part} cannot be read; launch again to replace it"
 
 
@@ -56,6 +58,38 @@ def compact_lines(done: Compacted) -> Iterator[str]:
         yield f"{done.n_orphans:,} files that interrupted packs left behind removed"
     for part in done.damaged:
         yield f"{part} cannot be read; launch its sweep again to train its trials anew"
+
+
+def describe(counts: Counts, speed: Speed) -> str:
+    """One line for people.
+
+    >>> describe(Counts(total=16, completed=4, running=8), Speed())
+    '4/16 trials done · 8 running'
+    >>> speed = Speed(steps_per_s=5e3, trials_per_hour=310.4, seconds_left=70)
+    >>> describe(Counts(total=16, completed=4, failed=1), speed)
+    '4/16 trials done · 1 failed · 310 trials/h · 5,000 steps/s · 1 min left'
+    """
+    parts = [f"{counts.completed}/{counts.total} trials done"]
+    rest = ("diverged", "stopped", "failed", "running")
+    parts += [f"{getattr(counts, name)} {name}" for name in rest if getattr(counts, name)]
+    if speed.trials_per_hour is not None:
+        parts += [f"{speed.trials_per_hour:,.0f} trials/h", f"{speed.steps_per_s:,.0f} steps/s"]
+    if speed.seconds_left is not None:
+        parts.append(f"{duration(speed.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a person.
+
+    >>> [duration(s) for s in (0.4, 59, 61, 7300, 200000)]
+    ['0 s', '59 s', '1 min', '2.0 h', '2.3 days']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _would(plan: Plan) -> str:

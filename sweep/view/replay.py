@@ -13,6 +13,7 @@ import numpy as np
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Provenance
 from monosweep.sweep.text import exact, table
+from monosweep.sweep.version import code_version, same_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Verdict:
 
     text: str
     ok: bool
-    """Bit-equal, or different for a known reason: other hardware or other versions."""
+    """Bit-equal, or different for a known reason: other hardware, code or versions."""
 
 
 def compare(
@@ -102,22 +103,30 @@ def verdict(row: Mapping[str, Any], compared: Sequence[Compared], here: Mapping[
         now = compared[0].now
         why = f"the row is of a {row['status']} trial ({row['error']})"
         return Verdict(f"nothing to compare: {why}; now it is {now}", ok=True)
-    changed = [f"{row[name]} there, {now} here" for name, now in here.items() if row[name] != now]
+    changed = [f"{row[name]} there, {now} here" for name, now in here.items() if _differs(name, row[name], now)]
     if all(c.equal for c in compared):
         place = f"with a row that came from elsewhere: {'; '.join(changed)}" if changed else "on this machine"
         return Verdict(f"bit-equal {place}", ok=True)
+    if not same_code(row["code_version"], here["code_version"]):
+        code = f"trained by other code ({row['code_version']}; this is {here['code_version']})"
+        other = [line for line in changed if row["code_version"] not in line]
+        return Verdict("; ".join([f"differs, as it may: {code}", *other]), ok=True)
     if changed:
         return Verdict(f"differs, as it may: {'; '.join(changed)}", ok=True)
     return Verdict(
-        "differs on the same hardware and library versions, which must not happen; please report it", ok=False
+        "differs on the same hardware, code and library versions, which must not happen; please report it", ok=False
     )
+
+
+def _differs(name: str, there: str, here: str) -> bool:
+    return not same_code(there, here) if name == "code_version" else there != here
 
 
 def provenance_here(row: Mapping[str, Any], device_name: str) -> dict[str, str]:
     """This machine's answers to the row's columns that decide whether bits must agree."""
     here = {
         "device_name": device_name,
-        "code_version": _installed("monosweep"),
+        "code_version": code_version(),
         "library_versions": _same_libraries(row["library_versions"]),
     }
     assert here.keys() <= {f.name for f in fields(Provenance)}

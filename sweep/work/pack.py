@@ -19,6 +19,7 @@ from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.version import code_version
 from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.rows import tables_from
@@ -58,6 +59,7 @@ def pack_slices(
     store: Store, sweep: str, pack: Pack, settings: Settings, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[PackProgress]:
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
+    code_version()  # of the sources as they are now, whatever is edited meanwhile
     training = _Training(store, sweep, pack, settings, should_stop)
     yield from training.run()
     yield training.progress(over=True)

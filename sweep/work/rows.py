@@ -17,6 +17,7 @@ from monosweep.model.families import description_of
 from monosweep.model.families.contract import Description
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, tables_of, trial_row
+from monosweep.sweep.version import code_version
 
 if TYPE_CHECKING:
     from monosweep.model.train import TrialResult
@@ -91,7 +92,7 @@ def _provenance(
 ) -> Provenance:  # fmt: skip
     return Provenance(
         status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
-        device=device, device_name=name, code_version=_version("monosweep"),
+        device=device, device_name=name, code_version=code_version(),
         library_versions=_library_versions(), finished_at=datetime.now(UTC),
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ import torch
 
 from monosweep.model.config import Precision
 from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
+from monosweep.model.engines.gpu.memory import gpu_bytes
 from monosweep.model.engines.gpu.pack_size import useful_pack_size
 from monosweep.model.engines.gpu.products import matmul_settings
 from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -140,7 +140,7 @@ def packs_of(configs: Sequence[TwoLayerConfig], memory_bytes: int, device: str) 
     return make_packs(
         configs, pack_size="auto", n_workers=1, memory_bytes=memory_bytes,
         useful=partial(useful_pack_size, device=device),
-        footprint=lambda config: (device_bytes_per_pack(config), device_bytes_per_member(config)),
+        footprint=gpu_bytes,
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.bench.shapes import shape_named
-from monosweep.sweep.drive import LaunchOptions, launch, n_cores
+from monosweep.sweep.drive import LaunchOptions, launch
+from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.plan.packs import PACKS_PER_WORKER, make_packs
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.text import table

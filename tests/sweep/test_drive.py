@@ -19,13 +19,15 @@ from rich.console import Console
 from monosweep.model.config import ConfigError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
-from monosweep.sweep.drive import LaunchOptions, LaunchReport, free_memory, launch, n_cores
+from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
 from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.lines import launch_lines
-from monosweep.sweep.view.live import Counts, Progress, read_status
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.view.status import read_status
 from monosweep.sweep.work.contract import Settings, Work
 from processes import Driver
 from same_tables import assert_same
@@ -252,8 +254,7 @@ def test_a_smaller_launch_after_an_interrupted_one_destroys_nothing(tmp_path: Pa
 
 def step_of(store: Store, pack_id: str) -> int:
     (about,) = store.checkpoint_metadata("long", pack_id).values()
-    (step,) = {member["step"] for member in json.loads(about)["members"]}
-    return int(step)
+    return int(json.loads(about)["step"])
 
 
 def test_a_checkpoint_that_nobody_needs_goes_even_if_nothing_is_missing(tmp_path: Path, trial: Trial) -> None:
@@ -305,8 +306,3 @@ def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: 
     assert progress.killed
     assert "a worker died (exit code -9); pack " in said.getvalue()
     assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
-
-
-def test_what_the_machine_has() -> None:
-    assert 1 <= n_cores() <= (os.cpu_count() or 1)
-    assert 2**24 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

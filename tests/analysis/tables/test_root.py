@@ -173,7 +173,7 @@ def test_a_folder_inside_a_root(quick: Made) -> None:
 
 def test_a_newer_root(made: Made) -> None:
     (made.path / "monosweep.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RootError, match="its schema version is 99, this one reads up to 1; upgrade"):
+    with pytest.raises(RootError, match="its schema version is 99, this one reads up to 2; upgrade"):
         open_root(str(made.path))
 
 
@@ -421,4 +421,4 @@ def test_reading_results_needs_neither_torch_nor_ray(modules: str, absent: tuple
 def test_parts_are_plain_parquet(quick: Made) -> None:
     """What the fixtures write is what DuckDB and pyarrow both read; the schema carries its version."""
     (part,) = (quick.path / "trials").rglob("*.parquet")
-    assert pq.read_schema(part).metadata[b"monosweep_schema_version"] == b"1"
+    assert pq.read_schema(part).metadata[b"monosweep_schema_version"] == b"2"

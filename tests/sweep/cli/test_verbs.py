@@ -20,6 +20,7 @@ from monosweep.sweep.__main__ import VERBS, main
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.version import code_version
 from monosweep.sweep.work.contract import Settings
 from monosweep.sweep.work.pack import train_pack
 
@@ -246,6 +247,23 @@ def test_a_row_from_elsewhere_may_differ(
     assert last.startswith("differs, as it may: another processor there, ")
 
 
+@pytest.mark.parametrize("there", ["0.1.0", "0.1.0+src.0123456789ab.git.7ff8610"])
+def test_a_row_of_other_code_may_differ(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str], there: str
+) -> None:
+    assert main(["replay", str(doctored(loss=0.125, code_version=there)), trial_id()]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"differs, as it may: trained by other code ({there}; this is {code_version()})"
+
+
+def test_the_same_sources_from_another_commit_are_the_same_code(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = f"{code_version().partition('.git.')[0]}.git.0123456"
+    assert main(["replay", str(doctored(loss=0.125, code_version=there)), trial_id()]) == 1
+    assert "must not happen" in capsys.readouterr().out
+
+
 def test_equal_numbers_from_elsewhere_are_said_to_be(
     doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +277,7 @@ def test_a_row_that_differs_here_is_an_alarm(
 ) -> None:
     assert main(["replay", str(doctored(loss=0.125)), trial_id()]) == 1
     out = capsys.readouterr().out
-    assert "differs on the same hardware and library versions" in out
+    assert "differs on the same hardware, code and library versions, which must not happen" in out
     (line,) = [line for line in out.splitlines() if line.startswith("loss")]
     _, row, now, difference, equal = line.split()
     assert (row, equal) == ("0.125", "no")

@@ -13,6 +13,8 @@ from monosweep.sweep.store.read import listed
 from monosweep.sweep.store.repair import set_aside_damaged
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import arrow_schema
+from monosweep.sweep.view.lines import status_lines
+from monosweep.sweep.view.status import read_status
 
 
 def ids(*seeds: int) -> set[str]:
@@ -69,5 +71,7 @@ def test_a_damaged_part_is_named_and_takes_no_rows_along(tmp_path: Path) -> None
     victim.write_bytes(victim.read_bytes()[:50])
     assert store.asked("s").unreadable == (f"asked/sweep=s/{victim.name}",)
     assert len(store.asked("s").trial_ids) == 1
+    store.write_spec("s", "{}")
+    assert list(status_lines(read_status(store.root)))[-1].startswith(f"asked/sweep=s/{victim.name} cannot be read")
     assert list(set_aside_damaged(store, "s")) == [f"asked/sweep=s/{victim.name}"]
     assert store.asked("s").unreadable == ()
