@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from monosweep.analysis.tables.columns import ASKED
 from monosweep.analysis.tables.storage import Files, Part, Piece
 from monosweep.sweep.store.parts import current, damage, packs_of
 
@@ -28,15 +29,19 @@ class Parts:
         return {part for table in tables for part in self.files.parts(table, ".parquet")}
 
     def pieces(self, table: str) -> list[Piece]:
-        """What the parts of a table show: each pack once, nothing from those that cannot be read."""
+        """What the parts of a table show: each pack once, nothing from those that cannot be read.
+
+        Rows of `asked` belong to no pack, so that nothing of a part can be left out; its view shows each once.
+        """
         parts = {part.path: part for part in self.files.parts(table, ".parquet")}
         packs = {path: self._packs(part) for path, part in parts.items() if part not in self._left_out}
         sweeps: dict[str, dict[str, frozenset[str]]] = {}
         for path, held in packs.items():
             if held is not None:
                 sweeps.setdefault(parts[path].sweep, {})[path] = held
-        shown = {path: elsewhere for held in sweeps.values() for path, elsewhere in current(held).items()}
-        pieces = [Piece(parts[path], self._columns(parts[path]), shown[path]) for path in sorted(shown)]
+        shown = {path: others for held in sweeps.values() for path, others in current(held).items()}
+        elsewhere = dict.fromkeys(shown, frozenset[str]()) if table == ASKED else shown
+        pieces = [Piece(parts[path], self._columns(parts[path]), elsewhere[path]) for path in sorted(shown)]
         return [piece for piece in pieces if piece.part not in self._left_out]
 
     def _packs(self, part: Part) -> frozenset[str] | None:

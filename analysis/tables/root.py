@@ -3,7 +3,8 @@
     open_root(root) -> Root.sql("select ... from trials") -> pa.Table -> cli, figures, claims
 
 The views `trials`, `curves` and `neurons` hide what is not committed and show one row per trial_id, whatever
-happened on the way: the best ending wins (completed, diverged, stopped, failed), then the first commit.
+happened on the way: the best ending wins (completed, diverged, stopped, failed), then the first commit.  `asked` is
+what sweeps were asked for, and sweep('NAME') the trials of one.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 import pyarrow as pa
 
+from monosweep.analysis.tables.columns import ASKED, TABLES, schema_of
 from monosweep.analysis.tables.guard import USERS_FAULT, QueryError, check_select, interruptible, reason_of
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
 from monosweep.analysis.tables.storage import Files, Part, RootError, first_line, quoted
-from monosweep.analysis.tables.views import create_raw, create_shown, hidden_rows
+from monosweep.analysis.tables.views import create_members, create_raw, create_shown, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
 from monosweep.model.config import TrialConfig
-from monosweep.sweep.store.schema import TABLES, config_of
+from monosweep.sweep.store.schema import config_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +64,9 @@ class Root:
         return f"Root(uri={self.uri!r})"
 
     def sql(self, query: str) -> pa.Table:
-        """The answer to one SELECT over the views `trials`, `curves` and `neurons`.
+        """The answer to one SELECT over the views `trials`, `curves`, `neurons` and `asked`.
 
+        `from sweep('NAME')` is the trials of a sweep, whoever trained them; `trials.sweep` says who did.
         A part that cannot be read is named by `notice` and left out.
 
         Raises:
@@ -87,7 +90,8 @@ class Root:
 
     def hidden_rows(self) -> dict[str, int]:
         """How many rows of each table the views hide: superseded by a retry, or not committed."""
-        return self._ask(TABLES, lambda connection: {table: hidden_rows(connection, table) for table in TABLES})
+        packed = tuple(table for table in TABLES if table != ASKED)
+        return self._ask(packed, lambda connection: {table: hidden_rows(connection, table) for table in packed})
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """The row of one trial; the first digits of its id are enough if they are unambiguous.
@@ -140,9 +144,9 @@ class Root:
             try:
                 return interruptible(self._connect(tables, used), question)
             except USERS_FAULT as error:
-                raise QueryError(reason_of(error)) from None
+                raise QueryError(reason_of(error, TABLES)) from None
             except (duckdb.Error, OSError) as error:
-                failure = first_line(error) if isinstance(error, OSError) else reason_of(error)
+                failure = first_line(error) if isinstance(error, OSError) else reason_of(error, TABLES)
             if not self._has_changed(tables, used):
                 self._parts.leave_out_unreadable(used)
         raise QueryError(failure)
@@ -164,9 +168,11 @@ class Root:
         for table in _with_trials(tables):
             pieces = self._parts.pieces(table)
             used += [piece.part for piece in pieces]
-            create_raw(connection, self.files, table, pieces)
+            create_raw(connection, self.files, table, schema_of(table), pieces)
         for table in tables:
             create_shown(connection, table)
+        if {"trials", ASKED}.issubset(tables):
+            create_members(connection)
         return connection
 
 
@@ -185,5 +191,6 @@ def _with_trials(tables: Sequence[str]) -> tuple[str, ...]:
 
 def _mentioned(query: str) -> tuple[str, ...]:
     """The views that a query needs: opening a view reads the footers of its parts."""
-    named = tuple(table for table in TABLES if re.search(rf"\b{table}\b", query, re.IGNORECASE))
+    members = ("trials", ASKED) if re.search(r"\bsweep\W*\(", query, re.IGNORECASE) else ()
+    named = tuple(table for table in TABLES if table in members or re.search(rf"\b{table}\b", query, re.IGNORECASE))
     return named or TABLES

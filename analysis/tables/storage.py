@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 SWEEP_PREFIX = "sweep="
 
 
+def name_in(folder: str) -> str:
+    """The sweep of a partition as its user named it: a slash is a dot in paths, and no name holds a dot.
+
+    >>> name_in("sweep=paper.LR1"), name_in("sweep=paper-LR1")
+    ('paper/LR1', 'paper-LR1')
+    """
+    return folder.removeprefix(SWEEP_PREFIX).replace(".", "/")
+
+
 class RootError(UserError):
     """A folder or URI that cannot be opened as a results root."""
 
@@ -29,6 +38,7 @@ class Part:
     """One file of a table (or of the weights)."""
 
     sweep: str
+    """Its name, as the user gave it."""
     path: str
     size: int
     """Bytes."""
@@ -103,7 +113,7 @@ class Files(ABC):
         for path, size, mtime_ns in self.listing(folder):
             sweep, name = path.split("/")[-2:]
             if sweep.startswith(SWEEP_PREFIX) and name.startswith("part-") and name.endswith(suffix):
-                found.append(Part(sweep.removeprefix(SWEEP_PREFIX), path, size, mtime_ns))
+                found.append(Part(name_in(sweep), path, size, mtime_ns))
         return sorted(found)
 
 
