@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import duckdb
 
 from monosweep.model.config import UserError
-from monosweep.sweep.store.schema import TABLES
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ def check_select(query: str) -> None:
     try:
         statements = duckdb.extract_statements(query)
     except duckdb.Error as error:
-        raise QueryError(reason_of(error)) from None
+        raise QueryError(reason_of(error, ())) from None
     if len(statements) != 1:
         raise QueryError(f"a query must be one SELECT; got {len(statements)} statements; give one")
     kind = statements[0].type
@@ -103,15 +102,15 @@ USERS_FAULT = (
 )  # fmt: skip
 
 
-def reason_of(error: duckdb.Error) -> str:
-    """DuckDB's message as one line, with the way out."""
+def reason_of(error: duckdb.Error, views: Sequence[str]) -> str:
+    """DuckDB's message as one line, with the way out; `views` are what a query may read."""
     text = " ".join(str(error).split("\n\nLINE ")[0].split())
     if isinstance(error, duckdb.PermissionException):
         place = re.search(r'"(.*?)"', text)
         reached = place.group(1) if place else text
-        return f"a query may read only the views {', '.join(TABLES)}; it reached for {reached}"
+        return f"a query may read only the views {', '.join(views)}; it reached for {reached}"
     if "Referenced column" in text:
         text += "; `describe trials` lists all columns"
     if "Table with name" in text:
-        text += f" The tables are {', '.join(TABLES)}."
+        text += f" The tables are {', '.join(views)}."
     return f"SQL: {text}"

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from monosweep.analysis.tables.root import QueryError, RootError, open_root
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store.schema import TABLES, arrow_schema
+from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 from ..conftest import Made, curve_of, quick_trials, trial, weights_of
 
@@ -173,7 +173,7 @@ def test_a_folder_inside_a_root(quick: Made) -> None:
 
 def test_a_newer_root(made: Made) -> None:
     (made.path / "monosweep.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RootError, match="its schema version is 99, this one reads up to 2; upgrade"):
+    with pytest.raises(RootError, match=f"its schema version is 99, this one reads up to {SCHEMA_VERSION}; upgrade"):
         open_root(str(made.path))
 
 
@@ -238,7 +238,7 @@ def test_a_query_can_only_read(quick: Made, query: str, message: str) -> None:
         ("with a as (select * from trials) select count(*) from a;", 1),
         ("describe curves", 9),
         ("summarize select lr from trials", 1),
-        ("show tables", 3),
+        ("show tables", 4),
         ("from trials limit 3", 3),
         ("values (1), (2)", 2),
         ("select lr as \"copy\", 'insert' as x -- update\n from trials", 16),
@@ -421,4 +421,4 @@ def test_reading_results_needs_neither_torch_nor_ray(modules: str, absent: tuple
 def test_parts_are_plain_parquet(quick: Made) -> None:
     """What the fixtures write is what DuckDB and pyarrow both read; the schema carries its version."""
     (part,) = (quick.path / "trials").rglob("*.parquet")
-    assert pq.read_schema(part).metadata[b"monosweep_schema_version"] == b"2"
+    assert pq.read_schema(part).metadata[b"monosweep_schema_version"] == str(SCHEMA_VERSION).encode()

@@ -1,0 +1,86 @@
+"""Which parts of a root's tables are shown, and what of each: every pack once, nothing of parts that cannot be read.
+
+    Files.parts -> Parts.pieces -> views.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from monosweep.analysis.tables.columns import ASKED
+from monosweep.analysis.tables.storage import Files, Part, Piece
+from monosweep.sweep.store.parts import current, damage, packs_of
+
+
+class Parts:
+    """The parts of one root, and what was learnt of them so far."""
+
+    def __init__(self, files: Files, notice: Callable[[str], None]) -> None:
+        self.files = files
+        self.notice = notice
+        """Told, once each, about parts that cannot be read."""
+        self._left_out: set[Part] = set()
+        self._known: dict[Part, int | frozenset[str] | None] = {}
+        """Of parts that were looked into: the fingerprint of a single one's columns, the packs of a merged one."""
+
+    def here(self, tables: Sequence[str]) -> set[Part]:
+        """All parts of these tables at this moment."""
+        return {part for table in tables for part in self.files.parts(table, ".parquet")}
+
+    def pieces(self, table: str) -> list[Piece]:
+        """What the parts of a table show: each pack once, nothing from those that cannot be read.
+
+        Rows of `asked` belong to no pack, so that nothing of a part can be left out; its view shows each once.
+        """
+        parts = {part.path: part for part in self.files.parts(table, ".parquet")}
+        packs = {path: self._packs(part) for path, part in parts.items() if part not in self._left_out}
+        sweeps: dict[str, dict[str, frozenset[str]]] = {}
+        for path, held in packs.items():
+            if held is not None:
+                sweeps.setdefault(parts[path].sweep, {})[path] = held
+        shown = {path: others for held in sweeps.values() for path, others in current(held).items()}
+        elsewhere = dict.fromkeys(shown, frozenset[str]()) if table == ASKED else shown
+        pieces = [Piece(parts[path], self._columns(parts[path]), elsewhere[path]) for path in sorted(shown)]
+        return [piece for piece in pieces if piece.part not in self._left_out]
+
+    def _packs(self, part: Part) -> frozenset[str] | None:
+        """The packs in a part; None, and left out, if it cannot say."""
+        if not part.merged:
+            return packs_of(part.path, None)
+        if part not in self._known:
+            footer = self.files.footer(part.path)
+            if isinstance(footer, str):
+                self.leave_out(part, footer)
+                return None
+            self._known[part] = packs_of(part.path, footer)
+        packs = self._known[part]
+        assert isinstance(packs, frozenset)
+        return packs
+
+    def _columns(self, part: Part) -> int | None:
+        """The fingerprint of a single part's columns; the part is left out if it is damaged."""
+        if part.merged:
+            return None
+        if part not in self._known:
+            found = self.files.check(part) if part.size else "it is empty"
+            if isinstance(found, str):
+                self.leave_out(part, found)
+                return None
+            self._known[part] = found
+        columns = self._known[part]
+        assert not isinstance(columns, frozenset)
+        return columns
+
+    def leave_out_unreadable(self, parts: Sequence[Part]) -> None:
+        """Read these parts through, and leave out those that are damaged."""
+        for part in parts:
+            with suppress(FileNotFoundError):
+                if reason := damage(self.files.read(part.path)):
+                    self.leave_out(part, reason)
+
+    def leave_out(self, part: Part, reason: str) -> None:
+        """Show nothing of `part` from now on; `notice` is told once."""
+        if part not in self._left_out:
+            self._left_out.add(part)
+            self.notice(f"left out {part.path}, which cannot be read: {reason}")

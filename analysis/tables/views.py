@@ -1,0 +1,88 @@
+"""The SQL of the views: all rows of the parts in `raw`, and of these one per trial, whatever happened on the way.
+
+    Piece -> raw.TABLE (every column of the schema) -> TABLE (what is committed; the best ending of each trial)
+             -> sweep('NAME'), trials by what was asked for
+"""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from monosweep.analysis.tables.columns import ASKED
+from monosweep.analysis.tables.storage import Files, Piece, quoted
+from monosweep.model.records import TrialStatus
+
+PREFERENCE = (TrialStatus.COMPLETED, TrialStatus.DIVERGED, TrialStatus.STOPPED, TrialStatus.FAILED)
+"""Which row of a trial is shown if it has several."""
+
+
+def create_raw(
+    connection: duckdb.DuckDBPyConnection, files: Files, table: str, schema: pa.Schema, pieces: list[Piece]
+) -> None:
+    """The view raw.TABLE: all rows of `pieces`, with every column of `schema` and the sweep in front."""
+    columns = ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {f.name}" for f in schema)
+    branches = [f"SELECT CAST(NULL AS VARCHAR) AS sweep, {columns} WHERE false"]
+    for i, sweep in enumerate(sorted({piece.part.sweep for piece in pieces})):
+        ours = [piece for piece in pieces if piece.part.sweep == sweep]
+        for rows in files.scan(connection, ours, f"raw_{table}_{i}", schema):
+            branches.append(f"SELECT {quoted(sweep)} AS sweep, * FROM ({rows})")
+    names = ", ".join(["sweep", *schema.names])
+    connection.execute(f"CREATE VIEW raw.{table} AS SELECT {names} FROM ({' UNION ALL BY NAME '.join(branches)})")
+
+
+def create_shown(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """The view TABLE over raw.TABLE and raw.trials."""
+    connection.execute(f"CREATE VIEW {table} AS {_SHOWN.get(table, _SHOWN_OF.format(table))}")
+
+
+def create_members(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table macro `sweep(name)` over the views trials and asked: the trials of a sweep, whoever trained them."""
+    connection.execute(f"CREATE MACRO sweep(name) AS TABLE {_MEMBERS}")
+
+
+_ONE_PER_TRIAL = (
+    "QUALIFY row_number() OVER (PARTITION BY trial_id ORDER BY CASE status "
+    + " ".join(f"WHEN {quoted(status)} THEN {i}" for i, status in enumerate(PREFERENCE))
+    + f" ELSE {len(PREFERENCE)} END, finished_at, pack_id, sweep) = 1"
+)
+_SHOWN = {
+    "trials": f"SELECT * FROM raw.trials {_ONE_PER_TRIAL}",
+    # a sweep may be asked for the same trial again, and parts repeat rows while they are merged
+    ASKED: "SELECT * FROM raw.asked QUALIFY row_number() OVER (PARTITION BY sweep, trial_id ORDER BY asked_at) = 1",
+}
+_SHOWN_OF = (
+    "SELECT * FROM raw.{} SEMI JOIN "
+    f"(SELECT sweep, trial_id, pack_id FROM raw.trials {_ONE_PER_TRIAL}) USING (sweep, trial_id, pack_id)"
+)
+
+_MEMBERS = """
+SELECT * FROM trials WHERE trial_id IN (
+    SELECT trial_id FROM asked WHERE replace(sweep, '/', '-') = replace(name, '/', '-')
+    QUALIFY (sweep = name) = max(sweep = name) OVER ()
+) OR (
+    replace(sweep, '/', '-') = replace(name, '/', '-')
+    AND NOT EXISTS (FROM asked WHERE replace(sweep, '/', '-') = replace(name, '/', '-'))
+)
+"""
+"""By what was asked for, where the root says that; else by who trained them.  Until version 2 of the schema a name's
+slashes were dashes everywhere, so `a-b` is found as `a/b` and the reverse, unless a sweep has just the name given."""
+
+
+def hidden_rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """How many rows of raw.TABLE are not in TABLE."""
+    query = f"SELECT (SELECT count(*) FROM raw.{table}) - (SELECT count(*) FROM {table})"
+    ((count,),) = connection.execute(query).fetchall()
+    return int(count)
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return _SQL_TYPES[str(kind)]
+
+
+_SQL_TYPES = {
+    "string": "VARCHAR", "int64": "BIGINT", "int32": "INTEGER", "double": "DOUBLE", "float": "FLOAT",
+    "bool": "BOOLEAN", "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""The weights that trials left: which packs saved some, and one trial's tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from monosweep.analysis.tables.guard import QueryError
+from monosweep.analysis.tables.storage import Files, Part, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def packs_with_weights(files: Files, sweeps: Iterable[str]) -> set[tuple[str, str]]:
+    """(sweep, pack_id) of the packs in `sweeps` that saved weights."""
+    wanted = set(sweeps)
+    parts = (p for p in files.parts("weights", ".safetensors") if p.sweep in wanted)
+    return {(p.sweep, _pack_and_step(p)[0]) for p in parts}
+
+
+def last_weights(files: Files, row: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+    """The last saved weights of the trial of a row, by name of the tensor; None if there are none.
+
+    Raises:
+        QueryError: if the file that should hold them cannot be read.
+    """
+    for part in _parts_of(files, row):
+        if found := _tensors(files, part, row["trial_id"]):
+            return found
+    return None
+
+
+def _parts_of(files: Files, row: Mapping[str, Any]) -> list[Part]:
+    """The weights files of a trial's pack, the latest step first."""
+    parts = [p for p in files.parts("weights", ".safetensors") if p.sweep == row["sweep"]]
+    ours = [p for p in parts if _pack_and_step(p)[0] == row["pack_id"]]
+    return sorted(ours, key=lambda p: _pack_and_step(p)[1], reverse=True)
+
+
+def _tensors(files: Files, part: Part, trial_id: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError  # late: most questions are about rows alone
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(files.read(part.path))
+    except SafetensorError as error:
+        raise QueryError(f"cannot read the weights in {part.path}: {first_line(error)}") from None
+    prefix = f"{trial_id}/"
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _pack_and_step(part: Part) -> tuple[str, int]:
+    """`part-PACKID-step0000015872-TRIALS.safetensors` as (PACKID, 15872); until schema version 2 without the trials."""
+    match = re.search(r"part-(.+?)-step(\d+)(?:-[0-9a-f]+)?\.safetensors$", part.path)
+    return (match.group(1), int(match.group(2))) if match else ("", -1)
