@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from monosweep.model.config import ConfigError, TrialConfig, unknown_name
 from monosweep.model.data.random import generator
-from monosweep.model.engines.lamb import MOMENTS
 from monosweep.model.families import family_of
 from monosweep.model.member import MemberState
+from monosweep.model.optimizers import MOMENTS
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_at
 

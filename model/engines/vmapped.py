@@ -17,10 +17,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.config import TrialConfig
-from monosweep.model.engines.lamb import MOMENTS, lamb_step
 from monosweep.model.families import family_of
-from monosweep.model.families.contract import Family
+from monosweep.model.family import Family
 from monosweep.model.member import MemberState
+from monosweep.model.optimizers import MOMENTS, lamb_step
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_table
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from monosweep.model.config import ConfigError, TrialConfig, field_defaults, field_types, unknown_name
-from monosweep.model.families.contract import Family
+from monosweep.model.family import Family
 
 
 @dataclass(frozen=True, slots=True)

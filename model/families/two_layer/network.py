@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from monosweep.model.data.stream import FeatureStream
-from monosweep.model.families.contract import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.families.two_layer.config import TWO_LAYER, TwoLayerConfig
 from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
 from monosweep.model.families.two_layer.metrics import look, look_bytes
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 from monosweep.model.families.two_layer.weights import activate, initial_weights, masks
+from monosweep.model.family import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.precision import product
 
 if TYPE_CHECKING:
-    from monosweep.model.families.contract import Sampler, Tensors
+    from monosweep.model.family import Sampler, Tensors
 
 
 def _decoder_target(f: Tensor, fixed: Tensors) -> Tensor:
