@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from monosweep.model.families.two_layer.config import Metrics, NeuronRecord, TwoLayerConfig
     from monosweep.model.member import MemberState
     from monosweep.model.precision import product
-    from monosweep.model.records import CurvePoint, TrialStatus
+    from monosweep.model.records import CurvePoint, Float32, Int32, TrialStatus
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
     from monosweep.model.watch import watch_trial
 
@@ -29,6 +29,8 @@ __all__ = [
     "ConfigError",
     "CurvePoint",
     "Family",
+    "Float32",
+    "Int32",
     "Loss",
     "MemberState",
     "Metrics",
@@ -54,7 +56,7 @@ _HOMES = {
     "families.two_layer.config": ("Metrics", "NeuronRecord", "TwoLayerConfig"),
     "member": ("MemberState",),
     "precision": ("product",),
-    "records": ("CurvePoint", "TrialStatus"),
+    "records": ("CurvePoint", "Float32", "Int32", "TrialStatus"),
     "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
     "watch": ("watch_trial",),
 }
