@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from monosweep.model.family import Family, Loss
     from monosweep.model.member import MemberState
     from monosweep.model.precision import product
-    from monosweep.model.records import TrialStatus
+    from monosweep.model.records import Float32, Int32, TrialStatus
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
     from monosweep.model.watch import watch_trial
 
 __all__ = [
     "ConfigError",
     "Family",
+    "Float32",
+    "Int32",
     "Loss",
     "MemberState",
     "PackTrainer",
@@ -51,7 +53,7 @@ _HOMES = {
     "families.two_layer.config": ("TwoLayerConfig",),
     "member": ("MemberState",),
     "precision": ("product",),
-    "records": ("TrialStatus",),
+    "records": ("Float32", "Int32", "TrialStatus"),
     "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
     "watch": ("watch_trial",),
 }

@@ -99,8 +99,8 @@ ARROWS = {
         "model.config", "model.data", "model.family", "model.precision", "model.records", "model.schedule",
     ],
     "model.engines": [
-        "model.config", "model.data", "model.device", "model.families", "model.family", "model.member", "model.optimizers",
-        "model.precision", "model.schedule",
+        "model.config", "model.data", "model.device", "model.families", "model.family", "model.member",
+        "model.optimizers", "model.precision", "model.schedule",
     ],
     "model.checkpoint": ["model.config", "model.families", "model.member", "model.records"],
     "sweep.text": [], "sweep.version": [], "sweep.parse": ["model.config"],
@@ -110,7 +110,8 @@ ARROWS = {
     "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.version"],
     "sweep.executors": ["model", "sweep.plan", "sweep.spec", "sweep.text", "sweep.version", "sweep.work"],
     "sweep.view": [
-        "model.families", "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.version", "sweep.work",
+        "model.families", "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.version",
+        "sweep.work",
     ],
     "sweep.bench": ["model", "sweep.text"],
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],

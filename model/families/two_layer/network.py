@@ -120,11 +120,12 @@ class TwoLayer(Family):
     @classmethod
     def summary(cls, config: TwoLayerConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """As the base class says."""
-        by_n_mono = [(n, count) for n, count in enumerate(metrics["features_by_n_mono"]) if count]
+        counts = enumerate(metrics["features_by_n_mono"])
+        by_n_mono = [(n or "no", "s" * (n > 1), count) for n, count in counts if count]
         return {
             "monosemantic": f"{metrics['n_mono']} of {config.n_neurons} neurons ({metrics['mono_per_neuron']:.3f}), "
             f"{metrics['mono_per_feature']:.3f} per feature",
-            "features": ", ".join(f"{count} with {n or 'no'} monosemantic neuron{'s' * (n > 1)}" for n, count in by_n_mono),
+            "features": ", ".join(f"{count} with {n} monosemantic neuron{s}" for n, s, count in by_n_mono),
             "dead": f"{metrics['n_dead']} of {config.n_neurons} neurons",
             "bias": f"mean {metrics['mean_bias']:.4f}, positive in {metrics['n_positive_bias']} neurons",
             "capacity": f"{metrics['capacity_sum']:.2f} of {config.d_embed} dimensions",

@@ -99,7 +99,8 @@ def test_the_trials_of_a_sweep_whoever_trained_them(shared: tuple[Made, list[str
     assert ids(made.path, "select * from sweep('paper/LR1')") == sorted(found[2:5])
     assert ids(made.path, "from sweep('quick')") == sorted(found[:4])
     counts = "select sweep, count(*) n from sweep('paper/LR1') group by all order by all"
-    assert open_root(str(made.path)).sql(counts).to_pylist() == [{"sweep": "paper/LR1", "n": 1}, {"sweep": "quick", "n": 2}]
+    found_counts = open_root(str(made.path)).sql(counts).to_pylist()
+    assert found_counts == [{"sweep": "paper/LR1", "n": 1}, {"sweep": "quick", "n": 2}]
     assert ids(made.path, "from trials where sweep = 'paper/LR1'") == [found[4]]
 
 
