@@ -104,7 +104,7 @@ ARROWS = {
     "sweep.view": ["model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.work"],
     "sweep.bench": ["model", "sweep.text"],
     "analysis.knobs": ["model.config"], "analysis.stats": [],
-    "analysis.tables": ["model.config", "model.records", "sweep.store"],
+    "analysis.tables": ["analysis.knobs", "model.config", "model.records", "sweep.store"],
     "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
     "analysis.families": [

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monosweep.analysis.claims.batch import Batch
-from monosweep.analysis.knobs import KNOBS
 from monosweep.model.config import TrialConfig
 
 B = ("B1", "B2", "B3", "B4", "B5")
@@ -97,7 +96,7 @@ class Scale:
         return int(self.base["batch_size"] * self.base["n_neurons"] // n_neurons)
 
 
-_DEFAULT: dict[str, Any] = {name: getattr(TrialConfig(), name) for name in KNOBS}
+_DEFAULT: dict[str, Any] = TrialConfig().to_dict()
 _VARIES = {
     **dict.fromkeys(("LR1", "LR2", "LR3", "LR4", "RP1", "LR5"), ("lr",)),
     **dict.fromkeys(B, ("bias_offset",)),
