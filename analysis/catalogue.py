@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.families.two_layer.figures import FIGURES
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.figures.save import save_both
@@ -36,7 +37,7 @@ def draw(
     for name in names:
         if name not in NAMES:
             raise FigureError(unknown_name("figure", name, NAMES))
-    data = load(root, selection)
+    data = load(root, selection, FAMILY)
     for name in _wanted(names):
         try:
             figure = FIGURES[name](data) if name in FIGURES else paint(name, data, selection.by)

@@ -39,7 +39,8 @@ class QueryOptions:
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
     sql: Annotated[Positional[str], arg(metavar="SQL")]
-    """One SELECT over the tables trials, curves and neurons; `describe trials` lists the columns."""
+    """One SELECT over the tables trials, curves, neurons and asked, or sweep('NAME'), the trials of a sweep; `describe
+    trials` lists the columns."""
     format: Literal["auto", "table", "csv", "json", "parquet"] = "auto"
     """How to write the answer; auto goes by the ending of --output, and is else a table."""
     output: Annotated[str | None, arg(metavar="FILE")] = None
@@ -129,14 +130,17 @@ def claims(argv: Sequence[str]) -> int:
         description="Hold the paper's findings against the tables of a results root.",
     )  # fmt: skip
     from monosweep.analysis.claims.verdict import as_lines, as_rows, summary
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
+    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check, lacking
 
-    verdicts = check(open_root(options.out), CLAIMS, options.where)
+    root = open_root(options.out)
+    verdicts = check(root, CLAIMS, options.where)
     if options.format == "json":
         print(as_json(as_rows(verdicts)))
     else:
         print(as_table(as_lines(verdicts)))
         _remark(summary(verdicts))
+    if missing := lacking(root):
+        _remark(missing)
     return 0
 
 

@@ -1,6 +1,7 @@
-"""Which knobs a set of trials sweeps, and how to say their values.  Pure; the figures' panels and colours.
+"""Which knobs a set of trials sweeps, what NULL means in one, and how to say their values.  Pure; for panels, colours.
 
-The seed is never a knob: trials that differ in nothing else are repeats of one another.
+The seed is never a knob: trials that differ in nothing else are repeats of one another.  A knob that a row lacks
+(NULL, in a part that is older than the knob) is at its default; the views show it so.
 """
 
 from __future__ import annotations
@@ -9,25 +10,38 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monosweep.model.config import UserError, field_types, unknown_name
+from monosweep.model.config import FIRST_FAMILY, UserError, field_defaults, unknown_name
 from monosweep.model.families import OURS
 
-KNOBS = tuple(
-    knob for knob in dict.fromkeys(name for family in OURS.values() for name in field_types(family.config))
-    if knob not in ("seed", "family")
-)  # fmt: skip
-DEFAULTS: dict[str, Any] = {
-    knob: value
-    for family in OURS.values()
-    for knob, value in family.config().to_dict().items()
-    if knob in KNOBS
-}
-"""What a knob is where a trial's config does not say."""
+DEFAULT_FAMILY = FIRST_FAMILY
+"""The family of rows that name none."""
+_NO_KNOBS = ("seed", "family")
 Row = dict[str, Any]
 
 
 class FigureError(UserError):
     """A figure that these tables cannot carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A column of `trials` that a spec sets."""
+
+    name: str
+    default: Any = None
+    """What NULL means; None if NULL means nothing."""
+
+
+OWN_KNOBS = {
+    name: tuple(Knob(knob, default) for knob, default in field_defaults(family.config).items())
+    for name, family in OURS.items()
+}
+"""The knobs of our own families; those of others stand in the root (`tables/columns.py`)."""
+
+
+def sweepable(knobs: Iterable[Knob]) -> tuple[str, ...]:
+    """The names of those that trials may differ in without being repeats of one another."""
+    return tuple(knob.name for knob in knobs if knob.name not in _NO_KNOBS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +57,29 @@ class Group:
         return ", ".join(said(name, value) for name, value in self.knobs)
 
 
-def swept(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The knobs with more than one value."""
-    return tuple(name for name in KNOBS if len({row[name] for row in rows}) > 1)
+def swept(rows: Sequence[Row], knobs: Sequence[str]) -> tuple[str, ...]:
+    """Those of `knobs` with more than one value."""
+    return tuple(name for name in knobs if len({row[name] for row in rows}) > 1)
 
 
-def axis(rows: Sequence[Row], by: str | None) -> str:
+def axis(rows: Sequence[Row], knobs: Sequence[str], by: str | None) -> str:
     """The knob to colour by or put on the axis: `by`, or the swept number with most values, or lr.
 
     Raises:
-        FigureError: if `by` is not a knob.
+        FigureError: if `by` is not one of `knobs`.
     """
     if by is not None:
-        if by not in KNOBS:
-            raise FigureError(unknown_name("column for --by", by, KNOBS))
+        if by not in knobs:
+            raise FigureError(unknown_name("column for --by", by, tuple(knobs)))
         return by
-    numbers = [name for name in swept(rows) if all(is_number(row[name]) for row in rows)]
-    return max(numbers, key=lambda name: len({row[name] for row in rows}), default="lr")
+    numbers = [name for name in swept(rows, knobs) if all(is_number(row[name]) for row in rows)]
+    fallback = "lr" if "lr" in knobs else knobs[0]
+    return max(numbers, key=lambda name: len({row[name] for row in rows}), default=fallback)
 
 
-def grouped(rows: Sequence[Row], by: str) -> list[Group]:
+def grouped(rows: Sequence[Row], knobs: Sequence[str], by: str) -> list[Group]:
     """One group per combination of the swept knobs other than `by`, in the order of their values."""
-    names = [name for name in swept(rows) if name != by and not _follows(rows, name, by)]
+    names = [name for name in swept(rows, knobs) if name != by and not _follows(rows, name, by)]
     keys = ordered({tuple(row[name] for name in names) for row in rows})
     return [
         Group(tuple(zip(names, key, strict=True)), [r for r in rows if tuple(r[n] for n in names) == key])

@@ -115,7 +115,7 @@ ARROWS = {
     ],
     "sweep.bench": ["model", "sweep.text"],
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
-    "analysis.tables": ["model.config", "model.records", "sweep.store"],
+    "analysis.tables": ["analysis.knobs", "model.config", "model.families", "model.records", "sweep.store"],
     "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
     "analysis.families": [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from monosweep.analysis.knobs import DEFAULTS, Row
+from monosweep.analysis.knobs import Row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,14 +21,8 @@ class Batch:
     """What every other field must be."""
 
     def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a trial belongs to the batch.
-
-        A column that the row lacks (an older part's) is taken to be at its default.
-        """
-        return all(
-            _same(DEFAULTS[name] if row.get(name) is None else row[name], value)
-            for name, value in self.base.items()
-        )
+        """Whether a trial belongs to the batch."""
+        return all(_same(row[name], value) for name, value in self.base.items())
 
     def pick(self, rows: Iterable[Row]) -> list[Row]:
         """The rows that belong to the batch, in their order."""
@@ -48,8 +42,6 @@ class Size(Protocol):
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether a trial is of this size."""
-
-
 
 
 def _same(value: Any, other: Any) -> bool:

@@ -18,6 +18,7 @@ from monosweep.analysis.claims.claim import Accept, Claim, short
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.storage import quoted
 from monosweep.model.records import TrialStatus
 
 if TYPE_CHECKING:
@@ -56,14 +57,19 @@ class Verdict:
     """Whether the whole interval is on one side: all of it accepted, or none of it."""
 
 
-def check(root: Root, claims: Sequence[Claim], sizes: Sequence[Size], where: str | None = None) -> list[Verdict]:
+def check(
+    root: Root, claims: Sequence[Claim], sizes: Sequence[Size], family: str, where: str | None = None
+) -> list[Verdict]:
     """A verdict on each of `claims`, at every one of `sizes` of which the tables hold trials; at the last if at none.
+
+    They are about trials of one family.
 
     Raises:
         QueryError: if the SQL condition `where` is at fault.
     """
     condition = f"({where}) AND " if where else ""
-    rows = root.trials(f"{condition}status = '{TrialStatus.COMPLETED}' ORDER BY trial_id").to_pylist()
+    completed = f"status = '{TrialStatus.COMPLETED}' AND family = {quoted(family)}"
+    rows = root.trials(f"{condition}{completed} ORDER BY trial_id").to_pylist()
     here = [size for size in sizes if any(map(size.holds, rows))] or [sizes[-1]]
     evidence = [Evidence(root, list(filter(size.holds, rows)), size) for size in here]
     return [judge(claim, one) for one in evidence for claim in claims]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monosweep.analysis.knobs import FigureError, Row, axis, grouped, shown, words
 from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.storage import quoted
 from monosweep.model.records import TrialStatus
 
 Array = NDArray[np.float64]
@@ -52,11 +53,13 @@ class Data:
     rows: list[Row]
     by: str
     trial: Row | None
+    knobs: tuple[str, ...]
+    """What specs set for these trials; the seed is none of them."""
     notes: list[str] = field(default_factory=list)
 
     def groups(self) -> list[tuple[str, list[Row]]]:
         """(label, trials) of the first few combinations of knobs other than `by`."""
-        groups = grouped(self.rows, self.by)
+        groups = grouped(self.rows, self.knobs, self.by)
         if len(groups) > MOST_PANELS:
             self.notes.append(
                 f"{MOST_PANELS} of {len(groups)} combinations of "
@@ -74,24 +77,36 @@ class Data:
         return (row for row in self.rows if (row["sweep"], row["pack_id"]) in saved)
 
 
-def load(root: Root, selection: Selection) -> Data:
-    """The completed trials of a selection.
+def load(root: Root, selection: Selection, family: str) -> Data:
+    """The completed trials of a family that a selection admits.
 
     Raises:
         FigureError: if there is none.
         QueryError: if the condition or the trial is at fault.
     """
-    chosen = None if selection.trial is None else _completed(root, selection.trial)
+    chosen = None if selection.trial is None else _completed(root, selection.trial, family)
     condition = f"({selection.where}) AND " if selection.where else ""
-    rows = root.trials(f"{condition}status = '{TrialStatus.COMPLETED}' ORDER BY trial_id").to_pylist()
+    completed = f"{condition}status = '{TrialStatus.COMPLETED}'"
+    rows = root.trials(f"{completed} AND family = {quoted(family)} ORDER BY trial_id").to_pylist()
     if not rows:
-        which = f" where {selection.where}" if selection.where else ""
-        raise FigureError(f"no completed trial in {root.uri}{which}; `monosweep status {root.uri}` shows all")
-    return Data(root, rows, axis(rows, selection.by), chosen)
+        raise FigureError(_nothing(root, selection, family, completed))
+    knobs = root.knobs(family)
+    return Data(root, rows, axis(rows, knobs, selection.by), chosen, knobs)
 
 
-def _completed(root: Root, trial_id: str) -> Row:
+def _nothing(root: Root, selection: Selection, family: str, completed: str) -> str:
+    """Why a selection is empty; trials of other families may be there."""
+    place = root.uri + (f" where {selection.where}" if selection.where else "")
+    others = root.sql(f"SELECT DISTINCT family FROM trials WHERE {completed} ORDER BY ALL")["family"].to_pylist()
+    if not others:
+        return f"no completed trial in {place}; `monosweep status {root.uri}` shows all"
+    return f"no completed trial of family {family}, whose figures these are, in {place}; it has {', '.join(others)}"
+
+
+def _completed(root: Root, trial_id: str, family: str) -> Row:
     row = root.trial(trial_id)
+    if row["family"] != family:
+        raise FigureError(f"trial {row['trial_id']} is of family {row['family']}; these figures are of {family}")
     if row["status"] != TrialStatus.COMPLETED:
         raise FigureError(f"trial {row['trial_id']} has no figures: it {row['status']} ({row['error']})")
     return row

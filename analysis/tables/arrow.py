@@ -47,6 +47,12 @@ class ArrowFiles(Files):
             if info.is_file and path.count("/") == 2:
                 yield path, info.size, info.mtime_ns or 0
 
+    def files_in(self, folder: str) -> Iterable[tuple[str, int, int]]:
+        from pyarrow.fs import FileSelector
+
+        found = self.filesystem.get_file_info(FileSelector(f"{self.root}/{folder}", allow_not_found=True))
+        return [(f"{folder}/{info.base_name}", info.size, info.mtime_ns or 0) for info in found if info.is_file]
+
     def footer(self, path: str) -> Mapping[bytes, bytes] | str:
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return footer_of(file)

@@ -35,6 +35,12 @@ class LocalFiles(Files):
         found.update((path, what) for path, what in self._entries(folder, f"/{MERGED}") if path not in found)
         return [(path, *what) for path, what in found.items()]
 
+    def files_in(self, folder: str) -> Iterable[tuple[str, int, int]]:
+        base = os.path.join(self.root, folder)
+        for entry in os.scandir(base) if os.path.isdir(base) else ():
+            if (what := _size_and_time(entry)) is not None:
+                yield (f"{folder}/{entry.name}", *what)
+
     def _entries(self, folder: str, containing: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
         base = os.path.join(self.root, folder)
         if not os.path.isdir(base):

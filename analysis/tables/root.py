@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from monosweep.analysis.tables.columns import ASKED, TABLES, schema_of
+from monosweep.analysis.knobs import DEFAULT_FAMILY, sweepable
+from monosweep.analysis.tables.columns import ASKED, Columns, columns_of
 from monosweep.analysis.tables.guard import USERS_FAULT, QueryError, check_select, interruptible, reason_of
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
@@ -49,7 +50,7 @@ def _to_stderr(message: str) -> None:
 class Root:
     """A results root, open for reading.  Each question sees what is committed at that moment.
 
-    `notice` is told, once each, about parts that cannot be read.
+    `notice` is told, once each, about parts and descriptions of families that cannot be read.
 
     >>> root = open_root("results")                                             # doctest: +SKIP
     >>> root.sql("select lr, avg(loss) from trials group by lr").to_pandas()     # doctest: +SKIP
@@ -58,13 +59,16 @@ class Root:
     def __init__(self, uri: str, files: Files, notice: Callable[[str], None] = _to_stderr) -> None:
         self.uri = uri
         self.files = files
-        self._parts = Parts(files, notice)
+        self._told: set[str] = set()
+        self._notice = notice
+        self._parts = Parts(files, self._tell)
+        self._families: dict[tuple[tuple[str, int, int], ...], Columns] = {}
 
     def __repr__(self) -> str:
         return f"Root(uri={self.uri!r})"
 
     def sql(self, query: str) -> pa.Table:
-        """The answer to one SELECT over the views `trials`, `curves`, `neurons` and `asked`.
+        """The answer to one SELECT over the views `trials`, `curves`, `neurons`, `asked` and those of other families.
 
         `from sweep('NAME')` is the trials of a sweep, whoever trained them; `trials.sweep` says who did.
         A part that cannot be read is named by `notice` and left out.
@@ -73,8 +77,9 @@ class Root:
             QueryError: if it is not one SELECT, reaches outside the root, or DuckDB refuses it.
         """
         check_select(query)
-        tables = _mentioned(query)
-        return self._ask(tables, lambda connection: connection.sql(query).to_arrow_table())
+        columns = self.columns()
+        tables = _mentioned(query, tuple(columns.tables))
+        return self._ask(columns, tables, lambda connection: connection.sql(query).to_arrow_table())
 
     def trials(self, where: str | None = None) -> pa.Table:
         """Rows of `trials` for which the SQL condition `where` holds; raises as `sql` does."""
@@ -90,8 +95,8 @@ class Root:
 
     def hidden_rows(self) -> dict[str, int]:
         """How many rows of each table the views hide: superseded by a retry, or not committed."""
-        packed = tuple(table for table in TABLES if table != ASKED)
-        return self._ask(packed, lambda connection: {table: hidden_rows(connection, table) for table in packed})
+        columns = self.columns()
+        return self._ask(columns, columns.packed, lambda connection: hidden_rows(connection, columns.packed))
 
     def trial(self, trial_id: str) -> dict[str, Any]:
         """The row of one trial; the first digits of its id are enough if they are unambiguous.
@@ -110,14 +115,19 @@ class Root:
         raise QueryError(f"no trial {trial_id!r} in {self.uri}; {listing}")
 
     def config(self, trial_id: str) -> TrialConfig:
-        """What the trial was trained from; raises as `trial` does."""
-        return config_in(self.trial(trial_id))
+        """What the trial was trained from.
+
+        Raises:
+            QueryError: as `trial` does, or if the trial is of a family that has a config of its own.
+        """
+        row = self.trial(trial_id)
+        if row["family"] != DEFAULT_FAMILY:
+            knobs = ", ".join(self.knobs(row["family"]))
+            raise QueryError(f"trial {row['trial_id']} is of family {row['family']}; its row has its knobs: {knobs}")
+        return config_in(row)
 
     def weights(self, trial_id: str) -> dict[str, np.ndarray]:
-        """The last saved weights of a trial, float32.
-
-        `w_in` (n_neurons, d_embed), `bias` (n_neurons), `w_out` (n_out, n_neurons), `embedding`
-        (d_embed, n_features) and, for the reprojector, `target_map` (d_embed, n_features).
+        """The last saved weights of a trial, float32, by the names that its family gives them.
 
         Raises:
             QueryError: if there is no such trial, or its weights were not saved.
@@ -134,19 +144,34 @@ class Root:
         """(sweep, pack_id) of the packs in `sweeps` that saved weights."""
         return packs_with_weights(self.files, sweeps)
 
+    def columns(self) -> Columns:
+        """The tables of this root with their columns, and the knobs of each family."""
+        here = tuple(sorted(file for file in self.files.files_in("families") if file[0].endswith(".json")))
+        if here not in self._families:
+            try:
+                declared = {path: self.files.read(path) for path, _, _ in here}
+            except OSError as error:
+                raise QueryError(f"cannot read the families of {self.uri}: {first_line(error)}") from None
+            self._families = {here: columns_of(declared, self._tell)}
+        return self._families[here]
+
+    def knobs(self, family: str = DEFAULT_FAMILY) -> tuple[str, ...]:
+        """The columns of `trials` that specs set for trials of a family, without the seed."""
+        return sweepable(self.columns().knobs.get(family, ()))
+
     def _rows(self, table: str, where: str | None) -> pa.Table:
         return self.sql(f"SELECT * FROM {table}" + (f" WHERE {where}" if where else ""))
 
-    def _ask(self, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def _ask(self, columns: Columns, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """The answer from a fresh connection with these views; without the parts that cannot be read."""
         for _ in range(_TRIES):
             used: list[Part] = []
             try:
-                return interruptible(self._connect(tables, used), question)
+                return interruptible(self._connect(columns, tables, used), question)
             except USERS_FAULT as error:
-                raise QueryError(reason_of(error, TABLES)) from None
+                raise QueryError(reason_of(error, tuple(columns.tables))) from None
             except (duckdb.Error, OSError) as error:
-                failure = first_line(error) if isinstance(error, OSError) else reason_of(error, TABLES)
+                failure = first_line(error) if isinstance(error, OSError) else reason_of(error, tuple(columns.tables))
             if not self._has_changed(tables, used):
                 self._parts.leave_out_unreadable(used)
         raise QueryError(failure)
@@ -155,7 +180,7 @@ class Root:
         """Whether a part that a question needed has been merged away or replaced since."""
         return not self._parts.here(_with_trials(tables)).issuperset(used)
 
-    def _connect(self, tables: Sequence[str], used: list[Part]) -> duckdb.DuckDBPyConnection:
+    def _connect(self, columns: Columns, tables: Sequence[str], used: list[Part]) -> duckdb.DuckDBPyConnection:
         """A connection that can read this root alone: views named as the tables, all rows in `raw`.
 
         The parts that it reads are added to `used`.
@@ -168,12 +193,17 @@ class Root:
         for table in _with_trials(tables):
             pieces = self._parts.pieces(table)
             used += [piece.part for piece in pieces]
-            create_raw(connection, self.files, table, schema_of(table), pieces)
+            create_raw(connection, self.files, table, columns.tables[table], pieces)
         for table in tables:
-            create_shown(connection, table)
+            create_shown(connection, table, columns.knobs)
         if {"trials", ASKED}.issubset(tables):
             create_members(connection)
         return connection
+
+    def _tell(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._notice(message)
 
 
 def open_root(root: str, notice: Callable[[str], None] = _to_stderr) -> Root:
@@ -189,8 +219,8 @@ def _with_trials(tables: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("trials", *tables)))
 
 
-def _mentioned(query: str) -> tuple[str, ...]:
+def _mentioned(query: str, tables: Sequence[str]) -> tuple[str, ...]:
     """The views that a query needs: opening a view reads the footers of its parts."""
     members = ("trials", ASKED) if re.search(r"\bsweep\W*\(", query, re.IGNORECASE) else ()
-    named = tuple(table for table in TABLES if table in members or re.search(rf"\b{table}\b", query, re.IGNORECASE))
-    return named or TABLES
+    named = tuple(table for table in tables if table in members or re.search(rf"\b{table}\b", query, re.IGNORECASE))
+    return named or tuple(tables)

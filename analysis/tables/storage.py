@@ -82,6 +82,10 @@ class Files(ABC):
         """(path, bytes, time in ns) of every file one level below the folders in `folder`; nothing if it is missing."""
 
     @abstractmethod
+    def files_in(self, folder: str) -> Iterable[tuple[str, int, int]]:
+        """(path, bytes, time in ns) of the files that lie in `folder` itself; nothing if it is missing."""
+
+    @abstractmethod
     def footer(self, path: str) -> Mapping[bytes, bytes] | str:
         """Key-value metadata of a part, or why its footer is not sound.
 
@@ -127,6 +131,11 @@ def lock(connection: duckdb.DuckDBPyConnection, folders: list[str]) -> None:
 def quoted(text: str) -> str:
     """`text` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """`name` as SQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def first_line(error: BaseException) -> str:

@@ -6,11 +6,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 
+from monosweep.analysis.knobs import DEFAULT_FAMILY, Knob
 from monosweep.analysis.tables.columns import ASKED
-from monosweep.analysis.tables.storage import Files, Piece, quoted
+from monosweep.analysis.tables.storage import Files, Piece, identifier, quoted
 from monosweep.model.records import TrialStatus
 
 PREFERENCE = (TrialStatus.COMPLETED, TrialStatus.DIVERGED, TrialStatus.STOPPED, TrialStatus.FAILED)
@@ -21,19 +27,28 @@ def create_raw(
     connection: duckdb.DuckDBPyConnection, files: Files, table: str, schema: pa.Schema, pieces: list[Piece]
 ) -> None:
     """The view raw.TABLE: all rows of `pieces`, with every column of `schema` and the sweep in front."""
-    columns = ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {f.name}" for f in schema)
+    columns = ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {identifier(f.name)}" for f in schema)
     branches = [f"SELECT CAST(NULL AS VARCHAR) AS sweep, {columns} WHERE false"]
     for i, sweep in enumerate(sorted({piece.part.sweep for piece in pieces})):
         ours = [piece for piece in pieces if piece.part.sweep == sweep]
         for rows in files.scan(connection, ours, f"raw_{table}_{i}", schema):
             branches.append(f"SELECT {quoted(sweep)} AS sweep, * FROM ({rows})")
-    names = ", ".join(["sweep", *schema.names])
-    connection.execute(f"CREATE VIEW raw.{table} AS SELECT {names} FROM ({' UNION ALL BY NAME '.join(branches)})")
+    names = ", ".join(map(identifier, ("sweep", *schema.names)))
+    union = " UNION ALL BY NAME ".join(branches)
+    connection.execute(f"CREATE VIEW raw.{identifier(table)} AS SELECT {names} FROM ({union})")
 
 
-def create_shown(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """The view TABLE over raw.TABLE and raw.trials."""
-    connection.execute(f"CREATE VIEW {table} AS {_SHOWN.get(table, _SHOWN_OF.format(table))}")
+def create_shown(
+    connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]]
+) -> None:
+    """The view TABLE over raw.TABLE and raw.trials; `knobs` by family."""
+    if table == "trials":
+        shown = f"SELECT * REPLACE ({_with_defaults(knobs)}) FROM raw.trials {_ONE_PER_TRIAL}"
+    elif table == ASKED:
+        shown = _SHOWN_ASKED
+    else:
+        shown = _SHOWN_OF.format(identifier(table))
+    connection.execute(f"CREATE VIEW {identifier(table)} AS {shown}")
 
 
 def create_members(connection: duckdb.DuckDBPyConnection) -> None:
@@ -46,15 +61,37 @@ _ONE_PER_TRIAL = (
     + " ".join(f"WHEN {quoted(status)} THEN {i}" for i, status in enumerate(PREFERENCE))
     + f" ELSE {len(PREFERENCE)} END, finished_at, pack_id, sweep) = 1"
 )
-_SHOWN = {
-    "trials": f"SELECT * FROM raw.trials {_ONE_PER_TRIAL}",
-    # a sweep may be asked for the same trial again, and parts repeat rows while they are merged
-    ASKED: "SELECT * FROM raw.asked QUALIFY row_number() OVER (PARTITION BY sweep, trial_id ORDER BY asked_at) = 1",
-}
+_SHOWN_ASKED = "SELECT * FROM raw.asked QUALIFY row_number() OVER (PARTITION BY sweep, trial_id ORDER BY asked_at) = 1"
+"""A sweep may be asked for the same trial again, and parts repeat rows while they are merged."""
 _SHOWN_OF = (
     "SELECT * FROM raw.{} SEMI JOIN "
     f"(SELECT sweep, trial_id, pack_id FROM raw.trials {_ONE_PER_TRIAL}) USING (sweep, trial_id, pack_id)"
 )
+
+_FAMILY = f"coalesce(family, {quoted(DEFAULT_FAMILY)})"
+
+
+def _with_defaults(knobs: Mapping[str, tuple[Knob, ...]]) -> str:
+    """What stands for the columns of `trials` that may be NULL in older parts: the family, and each family's knobs."""
+    defaults: dict[str, dict[str, str]] = {}
+    for family, theirs in knobs.items():
+        for knob in theirs:
+            if knob.name != "family" and (value := _literal(knob.default)) is not None:
+                defaults.setdefault(knob.name, {})[family] = value
+    return ", ".join([f"{_FAMILY} AS family", *(_or_default(name, values) for name, values in defaults.items())])
+
+
+def _or_default(name: str, values: Mapping[str, str]) -> str:
+    cases = " ".join(f"WHEN {quoted(family)} THEN {value}" for family, value in values.items())
+    return f"coalesce({identifier(name)}, CASE {_FAMILY} {cases} END) AS {identifier(name)}"
+
+
+def _literal(value: Any) -> str | None:
+    """A knob's default in SQL; None if it is no plain value."""
+    if isinstance(value, str):
+        return quoted(value)
+    return json.dumps(value) if isinstance(value, (bool, int, float)) and math.isfinite(value) else None
+
 
 _MEMBERS = """
 SELECT * FROM trials WHERE trial_id IN (
@@ -69,11 +106,14 @@ SELECT * FROM trials WHERE trial_id IN (
 slashes were dashes everywhere, so `a-b` is found as `a/b` and the reverse, unless a sweep has just the name given."""
 
 
-def hidden_rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """How many rows of raw.TABLE are not in TABLE."""
-    query = f"SELECT (SELECT count(*) FROM raw.{table}) - (SELECT count(*) FROM {table})"
-    ((count,),) = connection.execute(query).fetchall()
-    return int(count)
+def hidden_rows(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> dict[str, int]:
+    """How many rows of raw.TABLE are not in TABLE, for each of `tables`."""
+    found = {}
+    for table in tables:
+        name = identifier(table)
+        query = f"SELECT (SELECT count(*) FROM raw.{name}) - (SELECT count(*) FROM {name})"
+        ((found[table],),) = connection.execute(query).fetchall()
+    return found
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -14,13 +14,14 @@ import pytest
 
 from monosweep.analysis.catalogue import draw
 from monosweep.analysis.cli import figures
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.families.two_layer.bias import bias_info
 from monosweep.analysis.families.two_layer.figures import FIGURES, mono_info, mono_means_info, training_info
 from monosweep.analysis.families.two_layer.response_map import draw_response, response_info
 from monosweep.analysis.families.two_layer.summary import summary_info
-from monosweep.analysis.figures.data import Selection, load
+from monosweep.analysis.figures.data import Data, Selection, load
 from monosweep.analysis.figures.points import spread_over_decades
-from monosweep.analysis.knobs import FigureError, axis, grouped, ordered, said, shown, swept
+from monosweep.analysis.knobs import OWN_KNOBS, FigureError, axis, grouped, ordered, said, shown, sweepable, swept
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.records import TrialStatus
@@ -28,9 +29,15 @@ from monosweep.sweep.store.schema import config_in
 
 from .conftest import MONO, RATES, Made, neurons_of, quick_trials, trial, weights_of
 
+KNOBS = sweepable(OWN_KNOBS[FAMILY])
+
 
 def opened(made: Made) -> Root:
     return open_root(str(made.path))
+
+
+def two_layer(root: Root, selection: Selection) -> Data:
+    return load(root, selection, FAMILY)
 
 
 # -- which knobs
@@ -38,9 +45,9 @@ def opened(made: Made) -> Root:
 
 def test_swept_knobs_leave_the_seed_out() -> None:
     rows = quick_trials("p0")
-    assert swept(rows) == ("lr", "bias_offset", "bias_decay")
-    assert axis(rows, None) == "lr"
-    assert [g.label for g in grouped(rows, "lr")] == [
+    assert swept(rows, KNOBS) == ("lr", "bias_offset", "bias_decay")
+    assert axis(rows, KNOBS, None) == "lr"
+    assert [g.label for g in grouped(rows, KNOBS, "lr")] == [
         "bias offset −1, bias decay 0.12",
         "bias offset 0, bias decay 0",
     ]
@@ -48,17 +55,17 @@ def test_swept_knobs_leave_the_seed_out() -> None:
 
 def test_the_axis_may_be_chosen_and_must_be_a_knob() -> None:
     rows = quick_trials("p0")
-    assert axis(rows, "bias_offset") == "bias_offset"
+    assert axis(rows, KNOBS, "bias_offset") == "bias_offset"
     # bias_decay goes with bias_offset here, so it makes no groups of its own
-    assert [g.label for g in grouped(rows, "bias_offset")] == [f"lr {lr}" for lr in RATES]
+    assert [g.label for g in grouped(rows, KNOBS, "bias_offset")] == [f"lr {lr}" for lr in RATES]
     with pytest.raises(FigureError, match="unknown column for --by 'bias_ofset'; did you mean 'bias_offset'"):
-        axis(rows, "bias_ofset")
+        axis(rows, KNOBS, "bias_ofset")
 
 
 def test_nothing_swept_falls_back_to_lr() -> None:
     rows = [trial(seed=s) for s in range(3)]
-    assert axis(rows, None) == "lr"
-    assert [(g.label, len(g.rows)) for g in grouped(rows, "lr")] == [("", 3)]
+    assert axis(rows, KNOBS, None) == "lr"
+    assert [(g.label, len(g.rows)) for g in grouped(rows, KNOBS, "lr")] == [("", 3)]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,7 @@ def test_a_logarithmic_axis_where_it_suits(values: list[Any], log: bool) -> None
 
 
 def test_traces_hold_every_seed_and_their_median(quick: Made) -> None:
-    info = training_info(load(opened(quick), Selection()))
+    info = training_info(two_layer(opened(quick), Selection()))
     assert info.by == "lr"
     assert [list(p.median) for p in info.panels] == [list(RATES), list(RATES)]
     zero = info.panels[1]
@@ -104,7 +111,7 @@ def test_traces_hold_every_seed_and_their_median(quick: Made) -> None:
 
 def test_bias_is_sorted_and_tells_three_kinds_apart(quick: Made) -> None:
     row = quick_trials("p0")[0]
-    (panel,) = bias_info(load(opened(quick), Selection(trial=row["trial_id"]))).panels
+    (panel,) = bias_info(two_layer(opened(quick), Selection(trial=row["trial_id"]))).panels
     assert (np.diff(panel.bias) >= 0).all() and len(panel.bias) == 128
     assert panel.mono.sum() == row["n_mono"]
     assert panel.dead.sum() == 128 - row["n_mono"] - row["n_positive_bias"]
@@ -116,12 +123,12 @@ def test_bias_shows_the_last_of_several_recorded_steps(made: Made) -> None:
     made.commit("s", "p0", [row])
     late = list(neurons_of(row))
     made.write("neurons", "s", "p0", [{**n, "step": 1, "bias": 9.0} for n in late] + late)
-    (panel,) = bias_info(load(opened(made), Selection())).panels
+    (panel,) = bias_info(two_layer(opened(made), Selection())).panels
     assert len(panel.bias) == 128 and panel.bias.max() < 9
 
 
 def test_each_group_is_shown_by_its_most_monosemantic_trial(quick: Made) -> None:
-    titles = [p.title for p in bias_info(load(opened(quick), Selection())).panels]
+    titles = [p.title for p in bias_info(two_layer(opened(quick), Selection())).panels]
     groups = [[t for t in quick_trials("p0") if t["bias_offset"] == b] for b in sorted(MONO)]
     tops = [max(t["mono_per_feature"] for t in rows) for rows in groups]
     chosen = [t.rsplit(", ", 2) for t in titles]
@@ -132,13 +139,13 @@ def test_each_group_is_shown_by_its_most_monosemantic_trial(quick: Made) -> None
 
 def test_response_maps_count_as_the_tables_do(quick: Made) -> None:
     row = quick_trials("p0")[3]
-    (one,) = response_info(load(opened(quick), Selection(trial=row["trial_id"]))).maps
+    (one,) = response_info(two_layer(opened(quick), Selection(trial=row["trial_id"]))).maps
     assert one.shown.response.shape == (128, 64)
     assert abs(one.shown.n_mono - row["n_mono"]) <= 2
 
 
 def test_mono_against_a_knob(quick: Made) -> None:
-    info = mono_info(load(opened(quick), Selection()))
+    info = mono_info(two_layer(opened(quick), Selection()))
     assert (info.by, info.log_x, len(info.series)) == ("lr", True, 2)
     zero = info.series[1]
     assert zero.values == list(RATES) and len(zero.x) == 8
@@ -150,7 +157,7 @@ def test_means_over_seeds_have_students_interval(made: Made) -> None:
     mono = [0.1, 0.2, 0.3]
     rows = [trial(bias_decay=0.1, seed=seed, metrics={"mono_per_feature": m}) for seed, m in enumerate(mono)]
     made.commit("s", "p0", [*rows, trial(bias_decay=0.2, metrics={"mono_per_feature": 0.4, "loss": 0.5})])
-    info = mono_means_info(load(opened(made), Selection(by="bias_decay")))
+    info = mono_means_info(two_layer(opened(made), Selection(by="bias_decay")))
     (series,) = info.series
     assert (info.by, series.label, series.values) == ("bias_decay", "", [0.1, 0.2])
     several, one = series.means["mono_per_feature"]
@@ -161,7 +168,7 @@ def test_means_over_seeds_have_students_interval(made: Made) -> None:
 
 
 def claim(made: Made, **selection: str) -> str | None:
-    return summary_info(load(opened(made), Selection(**selection))).claim
+    return summary_info(two_layer(opened(made), Selection(**selection))).claim
 
 
 def spoilt(made: Made, rates: Sequence[float]) -> None:
@@ -186,7 +193,7 @@ def test_the_headline_is_not_claimed_where_it_is_false(quick: Made) -> None:
 
 
 def test_the_summary_compares_networks_where_they_differ_most(quick: Made) -> None:
-    maps = summary_info(load(opened(quick), Selection())).maps
+    maps = summary_info(two_layer(opened(quick), Selection())).maps
     assert [m.title.rsplit(", ", 1)[0] for m in maps] == [
         "bias offset −1, bias decay 0.12, lr 0.003",
         "bias offset 0, bias decay 0, lr 0.003",
@@ -194,11 +201,11 @@ def test_the_summary_compares_networks_where_they_differ_most(quick: Made) -> No
 
 
 def test_diverged_failed_and_superseded_trials_are_not_drawn(troubled: Made) -> None:
-    rows = load(opened(troubled), Selection()).rows
+    rows = two_layer(opened(troubled), Selection()).rows
     assert len(rows) == 18
     assert {row["status"] for row in rows} == {"completed"}
     some = Selection(where="lr < 0.004 or lr > 0.02")
-    assert len(load(opened(troubled), some).rows) == 8
+    assert len(two_layer(opened(troubled), some).rows) == 8
 
 
 # -- what comes out

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monosweep.analysis.claims.batch import Batch
-from monosweep.analysis.knobs import DEFAULTS
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 B = ("B1", "B2", "B3", "B4", "B5")
 """Over the initial bias, ε halving from each to the next."""
@@ -86,7 +86,7 @@ class Scale:
             given["feature_prob"] = self.b_probs[B.index(name)]
         if name in (*B, *E):
             given["lr"] = self.low_lr
-        values = {**DEFAULTS, **self.base, **given}
+        values = {**_DEFAULT, **self.base, **given}
         follows = _FOLLOWS.get(varies[0], ())
         fixed = {k: v for k, v in values.items() if k not in (*varies, *follows, *FREE)}
         return Batch(name=name, varies=varies, base=fixed)
@@ -96,6 +96,7 @@ class Scale:
         return int(self.base["batch_size"] * self.base["n_neurons"] // n_neurons)
 
 
+_DEFAULT: dict[str, Any] = TwoLayerConfig().to_dict()
 _VARIES = {
     **dict.fromkeys(("LR1", "LR2", "LR3", "LR4", "RP1", "LR5"), ("lr",)),
     **dict.fromkeys(B, ("bias_offset",)),

@@ -14,6 +14,7 @@ from functools import partial
 from monosweep.analysis.claims import verdict
 from monosweep.analysis.claims.claim import Accept, Claim
 from monosweep.analysis.claims.verdict import Verdict
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.papers.jermyn2022 import mechanism
 from monosweep.analysis.papers.jermyn2022 import statistics as m
 from monosweep.analysis.papers.jermyn2022.batches import SCALES, E
@@ -492,4 +493,13 @@ def check(root: Root, claims: Sequence[Claim] = CLAIMS, where: str | None = None
     Raises:
         QueryError: if the SQL condition `where` is at fault.
     """
-    return verdict.check(root, claims, SCALES, where)
+    return verdict.check(root, claims, SCALES, FAMILY, where)
+
+
+def lacking(root: Root) -> str | None:
+    """What to tell of a root that has no trial which these claims could be about."""
+    here = root.sql("SELECT DISTINCT family FROM trials ORDER BY ALL")["family"].to_pylist()
+    if FAMILY in here:
+        return None
+    instead = f"; it has {', '.join(here)}" if here else ""
+    return f"{root.uri} holds no trial of family {FAMILY}, which these claims are about{instead}"

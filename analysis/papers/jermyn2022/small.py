@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, as_rows, summary
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
 from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
@@ -85,7 +86,7 @@ def write(root: Root, verdicts: Sequence[Verdict], folder: Path) -> None:
     claims = [{name: plain(value) for name, value in row.items()} for row in as_rows(verdicts).to_pylist()]
     _write(folder / "small-claims.json", json.dumps(where | {"claims": claims}, indent=1, ensure_ascii=False))
     _write(folder / "small-claims.md", markdown(verdicts, where).rstrip())
-    figures = numbers_of(load(root, Selection(where=ONLY)))
+    figures = numbers_of(load(root, Selection(where=ONLY), FAMILY))
     lines = [f"{json.dumps(name)}: {json.dumps(info, ensure_ascii=False)}" for name, info in figures.items()]
     _write(folder / "small-figures.json", "{" + ",\n".join([f'"about": {json.dumps(where)}', *lines]) + "}")
 

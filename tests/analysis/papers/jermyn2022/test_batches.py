@@ -79,10 +79,3 @@ def test_another_knob_or_size_is_no_batch() -> None:
     assert not any(batch.holds({**row, "l1": 1e-3, "lr": 0.02}) for batch in PAPER.batches.values())
     assert not lr1.holds({**row, "bias_reg": 0.1}) and not lr1.holds({**row, "n_steps": 100})
     assert not any(scale.holds({**row, "n_features": 64, "d_embed": 16}) for scale in SCALES)
-
-
-def test_a_column_that_an_older_part_lacks_is_at_its_default() -> None:
-    row = TwoLayerConfig(lr=0.01).to_dict()
-    assert PAPER.batches["LR1"].holds({**row, "connectivity": None, "bias_reg": None})
-    del row["bias_reg_target"]
-    assert PAPER.batches["LR1"].holds(row)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.cli import figures
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.families.two_layer.bias import BiasInfo
 from monosweep.analysis.families.two_layer.response_map import ResponseInfo
 from monosweep.analysis.figures.data import Data, Selection, load
@@ -29,7 +30,7 @@ from ...paper_tables import ideal_rows
 
 @pytest.fixture(scope="module")
 def data(small: Made) -> Data:
-    return load(open_root(str(small.path)), Selection())
+    return load(open_root(str(small.path)), Selection(), FAMILY)
 
 
 KINDS = {
@@ -104,7 +105,7 @@ def test_the_linear_map_has_rank_d(data: Data) -> None:
 
 def test_the_papers_size_goes_first(small: Made, data: Data) -> None:
     large = [r | {"sweep": "s"} for r in ideal_rows(PAPER, "K0", seeds=1)]
-    both = Data(data.root, data.rows + large, "n_neurons", None)
+    both = data.only(data.rows + large, "n_neurons")
     found = NUMBERED["fig17"].trials(both.rows)
     assert found is not None and found[1] is PAPER
     assert {row["n_features"] for row in found[0]} == {512}
@@ -112,7 +113,7 @@ def test_the_papers_size_goes_first(small: Made, data: Data) -> None:
 
 def test_a_figure_of_one_network_shows_the_trial_asked_for(small: Made, data: Data) -> None:
     chosen = SMALL.batches["LR3"].pick(data.rows)[2]
-    mine = load(open_root(str(small.path)), Selection(trial=chosen["trial_id"]))
+    mine = load(open_root(str(small.path)), Selection(trial=chosen["trial_id"]), FAMILY)
     assert f"lr {chosen['lr']:g}, bias offset −1" in info_of("fig26", mine).title
 
 
@@ -122,13 +123,13 @@ def test_a_figure_of_one_network_shows_the_trial_asked_for(small: Made, data: Da
 @pytest.mark.parametrize("name", NUMBERED)
 def test_without_its_batches_a_figure_names_them(name: str, quick: Made) -> None:
     with pytest.raises(FigureError, match=f"^{name} shows {NUMBERED[name].batches[0]}.* launch small/"):
-        info_of(name, load(open_root(str(quick.path)), Selection()))
+        info_of(name, load(open_root(str(quick.path)), Selection(), FAMILY))
 
 
 def test_without_steps_or_weights_a_figure_says_how_to_get_them(made: Made) -> None:
     rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, "LR1", "LR3", seeds=1)]
     made.write("trials", "s", "p0", rows)
-    data = load(open_root(str(made.path)), Selection())
+    data = load(open_root(str(made.path)), Selection(), FAMILY)
     with pytest.raises(FigureError, match=r"fig2: .* launch with `record_neurons: log2`"):
         info_of("fig2", data)
     for name in ("fig24", "fig26"):
@@ -141,7 +142,8 @@ def test_without_steps_or_weights_a_figure_says_how_to_get_them(made: Made) -> N
 
 def test_a_figure_says_its_number_and_batches(small: Made, data: Data) -> None:
     assert paint("fig12", data).texts[0].get_text().startswith("Figure 12: LR4 at the small size\nTraining")
-    mine = load(open_root(str(small.path)), Selection(trial=SMALL.batches["LR3"].pick(data.rows)[2]["trial_id"]))
+    asked = SMALL.batches["LR3"].pick(data.rows)[2]["trial_id"]
+    mine = load(open_root(str(small.path)), Selection(trial=asked), FAMILY)
     assert paint("fig26", mine).texts[0].get_text().startswith("Figure 26\nThe positive-bias")
 
 

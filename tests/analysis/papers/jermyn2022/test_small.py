@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
@@ -38,7 +39,7 @@ def test_true_tables_pass_and_their_numbers_are_written(
     assert list(figures) == ["about", *NUMBERED]
     assert [name for name, one in figures.items() if "missing" in one] == []
     assert (tmp_path / "small-figures.json").stat().st_size < 300_000
-    data = load(open_root(str(small.path)), Selection())
+    data = load(open_root(str(small.path)), Selection(), FAMILY)
     wide = info_of("fig17", data).series[-1]
     assert figures["fig17"]["series"][-1]["median_loss"] == pytest.approx(wide.medians["loss"], rel=1e-3)
     assert figures["fig26"]["diagonal"]["mean"] == pytest.approx(0.25, abs=1e-3)
