@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from monosweep.model import Family, Float32, Int32, Loss, Shape, TwoLayerConfig, generator, product
+from monosweep.model import Family, Float32, Int32, Loss, Shape, TrialConfig, generator, product
 
 
 def normal(config, purpose, *shape, step=0):
@@ -15,7 +15,7 @@ def normal(config, purpose, *shape, step=0):
 
 class LinearAutoencoder(Family):
     @dataclass(frozen=True, kw_only=True)
-    class Config(TwoLayerConfig):
+    class Config(TrialConfig):
         n_inputs: Shape[int] = 12
         """Inputs, and outputs."""
         n_latents: Shape[int] = 3

@@ -14,11 +14,10 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.config import ConfigError, shape_fields, shape_of
+from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of
 from monosweep.model.data.random import generator
 from monosweep.model.engines import make_engine
 from monosweep.model.families import config_of, describe, description_of, family_of, register, resolve, source_of
-from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.user_file import Source, load
 from monosweep.model.family import Family
 from monosweep.model.memory import bytes_of_pack
@@ -117,7 +116,7 @@ def test_auto_packs_a_users_family_and_each_is_as_if_alone():
 def test_what_is_known_of_it():
     description = describe(NAME)
     assert description == description_of(trial()) and description.name == NAME
-    assert description.config is type(trial()) and issubclass(description.config, TwoLayerConfig)
+    assert description.config is type(trial()) and issubclass(description.config, TrialConfig)
     assert family_of(trial()).describe() == description
     assert {"n_inputs", "n_latents", "batch_size", "family"} <= set(shape_fields(description.config))
     assert "shrink" not in shape_fields(description.config)
@@ -235,8 +234,8 @@ MISTAKES = [
     (CONFIG, "class Config(", line(CONFIG), "SyntaxError: "),
     (CLASS, "class LinearAutoencode", None, "unknown class 'LinearAutoencoder'; did you mean 'LinearAutoencode'?"),
     (f"{CLASS}(Family)", CLASS, line(CLASS), "LinearAutoencoder must be a subclass of monosweep.model.Family"),
-    ("class Config(TwoLayerConfig)", "class Knobs(TwoLayerConfig)", line(CLASS), "have a nested class Config(TwoLayerConfig)"),
-    ("class Config(TwoLayerConfig)", CONFIG, line(CONFIG), "must have a nested class Config(TwoLayerConfig)"),
+    ("class Config(TrialConfig)", "class Knobs(TrialConfig)", line(CLASS), "have a nested class Config(TrialConfig)"),
+    ("class Config(TrialConfig)", CONFIG, line(CONFIG), "must have a nested class Config(TrialConfig)"),
     (f"    {MARK}\n    {CONFIG}", f"    {CONFIG}", line(MARK), f"Config must be decorated with {MARK}"),
     (MARK, "@dataclass", line(MARK), "TypeError: cannot inherit non-frozen dataclass from a frozen one"),
     (FALL, "falloff: float", line(FALL), "falloff must have a default, as every knob has"),
