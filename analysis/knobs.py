@@ -7,13 +7,12 @@ The seed is never a knob: trials that differ in nothing else are repeats of one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from monosweep.model.config import TrialConfig, UserError, unknown_name
+from monosweep.model.config import UserError, field_defaults, unknown_name
+from monosweep.model.families import OURS
 
-DEFAULT_FAMILY = "two_layer"
-"""The family of rows that name none."""
 _NO_KNOBS = ("seed", "family")
 Row = dict[str, Any]
 
@@ -31,7 +30,10 @@ class Knob:
     """What NULL means; None if NULL means nothing."""
 
 
-OWN_KNOBS = {DEFAULT_FAMILY: tuple(Knob(field.name, field.default) for field in fields(TrialConfig))}
+OWN_KNOBS = {
+    name: tuple(Knob(knob, default) for knob, default in field_defaults(family.config).items())
+    for name, family in OURS.items()
+}
 """The knobs of our own families; those of others stand in the root (`tables/columns.py`)."""
 
 

@@ -1,7 +1,7 @@
 """The science: one trial or one pack, trained here.  Imports torch, never ray, sweep or analysis.
 
-    >>> from monosweep.model import PackTrainer, TrialConfig
-    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
+    >>> from monosweep.model import PackTrainer, TwoLayerConfig
+    >>> config = TwoLayerConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
     >>> [snapshot.step for snapshot in PackTrainer([config], device="cpu")]
     [1, 2, 4]
 
@@ -15,29 +15,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monosweep.model.config import ConfigError, TrialConfig, UserError
-    from monosweep.model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
+    from monosweep.model.config import ConfigError, Shape, TrialConfig, UserError
+    from monosweep.model.data.random import generator
+    from monosweep.model.families.contract import Family, Loss
+    from monosweep.model.families.two_layer.config import Metrics, NeuronRecord, TwoLayerConfig
+    from monosweep.model.member import MemberState
+    from monosweep.model.precision import product
+    from monosweep.model.records import CurvePoint, TrialStatus
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
     from monosweep.model.watch import watch_trial
 
 __all__ = [
     "ConfigError",
     "CurvePoint",
+    "Family",
+    "Loss",
+    "MemberState",
     "Metrics",
     "NeuronRecord",
     "PackTrainer",
+    "Shape",
     "Snapshot",
     "TrialConfig",
     "TrialResult",
     "TrialStatus",
+    "TwoLayerConfig",
     "UserError",
+    "generator",
+    "product",
     "train_pack",
     "watch_trial",
 ]
 
 _HOMES = {
-    "config": ("ConfigError", "TrialConfig", "UserError"),
-    "records": ("CurvePoint", "Metrics", "NeuronRecord", "TrialStatus"),
+    "config": ("ConfigError", "Shape", "TrialConfig", "UserError"),
+    "data.random": ("generator",),
+    "families.contract": ("Family", "Loss"),
+    "families.two_layer.config": ("Metrics", "NeuronRecord", "TwoLayerConfig"),
+    "member": ("MemberState",),
+    "precision": ("product",),
+    "records": ("CurvePoint", "TrialStatus"),
     "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
     "watch": ("watch_trial",),
 }

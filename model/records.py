@@ -15,6 +15,10 @@ Int32 = Annotated[int, "int32"]
 """An int that the tables keep in 32 bits."""
 
 
+CHECKPOINT_FORMAT = "monosweep_checkpoint_2"
+"""Under which a checkpoint's header says who is in it (`checkpoint`)."""
+
+
 class TrialStatus(StrEnum):
     """How a trial ended."""
 
@@ -25,8 +29,8 @@ class TrialStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Metrics:
-    """A trial's state at its last step; no field is NaN."""
+class Losses:
+    """A trial's losses at its last step, whatever its family; no field is NaN."""
 
     loss: float
     """Task loss: squared error summed over outputs, mean over the batch and over the window that ends here
@@ -34,27 +38,11 @@ class Metrics:
     min_loss: float
     """Least so far of the mean task loss over the last 16 steps, or over all steps while they are fewer; never
     rises."""
-    n_mono: int
-    """Monosemantic neurons: r > mono_threshold."""
-    mono_per_feature: float
-    """n_mono / n_features."""
-    mono_per_neuron: float
-    """n_mono / n_neurons; 0 to 1."""
-    n_dead: int
-    """Neurons with no positive response to any single feature."""
-    n_positive_bias: int
-    """Neurons with bias > 0.05, the paper's proxy for polysemantic ones."""
-    mean_bias: float
-    """Mean bias over neurons."""
-    capacity_sum: float
-    """Σ C_i of the composed encoder L1·P (Scherlis et al., eq. 3); 1 to d_embed, 0 if the encoder is zero."""
-    features_by_n_mono: list[int]
-    """How many features have 0, 1, 2, … monosemantic neurons; sums to n_features."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurvePoint:
-    """One trial at one recorded step: 1, 2, 4, … and the last."""
+    """One trial at one recorded step, 1, 2, 4, … and the last, whatever its family."""
 
     step: int
     """Optimiser steps done."""
@@ -62,29 +50,10 @@ class CurvePoint:
     """Windowed task loss, as in `trials`."""
     min_loss: float
     """Least mean loss so far, as in `trials`."""
-    n_mono: int
-    """Monosemantic neurons."""
-    mean_bias: float
-    """Mean bias over neurons."""
     lr: float
     """Scheduled learning rate that the step used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NeuronRecord:
-    """One neuron of one trial at one recorded step."""
-
-    step: Int32
-    """Optimiser steps done."""
-    neuron: Int32
-    """Index of the neuron; 0 to n_neurons - 1."""
-    r: Float32
-    """Monosemanticity (eq. 7): largest response to a single feature over the sum of all positive ones."""
-    bias: Float32
-    """Bias of the neuron."""
-    feature: Int32
-    """Index of the feature that it answers most."""
-    norm_in: Float32
-    """Euclidean norm of its row of L1."""
-    norm_out: Float32
-    """Euclidean norm of its column of L2."""
+class Nothing:
+    """What a family reports that adds nothing of its own."""

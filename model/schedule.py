@@ -1,4 +1,4 @@
-"""What changes with the step: learning rate, bias decay, and when to record."""
+"""What changes with the step, whatever the family: learning rate, and when to record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def lr_at(config: TrialConfig, step: int) -> float:
 
     `cosine` is annealing to 0 with T_max = lr_period, stepped for the whole run, hence periodic.
 
-    >>> config = TrialConfig(lr=0.01, lr_period=512)
+    >>> from monosweep.model.families.two_layer.config import TwoLayerConfig
+    >>> config = TwoLayerConfig(lr=0.01, lr_period=512)
     >>> [round(lr_at(config, step), 4) for step in (1, 257, 513, 1025)]
     [0.01, 0.005, 0.0, 0.01]
     """
@@ -25,36 +26,29 @@ def lr_at(config: TrialConfig, step: int) -> float:
     return config.lr * _cosine(step, half_wave) if half_wave else config.lr
 
 
-def lr_table(configs: Sequence[TrialConfig], steps: Sequence[int]) -> Float64[ndarray, "steps pack"]:
-    """`lr_at` of some trials at some steps, each wave computed once: they share few."""
-    half_waves = [_half_wave(config) for config in configs]
-    waves = {half: [_cosine(s, half) if half else 1.0 for s in steps] for half in set(half_waves)}
-    table: ndarray = np.array([waves[half] for half in half_waves]).T * np.array([config.lr for config in configs])
+def lr_table(configs: Sequence[TrialConfig], done: Sequence[int], n_steps: int) -> Float64[ndarray, "steps pack"]:
+    """`lr_at` of some trials at their next steps, each wave computed once: they share few.
+
+    Args:
+        done: how many steps each trial has done.
+    """
+    waves = [(_half_wave(config), first) for config, first in zip(configs, done, strict=True)]
+    shapes = {wave: _wave(*wave, n_steps) for wave in set(waves)}
+    table: ndarray = np.array([shapes[wave] for wave in waves]).T * np.array([config.lr for config in configs])
     return table
+
+
+def _wave(half_wave: int, done: int, n_steps: int) -> list[float]:
+    return [_cosine(done + i, half_wave) if half_wave else 1.0 for i in range(1, n_steps + 1)]
 
 
 def _half_wave(config: TrialConfig) -> int:
     """Steps from the peak rate to zero; 0 if it stays."""
-    if config.lr_schedule == "constant":
-        return 0
-    return config.lr_period if config.lr_schedule == "cosine" else config.n_steps
+    return {"constant": 0, "cosine": config.lr_period, "cosine_to_zero": config.n_steps}[config.lr_schedule]
 
 
 def _cosine(step: int, half_wave: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - 1) / half_wave))
-
-
-def bias_decay_at(config: TrialConfig, step: int) -> float:
-    """The part of its bias that a neuron may lose after `step`: bias_decay·lr in the first half, then 0."""
-    return config.bias_decay * config.lr if 2 * step <= config.n_steps else 0.0
-
-
-def bias_decay_table(configs: Sequence[TrialConfig], steps: Sequence[int]) -> Float64[ndarray, "steps pack"]:
-    """`bias_decay_at` of some trials at some steps."""
-    rates = np.array([config.bias_decay * config.lr for config in configs])
-    ends = np.array([config.n_steps for config in configs])
-    table: ndarray = np.where(2 * np.array(steps)[:, None] <= ends, rates, 0.0)
-    return table
 
 
 def recorded_steps(n_steps: int) -> Iterator[int]:
@@ -73,6 +67,11 @@ def recorded_steps(n_steps: int) -> Iterator[int]:
 def next_recorded(step: int, n_steps: int) -> int:
     """The first recorded step after `step`."""
     return next(s for s in recorded_steps(n_steps) if s > step)
+
+
+def is_recorded(step: int, n_steps: int) -> bool:
+    """Whether a trial is looked at after this step."""
+    return step == n_steps or (step > 0 and step & (step - 1) == 0)
 
 
 def loss_window(config: TrialConfig, step: int) -> int:

@@ -1,63 +1,38 @@
 """A pack in, snapshots out: the training loop that every executor, the debugger and the notebook share.
 
+    configs ──engine──> advance ──> snapshot: points of those who reached a recorded step, results of those who left
+
 No files and no Ray here: a trainer turns into bytes and back, and its owner decides where they go.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import safetensors.torch
-import torch
-from jaxtyping import Float, Float64
 from numpy import ndarray
-from safetensors import SafetensorError
 from torch import Tensor
 
-from monosweep.model.config import SHAPE_FIELDS, ConfigError, TrialConfig
-from monosweep.model.data.stream import target_map
+from monosweep.model.checkpoint import from_bytes, serialise, to_bytes
+from monosweep.model.config import ConfigError, TrialConfig, shape_of
 from monosweep.model.device import reproducible, resolve
-from monosweep.model.engines.cpu.compiled_step import is_gram, is_half
-from monosweep.model.engines.cpu.engine import CHUNK_BYTES, PackedEngine, block_rows
+from monosweep.model.engines import EngineName, make_engine
 from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
-from monosweep.model.engines.layout import Layout
-from monosweep.model.engines.solo import SoloEngine, check_optimizer
-from monosweep.model.families.two_layer.metrics import (
-    POSITIVE_BIAS,
-    LossRecord,
-    NeuronStats,
-    capacities,
-    features_by_n_mono,
-    neuron_stats,
-)
-from monosweep.model.families.two_layer.network import Weights
-from monosweep.model.precision import DTYPES
-from monosweep.model.records import CurvePoint, Metrics, NeuronRecord, TrialStatus
-from monosweep.model.schedule import loss_window, lr_at, next_recorded, recorded_steps
+from monosweep.model.families import description_of, family_of
+from monosweep.model.families.contract import Look, Trained, names
+from monosweep.model.losses import LossRecord
+from monosweep.model.member import MemberState, Rows
+from monosweep.model.memory import LOOK_BYTES
+from monosweep.model.records import CurvePoint, TrialStatus
+from monosweep.model.schedule import is_recorded, lr_at, next_recorded
 
-EngineName = Literal["auto", "packed", "solo"]
-RecordNeurons = Literal["final", "log2"]
-Engine = PackedEngine | StackedEngine | SoloEngine
-_TILE_BYTES = 2**21
-"""Metrics are computed for as many members at once as fit in cache: fewer calls, and no more memory to speak of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A pack at a recorded step."""
-
-    step: int
-    final: bool
-    points: list[CurvePoint | None]
-    """One per member; None for a member that has diverged."""
+Record = Literal["final", "log2"]
+Keep = Literal["none", "final", "log2"]
+Columns = Mapping[str, ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +42,62 @@ class TrialResult:
     config: TrialConfig
     status: TrialStatus
     error: str | None
+    """Why the trial did not complete."""
     last_step: int
-    metrics: Metrics | None
-    """None unless the trial completed."""
-    curve: dict[str, ndarray]
-    """Columns of `CurvePoint`."""
-    neurons: dict[str, ndarray]
-    """Columns of `NeuronRecord`."""
+    metrics: Mapping[str, Any] | None
+    """Losses and the family's metrics at the last step; None if the trial diverged."""
+    curve: Columns
+    """Columns of `curves`: of `CurvePoint` and the family's `CurveMetrics`."""
+    tables: Mapping[str, Columns]
+    """Columns of the family's own tables."""
     wall_time_s: float
-    """This trial's equal share of the pack's training time."""
+    """This trial's equal share of the time that its pack was trained while it was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A pack where some member has reached a recorded step or left."""
+
+    step: int
+    """Steps that the member furthest ahead has done."""
+    final: bool
+    """Whether nobody is left to train."""
+    points: list[Mapping[str, Any] | None]
+    """One per member in the order in which they came: a row of `curves`, or None where the member is at no recorded
+    step or has left before it."""
+    left: list[TrialResult] = field(default_factory=list)
+    """Members that have ended: they are in the pack no more."""
+    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """By trial_id, the tensors of members looked at whose weights are to be kept."""
+
+
+@dataclass(slots=True)
+class _Member:
+    """A member's records; what it trains is its engine's."""
+
+    config: TrialConfig
+    place: int
+    """In the order in which members came."""
+    curve: list[Mapping[str, Any]]
+    rows: Rows
+    seconds: float
 
 
 class PackTrainer:
-    """Trains a pack from recorded step to recorded step; can be saved and continued between any two calls.
+    """Trains a pack from recorded step to recorded step; members may leave it and join it between any two calls.
 
     Args:
-        configs: trials that agree on `model.config.SHAPE_FIELDS`; an optimizer other than Lamb trains alone.
+        configs: trials that agree on their shape fields; an optimizer other than Lamb trains alone.
         device: `auto`, `cpu` or `cuda`.
-        record_neurons: keep neurons at the end only, or at every recorded step.
-        engine: `auto` takes the packed engine wherever it can train the pack.
+        record: keep the family's tables (`neurons`) at the end only, or at every recorded step.
+        engine: `auto` takes the fastest that can train the pack.
+        keep_weights: at which recorded steps snapshots hold members' weights.
 
     Raises:
         ConfigError: if the trials cannot share a pack, or the device or optimizer does not exist.
 
-    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
+    >>> from monosweep.model import TwoLayerConfig
+    >>> config = TwoLayerConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=4)
     >>> [snapshot.step for snapshot in PackTrainer([config], device="cpu")]
     [1, 2, 4]
     """
@@ -99,45 +106,52 @@ class PackTrainer:
         self,
         configs: Sequence[TrialConfig],
         device: str = "auto",
-        record_neurons: RecordNeurons = "final",
+        record: Record = "final",
         engine: EngineName = "auto",
+        keep_weights: Keep = "none",
     ) -> None:
         self.configs = tuple(configs)
-        self.device = resolve(device)
-        self.record_neurons: RecordNeurons = record_neurons
-        _check_pack(self.configs, engine)
+        """All that have ever been members, in the order in which they came."""
+        self.device, self.record, self.keep_weights = resolve(device), record, keep_weights
+        _check_once(self.configs)
         with reproducible(self.device):
-            self._engine = _make_engine(self.configs, self.device, engine)
-        self._record = LossRecord(self.configs)
-        self._curves: list[list[CurvePoint]] = [[] for _ in configs]
-        self._neurons: list[list[ndarray]] = [[] for _ in configs]
-        self._ended: dict[int, tuple[int, str]] = {}
-        self._seconds = 0.0
+            self._engine = make_engine(self.configs, self.device, engine)
+        self._losses = LossRecord(self.configs)
+        self._slots: list[_Member | None] = [_Member(c, i, [], {}, 0.0) for i, c in enumerate(self.configs)]
+        self._slot_configs = list(self.configs)
+        self._left: dict[int, TrialResult] = {}
+
+    @property
+    def members(self) -> tuple[TrialConfig, ...]:
+        """Those in training."""
+        return tuple(member.config for member in self._slots if member)
 
     @property
     def step(self) -> int:
-        """Optimiser steps done."""
-        return self._engine.step
+        """Optimiser steps that the member furthest ahead has done."""
+        steps = [step for step, member in zip(self._engine.steps, self._slots, strict=True) if member]
+        return max(steps, default=max((result.last_step for result in self._left.values()), default=0))
 
     @property
-    def n_steps(self) -> int:
-        """Optimiser steps in all."""
-        return self.configs[0].n_steps
+    def model_steps(self) -> int:
+        """Optimiser steps of all members in training."""
+        return sum(step for step, member in zip(self._engine.steps, self._slots, strict=True) if member)
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to train: the last step is reached, or every member has diverged."""
-        return self.step == self.n_steps or len(self._ended) == len(self.configs)
+        """Whether nobody is left to train."""
+        return not any(self._slots)
 
     @property
     def engine(self) -> str:
-        """`packed` or `solo`."""
+        """`packed`, `vmapped` or `solo`."""
         return self._engine.name
 
     @property
     def diverged(self) -> dict[int, str]:
-        """Members that have diverged, by place, with the reason."""
-        return {member: reason for member, (_, reason) in self._ended.items()}
+        """Members that have diverged, by the order in which they came, with the reason."""
+        ended = self._left.items()
+        return {place: result.error or "" for place, result in ended if result.status == TrialStatus.DIVERGED}
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Train to the end, yielding every snapshot."""
@@ -147,369 +161,310 @@ class PackTrainer:
             yield snapshot
 
     def advance(self, max_seconds: float = math.inf) -> Snapshot | None:
-        """Train to the next recorded step and return it, or return None once about `max_seconds` have passed;
+        """Train until a member reaches a recorded step or leaves, or return None once about `max_seconds` have passed;
         always trains something.
 
         Where the trainer is interrupted does not change a bit of what it trains.
         """
-        start = time.perf_counter()
-        target = next_recorded(self.step, self.n_steps)
+        deadline, ahead = time.perf_counter() + max_seconds, self._to_the_next_look()
+        left: list[TrialResult] = []
         with reproducible(self.device):
-            while self.step < target and not self.done:
-                self._train(min(target - self.step, self._engine.chunk))
-                if time.perf_counter() - start >= max_seconds and not self._is_ahead():
+            # Who diverges leaves at once; but what an engine has trained ahead has to be asked for first.
+            while ahead and (not left or self._is_ahead()):
+                n_steps = min(ahead, self._engine.chunk)
+                left += self._train(n_steps)
+                ahead -= n_steps
+                if time.perf_counter() >= deadline and not self._is_ahead():
                     break
-            reached = self.step == target or self.done
-            snapshot = self._snapshot() if reached else None
-        self._seconds += time.perf_counter() - start
-        return snapshot
+            if not left and ahead:
+                return None
+            return self._snapshot(left)
 
-    def _train(self, n_steps: int) -> None:
-        first = self.step + 1
+    def _share(self, start: float) -> None:
+        """Share the time since `start` among the members."""
+        there = self._live().values()
+        for member in there:
+            member.seconds += (time.perf_counter() - start) / len(there)
+
+    def _live(self) -> dict[int, _Member]:
+        return {slot: member for slot, member in enumerate(self._slots) if member}
+
+    def _to_the_next_look(self) -> int:
+        """Steps until some member reaches a recorded step."""
+        steps = self._engine.steps
+        return min(next_recorded(steps[slot], m.config.n_steps) - steps[slot] for slot, m in self._live().items())
+
+    def _train(self, n_steps: int) -> list[TrialResult]:
+        """Train everyone; the results of those whose loss became non-finite, who leave."""
+        start, before = time.perf_counter(), self._engine.steps
         losses = self._engine.advance(n_steps)
-        self._record.push(losses)
-        for member in np.flatnonzero(~np.isfinite(losses).all(axis=0)):
-            step = first + int(np.argmin(np.isfinite(losses[:, member])))
-            self._end(int(member), step, f"the loss became non-finite at step {step}")
+        self._losses.push(losses)
+        self._share(start)
+        finite = np.isfinite(losses)
+        left = []
+        for slot in self._live():
+            if not finite[:, slot].all():
+                step = before[slot] + 1 + int(np.argmin(finite[:, slot]))
+                left.append(self._leave(slot, TrialStatus.DIVERGED, f"the loss became non-finite at step {step}", step))
+        return left
 
-    def _end(self, member: int, step: int, reason: str) -> None:
-        if member not in self._ended:
-            self._ended[member] = (step, reason)
-            self._engine.freeze(member)
+    def _leave(
+        self, slot: int, status: TrialStatus, error: str | None, step: int, metrics: Mapping[str, Any] | None = None
+    ) -> TrialResult:
+        member = self._slots[slot]
+        assert member is not None
+        description = description_of(member.config)
+        self._left[member.place] = result = TrialResult(
+            config=member.config,
+            status=status,
+            error=error,
+            last_step=step,
+            metrics=metrics,
+            curve=_columns((*names(CurvePoint), *names(description.curve)), member.curve),
+            tables={
+                table: {name: _joined(member.rows.get(table, {}).get(name, [])) for name in names(record)}
+                for table, record in description.tables.items()
+            },
+            wall_time_s=member.seconds,
+        )
+        self._slots[slot] = None
+        self._engine.put(slot, None)
+        return result
 
-    def _snapshot(self) -> Snapshot:
-        for member, overflowed in enumerate(self._engine.overflowed()):
-            if overflowed:
-                self._end(member, self.step, f"parameters or moments became non-finite by step {self.step}")
-        alive = [member for member in range(len(self.configs)) if member not in self._ended]
-        self._run_ahead()
-        losses, least = self._record.losses(), self._record.min_losses()
-        points: list[CurvePoint | None] = [None] * len(self.configs)
-        for members in _tiles(alive, self.configs[0]):
-            for member, point in zip(members, self._points(members, losses, least), strict=True):
-                points[member] = point
-        return Snapshot(self.step, self.done, points)
+    def _snapshot(self, left: list[TrialResult]) -> Snapshot:
+        start, step = time.perf_counter(), self.step
+        for slot, overflowed in enumerate(self._engine.overflowed()):
+            if overflowed and self._slots[slot]:
+                left.append(self._overflow(slot))
+        steps = self._engine.steps
+        due = [slot for slot, m in self._live().items() if is_recorded(steps[slot], m.config.n_steps)]
+        self._run_ahead(due)
+        looks = self._look(due, final=False)
+        self._share(start)
+        points: list[Mapping[str, Any] | None] = [None] * len(self.configs)
+        weights: dict[str, Mapping[str, Tensor]] = {}
+        for slot, point, look in looks:
+            member = self._member(slot)
+            points[member.place] = point
+            weights |= self._kept(slot, final=steps[slot] == member.config.n_steps)
+            if steps[slot] == member.config.n_steps:
+                left.append(self._leave(slot, TrialStatus.COMPLETED, None, steps[slot], _metrics(point, look)))
+        return Snapshot(step, self.done, points, left, weights)
 
-    def _run_ahead(self) -> None:
-        """Have a GPU train on while the host looks at the weights that it has trained."""
-        if isinstance(self._engine, StackedEngine) and not self.done:
-            target = next_recorded(self.step, self.n_steps)
-            self._engine.run_ahead(target - self.step)
+    def stop(self, trial_id: str, why: str) -> TrialResult:
+        """Have a member leave with what it is now, though it has steps left.
+
+        Raises:
+            KeyError: if no such member is in training.
+            ValueError: if it has not trained a step, so that it has nothing to report; `drop` it.
+        """
+        slot, start = self._slot_of(trial_id), time.perf_counter()
+        step = self._engine.steps[slot]
+        if not step:
+            raise ValueError(f"trial {trial_id} has not trained a step, and has nothing to report; drop it")
+        with reproducible(self.device):
+            if self._engine.overflowed()[slot]:
+                return self._overflow(slot)
+            ((_, point, look),) = self._look([slot], final=True)
+            self._member(slot).seconds += time.perf_counter() - start
+            return self._leave(slot, TrialStatus.STOPPED, why, step, _metrics(point, look))
+
+    def _overflow(self, slot: int) -> TrialResult:
+        step = self._engine.steps[slot]
+        why = f"parameters or moments became non-finite by step {step}"
+        return self._leave(slot, TrialStatus.DIVERGED, why, step)
+
+    def _look(self, slots: list[int], final: bool) -> list[tuple[int, Mapping[str, Any], Look]]:
+        """Record some members as they are now, those at their last step (or all, if `final`) with their metrics."""
+        steps, losses, least = self._engine.steps, self._losses.losses(self._slot_configs), self._losses.least
+        ending = [slot for slot in slots if final or steps[slot] == self._member(slot).config.n_steps]
+        going_on = [slot for slot in slots if slot not in set(ending)]
+        found: list[tuple[int, Mapping[str, Any], Look]] = []
+        for some, last in ((going_on, False), (ending, True)):
+            rows = last or self.record == "log2"
+            for tile in _tiles(some, self._slot_configs):
+                looks = family_of(self._slot_configs[tile[0]]).look([self._trained(slot) for slot in tile], last, rows)
+                for slot, look in zip(tile, looks, strict=True):
+                    point = {
+                        "step": steps[slot], "loss": float(losses[slot]), "min_loss": float(least[slot]),
+                        "lr": lr_at(self._slot_configs[slot], steps[slot]), **look.curve,
+                    }  # fmt: skip
+                    self._note(self._member(slot), point, look)
+                    found.append((slot, point, look))
+        return found
+
+    def _note(self, member: _Member, point: Mapping[str, Any], look: Look) -> None:
+        if not member.curve or member.curve[-1]["step"] < point["step"]:
+            member.curve.append(point)
+        for table, columns in look.tables.items():
+            kept = member.rows.setdefault(table, {})
+            if any(len(steps) and steps[0] == point["step"] for steps in kept.get("step", [])[-1:]):
+                continue  # who is stopped where it has just been looked at
+            n_rows = len(next(iter(columns.values())))
+            for name, values in {"step": np.full(n_rows, point["step"]), **columns}.items():
+                kept.setdefault(name, []).append(values)
+
+    def _trained(self, slot: int) -> Trained:
+        return Trained(self._slot_configs[slot], self._engine.params(slot), self._engine.fixed(slot))
+
+    def _kept(self, slot: int, final: bool) -> dict[str, Mapping[str, Tensor]]:
+        if self.keep_weights == "none" or (self.keep_weights == "final" and not final):
+            return {}
+        return self.weights(self._slot_configs[slot].trial_id)
+
+    def weights(self, trial_id: str) -> dict[str, Mapping[str, Tensor]]:
+        """A member's tensors as they are now, on the host, under its trial_id."""
+        slot = self._slot_of(trial_id)
+        config = self._slot_configs[slot]
+        kept = family_of(config).kept(config, self._engine.params(slot), self._engine.fixed(slot))
+        return {trial_id: {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}}
+
+    def _run_ahead(self, due: list[int]) -> None:
+        """Have a GPU train on while the host looks at the weights that it has trained, if nobody leaves now."""
+        steps = self._engine.steps
+        ending = any(steps[slot] == self._member(slot).config.n_steps for slot in due)
+        if isinstance(self._engine, StackedEngine) and not ending and not self.done:
+            self._engine.run_ahead(self._to_the_next_look())
 
     def _is_ahead(self) -> bool:
         return isinstance(self._engine, StackedEngine) and self._engine.ahead
 
-    def _points(
-        self, members: list[int], losses: Float64[ndarray, " pack"], least: Float64[ndarray, " pack"]
-    ) -> list[CurvePoint]:
-        """Record some members as they are now."""
-        weights, stats = self._look(members)
-        n_mono, mean_bias = stats.mono.sum(dim=1).tolist(), _stacked_bias(weights).double().mean(dim=1).tolist()
-        points = [
-            CurvePoint(
-                step=self.step, loss=float(losses[member]), min_loss=float(least[member]), n_mono=n_mono[i],
-                mean_bias=mean_bias[i], lr=lr_at(self.configs[member], self.step),
-            )
-            for i, member in enumerate(members)
-        ]  # fmt: skip
-        for member, point in zip(members, points, strict=True):
-            self._curves[member].append(point)
-        if self.record_neurons == "log2" or self.step == self.n_steps:
-            for member, columns in zip(members, _neuron_columns(self.step, weights, stats), strict=True):
-                self._neurons[member].append(columns)
-        return points
+    def _member(self, slot: int) -> _Member:
+        member = self._slots[slot]
+        assert member is not None
+        return member
 
-    def _look(self, members: list[int]) -> tuple[list[Weights], NeuronStats]:
-        weights = [self._engine.weights(member) for member in members]
-        return weights, neuron_stats([self.configs[m] for m in members], weights, self._embeddings(members))
+    def _slot_of(self, trial_id: str) -> int:
+        for slot, member in self._live().items():
+            if member.config.trial_id == trial_id:
+                return slot
+        raise KeyError(f"no member {trial_id!r} is in training")
 
-    def _embeddings(self, members: list[int]) -> list[Tensor]:
-        return [self._engine.embedding(member) for member in members]
+    def take(self, trial_id: str) -> MemberState:
+        """A copy of a member: all that it is, and nothing of its neighbours."""
+        slot = self._slot_of(trial_id)
+        member, (latest, least) = self._member(slot), self._losses.take(slot)
+        return replace(
+            self._engine.take(slot), latest=latest, least=least, curve=tuple(member.curve), rows=_copied(member.rows),
+            seconds=member.seconds,
+        )  # fmt: skip
+
+    def drop(self, trial_id: str) -> None:
+        """Have a member leave without a result; its work is gone, or goes on elsewhere from what `take` gave."""
+        slot = self._slot_of(trial_id)
+        self._slots[slot] = None
+        self._engine.put(slot, None)
+
+    def put(self, state: MemberState) -> None:
+        """Have a trial of the pack's shape join, from where it is.
+
+        Raises:
+            ConfigError: if it has another shape, is a member already, or has no steps left; or if the engine trains one
+                trial at a time.
+        """
+        _check_once((*self.members, state.config))
+        if state.step >= state.config.n_steps:
+            raise ConfigError(f"who joins a pack must have steps left; got step {state.step} of {state.config.n_steps}")
+        if shape_of(state.config) != shape_of(self.configs[0]):
+            raise ConfigError("who joins a pack must agree with it on all shape fields; put the trial into another")
+        free = [slot for slot, member in enumerate(self._slots) if member is None]
+        slot = free[0] if free else len(self._slots)
+        with reproducible(self.device):
+            self._engine.put(slot, state)
+        self._losses.put(slot, state.config, state.step, state.latest, state.least)
+        self._slot_configs[slot : slot + 1] = [state.config]
+        member = _Member(state.config, len(self.configs), list(state.curve), _copied(state.rows), state.seconds)
+        self._slots[slot : slot + 1] = [member]
+        self.configs = (*self.configs, state.config)
 
     def results(self) -> list[TrialResult]:
-        """Every member's rows.
-
-        Raises:
-            RuntimeError: if the pack is not done.
-        """
-        if not self.done:
-            raise RuntimeError(f"results come at the end; the pack is at step {self.step} of {self.n_steps}")
-        with reproducible(self.device):
-            metrics: dict[int, Metrics] = {}
-            alive = [member for member in range(len(self.configs)) if member not in self._ended]
-            for members in _tiles(alive, self.configs[0]):
-                metrics |= zip(members, self._metrics(members), strict=True)
-        return [self._result(member, metrics.get(member)) for member in range(len(self.configs))]
-
-    def _result(self, member: int, metrics: Metrics | None) -> TrialResult:
-        step, reason = self._ended.get(member, (self.step, None))
-        return TrialResult(
-            config=self.configs[member],
-            status=TrialStatus.COMPLETED if reason is None else TrialStatus.DIVERGED,
-            error=reason,
-            last_step=step,
-            metrics=metrics,
-            curve=_columns(CurvePoint, np.array([_values(p) for p in self._curves[member]], np.float64)),
-            neurons=_columns(NeuronRecord, _stack(self._neurons[member], len(_fields(NeuronRecord)))),
-            wall_time_s=self._seconds / len(self.configs),
-        )
-
-    def _metrics(self, members: list[int]) -> list[Metrics]:
-        config, (weights, stats) = self.configs[0], self._look(members)
-        encoders = [w.w_in @ p for w, p in zip(weights, self._embeddings(members), strict=True)]
-        columns = zip(
-            [self._curves[member][-1] for member in members],
-            stats.dead.sum(dim=1).tolist(),
-            (_stacked_bias(weights) > POSITIVE_BIAS).sum(dim=1).tolist(),
-            capacities(torch.stack(encoders)).sum(dim=1).tolist(),
-            features_by_n_mono(config.n_features, stats),
-            strict=True,
-        )
-        return [
-            Metrics(
-                loss=last.loss,
-                min_loss=last.min_loss,
-                n_mono=last.n_mono,
-                mono_per_feature=last.n_mono / config.n_features,
-                mono_per_neuron=last.n_mono / config.n_neurons,
-                n_dead=n_dead,
-                n_positive_bias=n_positive,
-                mean_bias=last.mean_bias,
-                capacity_sum=capacity,
-                features_by_n_mono=by_n_mono,
-            )
-            for last, n_dead, n_positive, capacity, by_n_mono in columns
-        ]
-
-    def weights_bytes(self) -> bytes:
-        """The members' weights as safetensors: `{trial_id}/w_in`, `bias`, `w_out`, `embedding`, `target_map`.
-
-        Members that have diverged are left out.
-        """
-        tensors: dict[str, Tensor] = {}
-        for member, config in enumerate(self.configs):
-            if member in self._ended:
-                continue
-            weights = self._engine.weights(member)
-            named = {"w_in": weights.w_in, "bias": weights.bias, "w_out": weights.w_out}
-            named["embedding"] = self._engine.embedding(member)
-            if config.task == "reprojector":
-                named["target_map"] = target_map(config).to(weights.w_in)
-            tensors |= {f"{config.trial_id}/{k}": v.cpu().clone() for k, v in named.items()}
-        return _serialise(tensors, {"step": str(self.step)})
+        """The results of all who have left with one, in the order in which they came."""
+        return [self._left[place] for place in sorted(self._left)]
 
     def to_bytes(self) -> bytes:
-        """A checkpoint (safetensors): state, records and configs; `from_bytes` continues bit for bit."""
-        tensors = {f"engine.{k}": v.cpu() for k, v in self._engine.state().items()}
-        tensors["recent"] = torch.from_numpy(self._record.recent)
-        tensors["least"] = torch.from_numpy(self._record.least)
-        for member, snapshots in enumerate(self._neurons):
-            if snapshots:
-                tensors[f"neurons.{member}"] = torch.from_numpy(np.stack(snapshots))
-        about = {
-            "configs": [c.to_dict() for c in self.configs],
-            "step": self.step,
-            "engine": self.engine,
-            "record_neurons": self.record_neurons,
-            "curves": [[asdict(p) for p in curve] for curve in self._curves],
-            "ended": [[m, *why] for m, why in self._ended.items()],
-            "seconds": self._seconds,
-        }
-        return _serialise(tensors, {_FORMAT: json.dumps(about)})
+        """A checkpoint of those in training: `from_bytes` continues bit for bit."""
+        members = [self.take(config.trial_id) for config in self.members]
+        return to_bytes(members, {"engine": self.engine, "record": self.record, "keep_weights": self.keep_weights})
 
     @classmethod
-    def from_bytes(cls, data: bytes, device: str = "auto") -> PackTrainer:
+    def from_bytes(
+        cls, data: bytes, device: str = "auto", only: Collection[str] | None = None, record: Record | None = None,
+        keep_weights: Keep | None = None, engine: EngineName | None = None,
+    ) -> PackTrainer:  # fmt: skip
         """Continue from a checkpoint.
 
+        Args:
+            only: the trial_ids that are to go on, of those in it; left out, all.
+            record, keep_weights, engine: left out, as they were.
+
         Raises:
-            ConfigError: if `data` is not a whole checkpoint of this format.
+            ConfigError: if `data` is not a whole checkpoint of this format, or holds none of those trials.
         """
-        about, tensors = _read(data)
-        configs = [TrialConfig.from_dict(c) for c in about["configs"]]
-        trainer = cls(configs, device, about["record_neurons"], about["engine"])
-        trainer._restore(about, tensors)
+        members, about = from_bytes(data, only)
+        if not members:
+            raise ConfigError("a checkpoint must hold trials that are to go on; got one with none of them")
+        trainer = cls(
+            [member.config for member in members], device, record or about["record"], engine or about["engine"],
+            keep_weights or about["keep_weights"],
+        )  # fmt: skip
+        for slot, member in enumerate(members):
+            trainer._restore(slot, member)
         return trainer
 
-    def _restore(self, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        engine_state = {k.removeprefix("engine."): v for k, v in tensors.items() if k.startswith("engine.")}
-        self._engine.load(engine_state, about["step"])
-        self._record.recent[:] = tensors["recent"].numpy()
-        self._record.least[:] = tensors["least"].numpy()
-        self._record.step = about["step"]
-        self._curves = [[CurvePoint(**p) for p in curve] for curve in about["curves"]]
-        for member in range(len(self.configs)):
-            if (saved := tensors.get(f"neurons.{member}")) is not None:
-                self._neurons[member] = list(saved.numpy())
-        for member, step, reason in about["ended"]:
-            self._end(member, step, reason)
-        self._seconds = about["seconds"]
-
-
-_FORMAT = "monosweep_checkpoint_1"
-
-
-def part_of_checkpoint(data: bytes, configs: Sequence[TrialConfig]) -> bytes:
-    """The checkpoint of some members of a pack, cut out of the pack's own; they go on bit for bit.
-
-    Raises:
-        ConfigError: if `data` is no checkpoint, or holds other trials.
-    """
-    about, tensors = _read(data)
-    saved = [TrialConfig.from_dict(c) for c in about["configs"]]
-    if not set(saved).issuperset(configs):
-        raise ConfigError("a part of a checkpoint needs members of its pack; got other trials")
-    places = [saved.index(config) for config in configs]
-    ended = {member: why for member, *why in about["ended"]}
-    part = {k: v[places] for k, v in tensors.items() if not k.startswith("neurons.")}
-    part["recent"] = _latest(tensors["recent"][places], about["step"], LossRecord(tuple(configs)).recent.shape[1])
-    part |= {f"neurons.{i}": v for i, m in enumerate(places) if (v := tensors.get(f"neurons.{m}")) is not None}
-    about |= {
-        "configs": [about["configs"][m] for m in places],
-        "curves": [about["curves"][m] for m in places],
-        "ended": [[i, *ended[m]] for i, m in enumerate(places) if m in ended],
-        "seconds": about["seconds"] * len(places) / len(saved),
-    }
-    return _serialise(part, {_FORMAT: json.dumps(about)})
-
-
-def _latest(
-    recent: Float64[Tensor, "pack size"], step: int, size: int
-) -> Float64[Tensor, "pack newsize"]:
-    """The last `size` losses of a `LossRecord`, as one that keeps no more holds them."""
-    steps = torch.arange(step - size, step)
-    kept = recent.new_zeros(len(recent), size)
-    kept[:, steps % size] = recent[:, steps % recent.shape[1]]
-    return kept
-
-
-def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a checkpoint says of itself, and its tensors."""
-    try:
-        return json.loads(_metadata(data)[_FORMAT]), safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over") from None
+    def _restore(self, slot: int, state: MemberState) -> None:
+        with reproducible(self.device):
+            self._engine.put(slot, state)
+        self._losses.put(slot, state.config, state.step, state.latest, state.least)
+        member = self._member(slot)
+        member.curve, member.rows, member.seconds = list(state.curve), _copied(state.rows), state.seconds
 
 
 def train_pack(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator[Snapshot]:
     """Train a pack to the end, yielding snapshots at steps 1, 2, 4, … and the last.
 
-    >>> config = TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=2)
+    >>> from monosweep.model import TwoLayerConfig
+    >>> config = TwoLayerConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=16, n_steps=2)
     >>> [(s.step, s.final) for s in train_pack([config], "cpu")]
     [(1, False), (2, True)]
     """
     return iter(PackTrainer(configs, device))
 
 
-def bytes_per_member(config: TrialConfig, device: str = "cpu") -> int:
-    """Memory of `device` that one more trial adds to a pack, in bytes; on a CPU: parameters and moments, their two
-    copies while a checkpoint is written, records and data stream."""
-    if device == "cuda":
-        return device_bytes_per_member(config)
-    layout, item = Layout.of(config), DTYPES[config.precision].itemsize
-    recorded = len(list(recorded_steps(config.n_steps)))
-    records = 8 * (loss_window(config, config.n_steps) + 9 * config.n_neurons) + 400 * recorded
-    stream = config.d_embed * config.n_features * item + 2**20
-    return item * 9 * layout.row + records + stream
+def weights_bytes(weights: Mapping[str, Mapping[str, Tensor]], step: int) -> bytes:
+    """Members' weights as safetensors: `{trial_id}/{name}`."""
+    tensors = {f"{trial_id}/{name}": t for trial_id, named in weights.items() for name, t in named.items()}
+    return serialise(tensors, {"step": str(step)})
 
 
-def bytes_per_pack(config: TrialConfig, device: str = "cpu") -> int:
-    """Memory of `device` that a pack needs whatever its size: libraries, buffers of one step and samples."""
-    if device == "cuda":
-        return device_bytes_per_pack(config)
-    libraries = 800 * 2**20  # torch built for CUDA holds 680 MiB; built for CPUs 370
-    layout, item = Layout.of(config), DTYPES[config.precision].itemsize
-    batch, n_features = config.samples_per_step, config.n_features
-    buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 2 * layout.row
-    buffers += buffers // 2 * is_half(config)
-    buffers += 2 * layout.n_neurons**2 * is_gram(config)
-    samples = max(CHUNK_BYTES, batch * n_features * item) * 3 * config.d_embed / n_features
-    present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))
-    return int(libraries + item * buffers + samples + present + max(_TILE_BYTES, _metric_bytes(config)))
+def _check_once(configs: Sequence[TrialConfig]) -> None:
+    seen: set[str] = set()
+    for config in configs:
+        if config.trial_id in seen:
+            raise ConfigError(f"a trial is a member of a pack once; got {config.trial_id} twice")
+        seen.add(config.trial_id)
 
 
-def _check_pack(configs: tuple[TrialConfig, ...], engine: EngineName) -> None:
-    if not configs:
-        raise ConfigError("a pack needs at least one trial; got none")
-    for name in SHAPE_FIELDS:
-        values = sorted({getattr(c, name) for c in configs})
-        if len(values) > 1:
-            raise ConfigError(f"trials of one pack must agree on {name}; got {values}; use several packs")
-    check_optimizer(configs[0])
-    optimizer = configs[0].optimizer
-    if engine == "packed" and optimizer != "Lamb":
-        raise ConfigError(f"the packed engine trains with Lamb only; got {optimizer}; use the solo engine")
-    if len(configs) > 1 and (engine == "solo" or optimizer != "Lamb"):
-        raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
+def _metrics(point: Mapping[str, Any], look: Look) -> dict[str, Any]:
+    return {"loss": point["loss"], "min_loss": point["min_loss"], **(look.metrics or {})}
 
 
-def _make_engine(configs: tuple[TrialConfig, ...], device: str, engine: EngineName) -> Engine:
-    packed = engine == "packed" or (engine == "auto" and configs[0].optimizer == "Lamb")
-    if not packed:
-        return SoloEngine(configs, device)
-    return PackedEngine(configs) if device == "cpu" else StackedEngine(configs, device)
-
-
-def _tiles(members: list[int], config: TrialConfig) -> list[list[int]]:
+def _tiles(slots: list[int], configs: Sequence[TrialConfig]) -> list[list[int]]:
     """Members whose metrics are computed at once."""
-    size = max(1, int(_TILE_BYTES // _metric_bytes(config)))
-    return [members[i : i + size] for i in range(0, len(members), size)]
+    if not slots:
+        return []
+    config = configs[slots[0]]
+    size = max(1, LOOK_BYTES // max(1, family_of(config).look_bytes(config)))
+    return [slots[i : i + size] for i in range(0, len(slots), size)]
 
 
-def _metric_bytes(config: TrialConfig) -> int:
-    """Temporary memory of one member's metrics."""
-    return 8 * (3 * config.n_neurons * config.n_features + 4 * config.n_features**2)
+def _copied(rows: Rows) -> Rows:
+    """To be added to; the arrays are never changed."""
+    return {table: {name: list(arrays) for name, arrays in kept.items()} for table, kept in rows.items()}
 
 
-def _stacked_bias(weights: list[Weights]) -> Float[Tensor, "pack n_neurons"]:
-    return torch.stack([w.bias for w in weights])
+def _columns(columns: Sequence[str], points: Sequence[Mapping[str, Any]]) -> dict[str, ndarray]:
+    return {name: np.array([point[name] for point in points]) for name in columns}
 
 
-def _neuron_columns(
-    step: int, weights: list[Weights], stats: NeuronStats
-) -> Float64[ndarray, "pack columns n_neurons"]:
-    """Columns of `NeuronRecord` of some members."""
-    bias = _stacked_bias(weights)
-    columns = {
-        "step": torch.full(bias.shape, step),
-        "neuron": torch.arange(bias.shape[1]).expand_as(bias),
-        "r": stats.r,
-        "bias": bias,
-        "feature": stats.feature,
-        "norm_in": torch.linalg.vector_norm(torch.stack([w.w_in.T for w in weights]), dim=1),
-        "norm_out": torch.linalg.vector_norm(torch.stack([w.w_out for w in weights]), dim=1),
-    }
-    return np.stack([columns[name].cpu().double().numpy() for name in _fields(NeuronRecord)], axis=1)
-
-
-def _values(point: CurvePoint) -> list[int | float]:
-    return [getattr(point, name) for name in _fields(CurvePoint)]
-
-
-def _stack(snapshots: list[ndarray], n_columns: int) -> ndarray:
-    return np.concatenate(snapshots, axis=1).T if snapshots else np.empty((0, n_columns))
-
-
-def _columns(record: type, table: ndarray) -> dict[str, ndarray]:
-    """The columns of a float64 table by the record's field names; whole numbers as int64."""
-    types = _fields(record)
-    columns = table.reshape(-1, len(types)).T
-    return {name: column.astype(kind) for (name, kind), column in zip(types.items(), columns, strict=True)}
-
-
-@cache
-def _fields(record: type) -> dict[str, type]:
-    """Names of a record's fields, and the type that a column of it has here."""
-    return {f.name: np.int64 if "int" in str(f.type).lower() else np.float64 for f in fields(record)}
-
-
-def _serialise(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    data: bytes = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata)
-    return data
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of safetensors bytes: eight bytes of length, then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 + length:
-        raise ValueError("the file is cut short")
-    return json.loads(data[8 : 8 + length])["__metadata__"]  # type: ignore[no-any-return]
+def _joined(arrays: Sequence[ndarray]) -> ndarray:
+    return np.concatenate(arrays) if arrays else np.empty(0)

@@ -14,14 +14,14 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-import safetensors.numpy
 from numpy import ndarray
 
 from monosweep.model.config import TrialConfig, UserError
 from monosweep.model.device import reproducible
+from monosweep.model.engines import EngineName
+from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.solo import SoloEngine
-from monosweep.model.records import CurvePoint
-from monosweep.model.train import Engine, EngineName, PackTrainer, TrialResult
+from monosweep.model.train import PackTrainer, TrialResult
 
 SLICE_S = 0.2
 """Between two looks of the watcher; short enough that a bar moves and Ctrl-C is quick."""
@@ -37,7 +37,7 @@ class Watcher(Protocol):
     def step(self, step: int) -> None:
         """So many optimiser steps are done."""
 
-    def point(self, point: CurvePoint) -> None:
+    def point(self, point: Mapping[str, Any]) -> None:
         """A recorded step is reached."""
 
     def pause(self) -> None:
@@ -50,10 +50,10 @@ class WatchedTrial:
 
     result: TrialResult
     weights: Mapping[str, ndarray]
-    """w_in (k, d), bias (k), w_out (n_out, k), embedding (d, N), and target_map (d, N) for the reprojector;
-    empty if the trial diverged."""
+    """The family's tensors by name (`two_layer`: w_in (k, d), bias (k), w_out (n_out, k), embedding (d, N), and
+    target_map (d, N) for the reprojector); empty if the trial diverged."""
     engine: str
-    """`packed` or `solo`."""
+    """`packed`, `vmapped` or `solo`."""
     device: str
     """`cpu` or `cuda`."""
 
@@ -68,8 +68,8 @@ def watch_trial(
         TrialError: if training raises; under `debug`, after the debugger is left.
     """
     try:
-        trainer = PackTrainer([config], device, engine=engine)
-        _train(trainer, watcher, debug)
+        trainer = PackTrainer([config], device, engine=engine, keep_weights="final")
+        weights = _train(trainer, watcher, debug)
     except UserError:
         raise
     except Exception as error:
@@ -80,11 +80,12 @@ def watch_trial(
         hint = "" if debug else "; --pdb opens the debugger there"
         raise TrialError(f"the trial could not be trained: {_one_line(error)}{hint}") from error
     (result,) = trainer.results()
-    weights = _weights(trainer) if not trainer.diverged else {}
     return WatchedTrial(result=result, weights=weights, engine=trainer.engine, device=trainer.device)
 
 
-def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> None:
+def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, ndarray]:
+    """Train to the end; the weights there, none if the trial diverged."""
+    weights: dict[str, ndarray] = {}
     while not trainer.done:
         before = trainer.to_bytes() if debug else b""
         snapshot = trainer.advance(SLICE_S)
@@ -93,6 +94,9 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> None:
             _debug_divergence(PackTrainer.from_bytes(before, trainer.device), watcher)
         elif snapshot and (point := snapshot.points[0]):
             watcher.point(point)
+        for kept in snapshot.weights.values() if snapshot else ():
+            weights = {name: tensor.numpy() for name, tensor in kept.items()}
+    return weights
 
 
 def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
@@ -102,10 +106,10 @@ def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
         while _next_step_is_finite(engine):
             pass
         watcher.pause()
-        step = engine.step + 1
+        step = engine.steps[0] + 1
         print(f"step {step} makes the loss or a parameter non-finite; the debugger stops on entering it:\n"
               "  n, s     go on by a line, or into a call\n"
-              "  self     the engine: self.weights(0), self.state()\n"
+              "  self     the engine: self.params(0), self.take(0)\n"
               "  c        to the end of the step", file=sys.stderr)  # fmt: skip
         take_step = engine.train_step if isinstance(engine, SoloEngine) else partial(engine.advance, 1)
         try:
@@ -116,11 +120,11 @@ def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
 
 def _next_step_is_finite(engine: Engine) -> bool:
     """Take one step; if it goes wrong, take it back and say no."""
-    before = {name: tensor.clone() for name, tensor in engine.state().items()}
+    before = engine.take(0)
     loss = engine.advance(1)
     if np.isfinite(loss).all() and not any(engine.overflowed()):
         return True
-    engine.load(before, engine.step - 1)
+    engine.put(0, before)
     return False
 
 
@@ -128,11 +132,6 @@ def _post_mortem(error: BaseException, watcher: Watcher) -> None:
     watcher.pause()
     print(f"{_one_line(error)}; the debugger stands where it was raised", file=sys.stderr)
     pdb.post_mortem(error.__traceback__)
-
-
-def _weights(trainer: PackTrainer) -> dict[str, ndarray]:
-    named: dict[str, Any] = safetensors.numpy.load(trainer.weights_bytes())
-    return {name.split("/", 1)[1]: tensor for name, tensor in named.items()}
 
 
 def _one_line(error: BaseException) -> str:

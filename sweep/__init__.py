@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
     from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
     from monosweep.sweep.store.files import StoreError
-    from monosweep.sweep.view.live import SweepStatus, read_status
+    from monosweep.sweep.view.status import SweepStatus, read_status
 
 __all__ = [
     "LaunchOptions",
@@ -34,7 +34,7 @@ _HOMES = {
     "drive": ("LaunchOptions", "LaunchReport", "launch"),
     "spec.sweep_spec": ("SweepSpec", "expand", "load_spec"),
     "store.files": ("StoreError",),
-    "view.live": ("SweepStatus", "read_status"),
+    "view.status": ("SweepStatus", "read_status"),
 }
 """Which module has which of the names."""
 

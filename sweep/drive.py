@@ -1,7 +1,7 @@
-"""A spec into a results root: expand, subtract what is there, pack the rest, execute.
+"""A spec into a results root: ask, subtract what is there, plan, execute, report.
 
-    SweepSpec -> TrialConfigs - completed -> packs (those with a checkpoint as they were)
-              -> executor -> report
+    SweepSpec -> configs -> asked - rows (`plan.missing`) -> packs (`plan.plan`; those with a checkpoint go on)
+              -> executor (`executors.site`) -> LaunchReport
 
 Resuming, retrying and extending are this same act.  A launch that finds nothing missing imports neither
 torch nor Ray.
@@ -9,79 +9,32 @@ torch nor Ray.
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.text import Text
 
-from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.records import TrialStatus
+from monosweep.model.config import TrialConfig
 from monosweep.sweep.executors.shipping import JOB, check_root
-from monosweep.sweep.plan.packs import Pack, Useful, make_packs
+from monosweep.sweep.executors.site import ready
+from monosweep.sweep.plan.members import ask, asked_for, held_another, members
+from monosweep.sweep.plan.missing import Standing, counting, resumable
+from monosweep.sweep.plan.options import LaunchOptions
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.plan.plan import Plan, packs_for, plan_of
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import set_aside_damaged
-from monosweep.sweep.store.root import Held, Index, Store, count_by_status
-from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
-
-if TYPE_CHECKING:
-    from monosweep.sweep.executors.connect import Cluster
-
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
-"""One of them is there wherever torch finds a GPU on Linux: NVIDIA's driver, Jetson's, that of Windows, AMD's."""
-_RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LaunchOptions:
-    """How to launch; none of it changes a row."""
-
-    executor: Literal["ray", "inline"] = "ray"
-    """`ray` on this machine or a cluster; `inline` in this process."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
-    workers: int | None = None
-    """Packs in training at a time; left out, one per core or GPU with Ray, and one inline.  More than this machine has
-    GPUs share them."""
-    address: str | None = None
-    """A running Ray cluster; left out, Ray starts here and ends with the launch."""
-    retry_failed: bool = False
-    """Train failed trials again."""
-    dry_run: bool = False
-    """Only say what would be trained."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a launch is going to do."""
-
-    n_trials: int
-    """Trials to train."""
-    n_packs: int
-    """Packs that they form."""
-    n_resumed: int
-    """Packs among them that continue from a checkpoint."""
-    model_steps: int
-    """Optimiser steps of single trials."""
-    n_workers: int
-    """Packs in training at a time."""
-    memory_bytes: int
-    """Estimated peak of all workers together."""
-    device: str
-    """`cpu` or `cuda`."""
+from monosweep.sweep.store.root import Held, Index, Store
+from monosweep.sweep.view.counts import Counts
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.work.contract import Settings, Work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,13 +42,20 @@ class LaunchReport:
     """What a launch has done."""
 
     sweep: str
-    """Name of the sweep, as in the column `sweep`."""
+    """Name of the sweep."""
     root: str
     """The results root."""
     before: Counts
-    """The sweep when it was launched; failed trials that were to be retried count as missing."""
+    """All that the sweep was ever asked for, when it was launched; failed trials that were to be retried count as
+    missing."""
     after: Counts
-    """The sweep now."""
+    """The same now."""
+    n_wanted: int
+    """Trials that this launch was to see to the end."""
+    n_missing: int
+    """Those of them that have no row."""
+    n_failed: int
+    """Those of them whose row says `failed`."""
     wall_time_s: float
     """Seconds that the launch took."""
     plan: Plan | None = None
@@ -131,33 +91,101 @@ def launch(
     configs = expand(spec)
     _check_optimizers(configs)
     store = Store.find(out) if options.dry_run else Store.create(out)
-    with _lease(store, spec.sweep_name, options) as lease:
-        return _launch(spec, store, lease, configs, out, options, console, start)
+    with _lease(store, spec.name, options) as lease:
+        launched = _Launch(spec=spec, store=store, lease=lease, options=options, console=console)
+        return launched.report(configs, out, start)
 
 
-def _launch(
-    spec: SweepSpec, store: Store | None, lease: Held | None, configs: Sequence[TrialConfig], out: str,
-    options: LaunchOptions, console: Console, start: float,
-) -> LaunchReport:  # fmt: skip
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Launch:
     """The launch proper, once nobody else drives the sweep."""
-    if store and not options.dry_run:
-        for part, reason in set_aside_damaged(store, spec.sweep_name).items():
-            _say(console, f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
-    index = store.index() if store else Index(statuses={}, n_hidden=0, unreadable=())
-    for part in index.unreadable:
-        _say(console, f"{part} cannot be read; its trials count as missing")
-    if store and not options.dry_run:
-        store.write_spec(spec.sweep_name, spec.to_json())
-    there = _already(index, options.retry_failed)
-    missing = [config for config in configs if config.trial_id not in there]
-    before = Counts.of(len(configs), count_by_status(there, [config.trial_id for config in configs]))
-    plan, after = None, before
-    if missing:
-        plan, after = _train(spec, store, lease, missing, before, options, console)
-    return LaunchReport(
-        sweep=spec.sweep_name, root=store.root if store else out, before=before, after=after, plan=plan,
-        wall_time_s=time.monotonic() - start, dry_run=options.dry_run,
-    )  # fmt: skip
+
+    spec: SweepSpec
+    store: Store | None
+    """None where a dry run found no root."""
+    lease: Held | None
+    options: LaunchOptions
+    console: Console
+
+    def report(self, configs: Sequence[TrialConfig], out: str, start: float) -> LaunchReport:
+        stands = self._stands(configs, self._index())
+        missing, resumed = stands.missing, self._resumed(stands)
+        before = Counts.of(len(stands.members), stands.counts)
+        plan, after = self._train(missing, resumed, before) if missing else (None, before)
+        n_ended, n_failed = after.ended - before.ended, after.failed - before.failed
+        return LaunchReport(
+            sweep=self.spec.name, root=self.store.root if self.store else out, before=before, after=after, plan=plan,
+            n_wanted=len(stands.wanted), n_missing=len(missing) - n_ended, n_failed=stands.n_failed + n_failed,
+            wall_time_s=time.monotonic() - start, dry_run=self.options.dry_run,
+        )  # fmt: skip
+
+    def say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
+
+    def _index(self) -> Index:
+        """What the root holds, once what is damaged has been set aside."""
+        if self.store is None:
+            return Index(statuses={}, n_hidden=0, unreadable=())
+        damaged = {} if self.options.dry_run else set_aside_damaged(self.store, self.spec.name)
+        for part, reason in damaged.items():
+            self.say(f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
+        index = self.store.index()
+        for part in index.unreadable:
+            self.say(f"{part} cannot be read; its trials count as missing")
+        return index
+
+    def _stands(self, configs: Sequence[TrialConfig], index: Index) -> Standing:
+        """What is wanted, which the root is told before anything is trained, and what is there."""
+        wanted = {config.trial_id: config for config in configs}
+        asked: frozenset[str] = frozenset()
+        if self.store is not None:
+            asked = asked_for(self.store, self.spec.name).trial_ids
+            if asked and asked.isdisjoint(wanted):
+                self.say(held_another(self.store, self.spec.name, configs))
+            if self.options.unfinished:
+                wanted |= members(self.store, self.spec.name)
+            if not self.options.dry_run:
+                for family in dict.fromkeys(config.family for config in wanted.values()):
+                    self.store.write_family(family)
+                ask(self.store, self.spec.name, wanted.values())
+                self.store.write_spec(self.spec.name, self.spec.to_json())
+        rows = counting(index, self.options.retry_failed, wanted)
+        return Standing(wanted=wanted, members=asked.union(wanted), rows=rows)
+
+    def _resumed(self, stands: Standing) -> list[Pack]:
+        if self.store is None:
+            return []
+        dry_run = self.options.dry_run
+        return resumable(self.store, self.spec.name, stands.missing, stands.unended, self.say, dry_run)
+
+    def _lost(self) -> bool:
+        return self.lease is not None and self.lease.lost()
+
+    def _train(self, missing: Sequence[TrialConfig], resumed: Sequence[Pack], before: Counts) -> tuple[Plan, Counts]:
+        """Pack and train `missing`; with --dry-run only plan it."""
+        with _stop_signals() as stopping, ready(self.options, len(missing), stopping.is_set) as there:
+            packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
+            plan = plan_of(packs, len(resumed), there.site)
+            if self.options.dry_run or self.store is None:
+                return plan, before
+            settings = Settings(
+                device=there.site.device, save_weights=self.spec.save_weights, record_neurons=self.spec.record_neurons
+            )
+            work = Work(
+                store=self.store, sweep=self.spec.name, packs=tuple(packs), settings=settings,
+                n_workers=there.site.n_workers,
+            )  # fmt: skip
+            if resumed:
+                self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
+            with Progress(self.store, self.spec.name, packs, before, self.console) as progress:
+                there.execute(work, progress, lambda: stopping.is_set() or self._lost())
+        after = progress.counts()
+        if self.lease is not None:
+            self.lease.check()
+        if stopping.is_set():
+            kept = f"{after.ended} of {after.total} trials have their rows"
+            raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
+        return plan, after
 
 
 @contextmanager
@@ -170,236 +198,11 @@ def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[
         yield lease
 
 
-def _already(index: Index, retry_failed: bool) -> Mapping[str, TrialStatus]:
-    if not retry_failed:
-        return index.statuses
-    return {trial_id: status for trial_id, status in index.statuses.items() if status not in _RETRIED}
-
-
-def _train(
-    spec: SweepSpec,
-    store: Store | None,
-    lease: Held | None,
-    missing: Sequence[TrialConfig],
-    before: Counts,
-    options: LaunchOptions,
-    console: Console,
-) -> tuple[Plan, Counts]:
-    """Pack and train `missing`; with --dry-run only plan it."""
-    with _stop_signals() as stopping, _site(options, len(missing), stopping.is_set) as site:
-        resumed = _resumable(store, spec.sweep_name, missing, console, options.dry_run) if store else []
-        packs = [*resumed, *_fresh(spec, missing, resumed, site)]
-        plan = _plan(packs, len(resumed), site)
-        if options.dry_run or store is None:
-            return plan, before
-        settings = Settings(
-            device=site.device, save_weights=spec.save_weights, record_neurons=spec.record_neurons
-        )
-        work = Work(
-            store=store, sweep=spec.sweep_name, packs=tuple(packs), settings=settings,
-            n_workers=site.n_workers,
-        )  # fmt: skip
-        if resumed:
-            _say(console, f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
-        with Progress(store, spec.sweep_name, packs, before, console) as progress:
-            site.execute(work, progress, lambda: stopping.is_set() or (lease is not None and lease.lost()))
-    after = progress.counts()
-    if lease is not None:
-        lease.check()
-    if stopping.is_set():
-        kept = f"{after.ended} of {after.total} trials have their rows"
-        raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
-    return plan, after
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Site:
-    """Where a launch trains."""
-
-    device: str
-    n_workers: int
-    memory_bytes: int
-    execute: Callable[[Work, Progress, Callable[[], bool]], None]
-    packs_per_gpu: int = 1
-    useful: Useful | None = None
-    """How many trials are worth training together; None where what suits a CPU will do."""
-
-
-@contextmanager
-def _site(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[_Site]:
-    """The executor, ready to work; a dry run starts nothing."""
-    if options.executor == "inline" or (options.dry_run and options.address is None):
-        yield _here(options)
-        return
-    if options.address is None:
-        _import_meanwhile("monosweep.model.train")
-    from monosweep.sweep.executors import connect, tune
-
-    here = _here(options) if options.address is None else None
-    with connect.connected(options.address, min(here.n_workers, n_trials) if here else None) as cluster:
-        if here:
-            yield replace(
-                here, execute=partial(tune.execute, cluster, packs_per_gpu=here.packs_per_gpu),
-                useful=_measured_there(here.device, should_stop),
-            )  # fmt: skip
-            return
-        yield _there(options, cluster, should_stop)
-
-
-def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool]) -> _Site:
-    """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
-    from monosweep.sweep.executors import connect, tune
-
-    device = _cluster_device(options.device, cluster.n_gpus)
-    slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
-    if not (slots or options.workers):
-        what = "GPU" if device == "cuda" else "CPU"
-        raise ConfigError(
-            f"--address must be that of a cluster with a free {what}; {options.address} has none now; if it starts "
-            f"workers when they are needed, say how many and which: --workers N --device cpu or cuda"
-        )
-    n_workers = options.workers or slots
-    known = cluster.memory_per_cpu if device == "cpu" else 0
-    share = known or connect.free_on_a_worker(device, should_stop)
-    return _Site(
-        device=device, n_workers=n_workers, memory_bytes=n_workers * share, execute=partial(tune.execute, cluster),
-        useful=_measured_there(device, should_stop),
-    )  # fmt: skip
-
-
-def _measured_there(device: str, should_stop: Callable[[], bool]) -> Useful | None:
-    """As a worker's GPU says."""
-    if device == "cpu":
-        return None
-    from monosweep.model.engines.gpu.pack_size import useful_pack_size
-    from monosweep.sweep.executors import connect
-
-    return lambda group, fits: connect.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
-
-
-def _here(options: LaunchOptions) -> _Site:
-    """This machine."""
-    from monosweep.sweep.executors import inline
-
-    device = _device(options.device)
-    slots = 1 if options.executor == "inline" else _n_gpus() if device == "cuda" else n_cores()
-    n_workers = options.workers or slots
-    sharing, memory = gpu_shares(n_workers, slots, _gpu_memory()) if device == "cuda" else (1, free_memory())
-    return _Site(
-        device=device, n_workers=n_workers, memory_bytes=memory, execute=inline.execute, packs_per_gpu=sharing,
-        useful=_measured_here(options.dry_run) if device == "cuda" else None,
-    )  # fmt: skip
-
-
-def _measured_here(dry_run: bool) -> Useful:
-    """As this machine's GPU says; a dry run does not ask it."""
-    from monosweep.model.engines.gpu.pack_size import SIZES, useful_pack_size
-
-    return lambda group, fits: SIZES[-1] if dry_run else useful_pack_size(tuple(group), fits, "cuda")
-
-
-def _device(name: str) -> str:
-    """`model.device.resolve`, without waiting for torch where it could find no GPU."""
-    if name == "cpu" or (name == "auto" and sys.platform == "linux" and not any(map(os.path.exists, _GPU_DRIVERS))):
-        return "cpu"
-    from monosweep.model.device import resolve
-
-    return resolve(name)
-
-
-def _import_meanwhile(module: str) -> None:
-    """Import it in another thread; who needs it waits, and finds what is wrong with it.
-
-    No daemon: a process that ends in the middle of loading torch may crash.
-    """
-
-    def try_to() -> None:
-        with suppress(Exception):
-            importlib.import_module(module)
-
-    threading.Thread(target=try_to).start()
-
-
-def gpu_shares(n_workers: int, n_gpus: int, gpu_bytes: int) -> tuple[int, int]:
-    """How many packs train on a GPU at a time where workers outnumber GPUs, and bytes for all workers together.
-
-    >>> gpu_shares(3, 2, 80)
-    (2, 120)
-    """
-    sharing = -(-n_workers // n_gpus)
-    return sharing, n_workers * (gpu_bytes // sharing)
-
-
-def _cluster_device(device: str, n_gpus: int) -> str:
-    return ("cuda" if n_gpus else "cpu") if device == "auto" else device
-
-
-def _resumable(
-    store: Store, sweep: str, missing: Sequence[TrialConfig], console: Console, dry_run: bool
-) -> list[Pack]:
-    """The packs that have a checkpoint and whose members are all missing; other checkpoints are dropped."""
-    wanted = {config.trial_id for config in missing}
-    packs: list[Pack] = []
-    for pack_id in store.list_checkpoints(sweep):
-        configs = _checkpointed(store.checkpoint_metadata(sweep, pack_id))
-        if configs is None:
-            _say(console, f"the checkpoint of pack {pack_id} is not readable; its trials start over")
-        if configs and wanted.issuperset(config.trial_id for config in configs):
-            packs.append(Pack(configs))
-            wanted.difference_update(config.trial_id for config in configs)
-        elif not dry_run:
-            store.drop_checkpoint(sweep, pack_id)
-    return packs
-
-
-def _checkpointed(metadata: Mapping[str, str]) -> tuple[TrialConfig, ...] | None:
-    """The members that a checkpoint's header names; None if it does not."""
-    try:
-        (about,) = (json.loads(text) for text in metadata.values())
-        return tuple(TrialConfig.from_dict(values) for values in about["configs"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _fresh(
-    spec: SweepSpec, missing: Sequence[TrialConfig], resumed: Sequence[Pack], site: _Site
-) -> list[Pack]:
-    taken = {config.trial_id for pack in resumed for config in pack.configs}
-    rest = [config for config in missing if config.trial_id not in taken]
-    if not rest:
-        return []
-    return make_packs(
-        rest, pack_size=spec.pack_size, n_workers=site.n_workers, memory_bytes=site.memory_bytes,
-        footprint=partial(_footprint, site.device), useful=site.useful,
-    )  # fmt: skip
-
-
-def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
-    from monosweep.model.train import bytes_per_member, bytes_per_pack
-
-    return bytes_per_pack(config, device), bytes_per_member(config, device)
-
-
-def _plan(packs: Sequence[Pack], n_resumed: int, site: _Site) -> Plan:
-    needs = sorted((_pack_bytes(site.device, pack) for pack in packs), reverse=True)
-    return Plan(
-        n_trials=sum(len(pack.configs) for pack in packs), n_packs=len(packs), n_resumed=n_resumed,
-        model_steps=sum(config.n_steps for pack in packs for config in pack.configs),
-        n_workers=min(site.n_workers, len(packs)), memory_bytes=sum(needs[: site.n_workers]),
-        device=site.device,
-    )  # fmt: skip
-
-
-def _pack_bytes(device: str, pack: Pack) -> int:
-    per_pack, per_member = _footprint(device, pack.configs[0])
-    return per_pack + per_member * len(pack.configs)
-
-
 def _check_optimizers(configs: Sequence[TrialConfig]) -> None:
     """Before anything starts; Lamb is known to be there without importing torch."""
     others = {config.optimizer: config for config in configs if config.optimizer != "Lamb"}
     if others:
-        from monosweep.model.engines.solo import check_optimizer
+        from monosweep.model.engines.solo import check_optimizer  # torch
 
         for config in others.values():
             check_optimizer(config)
@@ -424,48 +227,6 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or its control group's where that is less."""
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free.append(int(line.split()[1]) * 1024)
-    limit, used = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
-    if limit and used and limit[0] != "max":
-        free.append(max(0, int(limit[0]) - int(used[0])))
-    return min(free)
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:  # not this kind of system
-        return []
-
-
-def _n_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _gpu_memory() -> int:
-    """Bytes that are free on that of this machine's GPUs which has least; on a cluster the others are taken to be
-    alike."""
-    import torch
-
-    return min(int(torch.cuda.mem_get_info(gpu)[0]) for gpu in range(_n_gpus()))
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(Text(line), soft_wrap=True)
 
 
 __all__ = ["LaunchOptions", "LaunchReport", "Plan", "launch"]

@@ -95,20 +95,22 @@ ARROWS = {
     "model.engines": [
         "model.config", "model.data", "model.device", "model.families", "model.precision", "model.schedule",
     ],
-    "sweep.text": [], "sweep.parse": ["model.config"],
+    "sweep.text": [], "sweep.version": [], "sweep.parse": ["model.config"],
     "sweep.spec": ["model.config"],
     "sweep.plan": ["model", "sweep.spec", "sweep.store"],
     "sweep.store": ["model.config", "model.records", "sweep.text"],
-    "sweep.work": ["model", "sweep.plan", "sweep.store"],
-    "sweep.executors": ["model.config", "sweep.plan", "sweep.spec", "sweep.text", "sweep.work"],
-    "sweep.view": ["model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.work"],
+    "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.version"],
+    "sweep.executors": ["model", "sweep.plan", "sweep.spec", "sweep.text", "sweep.version", "sweep.work"],
+    "sweep.view": [
+        "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.version", "sweep.work",
+    ],
     "sweep.bench": ["model", "sweep.text"],
-    "analysis.knobs": ["model.config"], "analysis.stats": [],
-    "analysis.tables": ["analysis.knobs", "model.config", "model.records", "sweep.store"],
+    "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
+    "analysis.tables": ["analysis.knobs", "model.config", "model.families", "model.records", "sweep.store"],
     "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
     "analysis.families": [
-        "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "sweep.store",
+        "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",
     ],
 }  # fmt: skip
 """All that a room may import of ours, with the rooms inside it.  Who stands above them (`model.train`, `sweep.drive`,
@@ -203,7 +205,8 @@ def test_a_package_alone_brings_nothing(package: str) -> None:
 
 FREE_OF_TORCH = [
     "model.config", "model.records", "sweep.store.schema", "sweep.spec.sweep_spec", "sweep.plan.packs",
-    "sweep.store.root", "sweep.parse", "sweep.cli.verbs", "sweep.drive", "sweep.view.live", "sweep.work.pack",
+    "sweep.store.root", "sweep.parse", "sweep.cli.verbs", "sweep.drive", "sweep.view.live", "sweep.view.status",
+    "sweep.work.pack",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monosweep.sweep.store.schema import TABLES, markdown
+from monosweep.sweep.store.schema import ASKED, TABLES, markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -107,7 +107,7 @@ def test_the_python_example(folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", [*TABLES, ASKED])
 def test_the_columns_are_documented_as_they_are(table):
     shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table)

@@ -52,6 +52,6 @@ def _tensors(files: Files, part: Part, trial_id: str) -> dict[str, np.ndarray]:
 
 
 def _pack_and_step(part: Part) -> tuple[str, int]:
-    """`part-PACKID-step0000015872.safetensors` as (PACKID, 15872)."""
-    match = re.search(r"part-(.+)-step(\d+)\.safetensors$", part.path)
+    """`part-PACKID-step0000015872-TRIALS.safetensors` as (PACKID, 15872); until schema version 2 without the trials."""
+    match = re.search(r"part-(.+?)-step(\d+)(?:-[0-9a-f]+)?\.safetensors$", part.path)
     return (match.group(1), int(match.group(2))) if match else ("", -1)

@@ -1,4 +1,4 @@
-"""Embeddings and the stream of sparse features: pure functions of (seed, step).
+"""The stream of sparse features: a pure function of (seed, step).
 
 The stream draws only the features that are present.  Presence of feature i in a sample is one cell with
 probability ε_i.  Give each cell the hazard λ_i = -log(1 - ε_i) and lay all cells of a block of steps end to
@@ -12,12 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
-from torch import Tensor
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.data.random import generator
 
 POWER_LAW_EXPONENT = -1.1
 """Exponent of ε_i for `feature_dist: power_law` (paper, section 2)."""
@@ -25,49 +23,19 @@ ARRIVALS_PER_BLOCK = 2**15
 """About how many points are drawn at once: enough to hide call overhead, few enough to stay in cache."""
 _FIRST_STEPS = 16
 """The first block is drawn so far at first, then twice as far: a short trial needs no more of it."""
-_PURPOSES = {"weights": 1, "embedding": 2, "target_map": 3, "features": 4, "optimizer": 5, "masks": 6}
 VALUE_BITS = 24
 GAP_BITS = 40
 
 
-def generator(seed: int, purpose: str, part: int = 0, block: int = 0) -> np.random.Philox:
-    """The counter-based stream of random bits for one purpose; no two arguments share bits."""
-    return np.random.Philox(
-        key=np.array([seed, _PURPOSES[purpose]], np.uint64), counter=np.array([0, 0, block, part], np.uint64)
-    )
-
-
-def feature_probs(config: TrialConfig) -> Float[ndarray, " n_features"]:
+def probabilities(n_features: int, feature_prob: float, feature_dist: str) -> Float[ndarray, " n_features"]:
     """ε_i for every feature: all equal, or ∝ i^-1.1 scaled to mean ε, then clipped at 1 (section 2)."""
-    return _probs(config.n_features, config.feature_prob, config.feature_dist)
-
-
-def _probs(n_features: int, feature_prob: float, feature_dist: str) -> Float[ndarray, " n_features"]:
     if feature_dist == "uniform":
         return np.full(n_features, feature_prob)
+    if feature_dist != "power_law":
+        raise ValueError(f"no feature distribution {feature_dist!r}")
     weights = np.arange(1, n_features + 1, dtype=np.float64) ** POWER_LAW_EXPONENT
     probs: ndarray = np.minimum(1.0, weights * (feature_prob / weights.mean()))
     return probs
-
-
-def embedding(config: TrialConfig) -> Float[Tensor, "d_embed n_features"]:
-    """P, the fixed map from features to the network's input; columns have length 1 (section 2)."""
-    return _orthonormal_map(config, "embedding")
-
-
-def target_map(config: TrialConfig) -> Float[Tensor, "d_embed n_features"]:
-    """Q, the target of the `reprojector` task, drawn like P (eq. 2)."""
-    return _orthonormal_map(config, "target_map")
-
-
-def _orthonormal_map(config: TrialConfig, purpose: str) -> Float[Tensor, "d_embed n_features"]:
-    """Thin SVD of a Gaussian (N, d) matrix, U kept, rows normalised, transposed; float64."""
-    gaussian = np.random.Generator(generator(config.seed, purpose)).standard_normal((config.n_features, config.d_embed))
-    u = torch.linalg.svd(torch.from_numpy(gaussian), full_matrices=False).U
-    # A singular vector's sign is the library's choice; fixing it lets another machine draw the same P.
-    u = u * torch.where(u.sum(dim=0) < 0, -1.0, 1.0)
-    rows: Tensor = u / torch.linalg.vector_norm(u, dim=1, keepdim=True)
-    return rows.T.contiguous()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +49,6 @@ class StreamKey:
     feature_dist: str
     signed: bool
     """Whether samples are f1 - f2 with both drawn at ε/2 (task `abs`, eq. 3)."""
-
-
-def stream_key(config: TrialConfig) -> StreamKey:
-    """The key of the data stream that `config` trains on."""
-    signed = config.task == "abs"
-    return StreamKey(
-        seed=config.seed,
-        n_features=config.n_features,
-        batch_size=config.samples_per_step,
-        feature_prob=config.feature_prob / 2 if signed else config.feature_prob,
-        feature_dist=config.feature_dist,
-        signed=signed,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +77,9 @@ class SparseBatch:
 class FeatureStream:
     """Batches of one data stream by step, in any order; what is drawn of the block in use is kept.
 
-    >>> config = TrialConfig(n_features=4, d_embed=2, n_neurons=4, batch_size=3, feature_prob=0.5)
-    >>> stream = FeatureStream(stream_key(config))
-    >>> bool((stream.batch(7).cells == FeatureStream(stream_key(config)).batch(7).cells).all())
+    >>> key = StreamKey(0, n_features=4, batch_size=3, feature_prob=0.5, feature_dist="uniform", signed=False)
+    >>> stream = FeatureStream(key)
+    >>> bool((stream.batch(7).cells == FeatureStream(key).batch(7).cells).all())
     True
     """
 
@@ -169,7 +124,7 @@ class Process:
     """The Poisson process behind one stream: which cells of a block are present, and how strongly."""
 
     def __init__(self, key: StreamKey) -> None:
-        probs = _probs(key.n_features, key.feature_prob, key.feature_dist)
+        probs = probabilities(key.n_features, key.feature_prob, key.feature_dist)
         self.key = key
         self.always = np.flatnonzero(probs == 1)
         hazard = np.zeros(key.n_features)

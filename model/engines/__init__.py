@@ -1,1 +1,69 @@
-"""What trains: `solo` defines the meaning, `cpu` and `gpu` train packs of members at hardware speed."""
+"""Which engine trains a pack: the hand-tuned one that its family brings for a device, else one for any family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
+from monosweep.model.engines.contract import Engine
+from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.solo import SoloEngine, check_optimizer
+from monosweep.model.engines.vmapped import VmappedEngine
+
+EngineName = Literal["auto", "packed", "vmapped", "solo"]
+_Make = Callable[[Sequence[Any], str], Engine]
+
+HAND_TUNED: Mapping[tuple[str, str], _Make] = {
+    ("two_layer", "cpu"): lambda configs, device: PackedEngine(configs),
+    ("two_layer", "cuda"): StackedEngine,
+}
+"""By family and device; they are called `packed`."""
+_ANY_FAMILY: Mapping[str, _Make] = {"vmapped": VmappedEngine, "solo": SoloEngine}
+
+
+def make_engine(configs: Sequence[TrialConfig], device: str, name: EngineName = "auto") -> Engine:
+    """The engine for a pack.
+
+    Raises:
+        ConfigError: if the trials cannot share a pack, or the engine cannot train them.
+    """
+    _check(configs, device, name)
+    chosen = engine_name(configs[0], device) if name == "auto" else name
+    make = HAND_TUNED[configs[0].family, device] if chosen == "packed" else _ANY_FAMILY[chosen]
+    return make(configs, device)
+
+
+def engine_name(config: TrialConfig, device: str) -> str:
+    """Which engine `auto` is."""
+    if config.optimizer != "Lamb":
+        return "solo"
+    return "packed" if (config.family, device) in HAND_TUNED else "vmapped"
+
+
+def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:
+    if not configs:
+        raise ConfigError("a pack needs at least one trial; got none")
+    if name not in get_args(EngineName):
+        raise ConfigError(unknown_name("engine", name, get_args(EngineName)))
+    config = configs[0]
+    for other in configs:
+        if shape_of(other) != shape_of(config):
+            _disagree(config, other)
+    check_optimizer(config)
+    packs = name in ("packed", "vmapped")
+    if packs and config.optimizer != "Lamb":
+        raise ConfigError(f"the {name} engine trains with Lamb only; got {config.optimizer}; use the solo engine")
+    if name == "packed" and (config.family, device) not in HAND_TUNED:
+        raise ConfigError(f"no packed engine trains {config.family} on {device}; use the vmapped engine")
+    if len(configs) > 1 and (name == "solo" or config.optimizer != "Lamb"):
+        raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
+
+
+def _disagree(config: TrialConfig, other: TrialConfig) -> None:
+    for field in shape_fields(type(config)):
+        values = sorted({getattr(config, field), getattr(other, field, None)}, key=str)
+        if len(values) > 1:
+            raise ConfigError(f"trials of one pack must agree on {field}; got {values}; use several packs")
+    raise ConfigError(f"trials of one pack must be of the same code; got two of {config.family}; use several packs")

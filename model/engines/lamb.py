@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Names of the running moments of each tensor."""
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-6
 NORM_CAP = 10.0
 

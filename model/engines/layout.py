@@ -8,14 +8,14 @@ The bias takes part in no product: `bf16` and `tf32` round products' operands, a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.families.two_layer.network import Weights, n_out
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 ALIGN = 16
 """w_out and each row start at a multiple of so many elements."""
@@ -34,9 +34,9 @@ class Layout:
     """Elements of a row, padding included."""
 
     @classmethod
-    def of(cls, config: TrialConfig) -> Layout:
+    def of(cls, config: TwoLayerConfig) -> Layout:
         """The layout of all trials shaped like `config`."""
-        d, k, out = config.d_embed, config.n_neurons, n_out(config)
+        d, k, out = config.d_embed, config.n_neurons, config.n_out
         start = _aligned((d + 1) * k)
         segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + out * k))
         return cls(d, k, out, segments, _aligned(segments[2].stop))
@@ -61,17 +61,15 @@ class Layout:
         """`decoder` of one row of numpy's."""
         return row[self.segments[2]].reshape(self.n_out, self.n_neurons)
 
-    def weights(self, row: Float[Tensor, " row"]) -> Weights:
-        """One trial's parameters, as views."""
+    def named(self, row: Float[Tensor, " row"]) -> dict[str, Tensor]:
+        """A trial's tensors as its family names them, as views."""
         w_in, bias, w_out = (row[segment] for segment in self.segments)
-        return Weights(w_in.view(self.d_embed, -1).T, bias, w_out.view(self.n_out, -1))
+        return {"w_in": w_in.view(self.d_embed, -1).T, "bias": bias, "w_out": w_out.view(self.n_out, -1)}
 
-    def write(self, row: Float[Tensor, " row"], weights: Weights) -> None:
-        """Copy `weights` into a row."""
-        own = self.weights(row)
-        own.w_in.copy_(weights.w_in)
-        own.bias.copy_(weights.bias)
-        own.w_out.copy_(weights.w_out)
+    def write(self, row: Float[Tensor, " row"], tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Copy a trial's tensors, or others with such a prefix, into a row."""
+        for name, own in self.named(row).items():
+            own.copy_(tensors[prefix + name])
 
 
 def _aligned(n: int) -> int:

@@ -1,28 +1,30 @@
-"""The solo engine: one trial as an `nn.Module`, autograd and an optimizer of torch_optimizer.
+"""The solo engine: one trial of any family, autograd and an optimizer of torch_optimizer.
 
-This is the readable definition of what a trial is; the packed engine is held equal to it.  It also trains
-what cannot be packed: any other optimizer of torch_optimizer.
+This is the readable definition of what a trial is; all other engines are held equal to it.  It also trains what cannot
+be packed: any other optimizer of torch_optimizer.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch_optimizer
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor, nn
 
 from monosweep.model.config import ConfigError, TrialConfig, unknown_name
-from monosweep.model.data.stream import FeatureStream, embedding, generator, stream_key, target_map
-from monosweep.model.families.two_layer.network import Weights, activate, initial_weights, masks
+from monosweep.model.data.random import generator
+from monosweep.model.engines.lamb import MOMENTS
+from monosweep.model.families import family_of
+from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES
-from monosweep.model.schedule import bias_decay_at, lr_at
+from monosweep.model.schedule import lr_at
 
 
 def check_optimizer(config: TrialConfig) -> None:
@@ -66,58 +68,6 @@ class _Lookahead(torch_optimizer.Lookahead):  # type: ignore[misc]
         self.param_groups = self.optimizer.param_groups  # one list again, as its step expects
 
 
-class Network(nn.Module):
-    """y = L2 act(L1 x + b) (section 2)."""
-
-    def __init__(self, config: TrialConfig, device: str) -> None:
-        super().__init__()
-        self.config = config
-        start, dtype = initial_weights(config), DTYPES[config.precision]
-        self.w_in = nn.Parameter(start.w_in.to(device, dtype))
-        self.bias = nn.Parameter(start.bias.to(device, dtype))
-        self.w_out = nn.Parameter(start.w_out.to(device, dtype))
-        exists = masks(config)
-        self.mask_in, self.mask_out = exists.w_in.to(device, dtype), exists.w_out.to(device, dtype)
-
-    def forward(
-        self, x: Float[Tensor, "batch d_embed"]
-    ) -> tuple[Float[Tensor, "batch n_neurons"], Float[Tensor, "batch n_out"]]:
-        """Hidden activations h and output y."""
-        h = activate(self.config.activation, self._product(x, (self.w_in * self.mask_in).T) + self.bias)
-        return h, self._product(h, (self.w_out * self.mask_out).T)
-
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """a @ b; for `bf16` and `tf32` of rounded operands, and so in the backward pass."""
-        if self.config.precision == "tf32":
-            product: Any = _TF32Product  # `apply` is typed in some releases of torch only
-            rounded: Tensor = product.apply(a, b)
-            return rounded
-        if self.config.precision != "bf16":
-            return a @ b
-        return (a.bfloat16() @ b.bfloat16()).to(a.dtype)
-
-
-class _TF32Product(torch.autograd.Function):
-    """a @ b of operands rounded to TF32, in both directions."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.operands = round_to_tf32(a), round_to_tf32(b)
-        y: Tensor = ctx.operands[0] @ ctx.operands[1]
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        (a, b), grad = ctx.operands, round_to_tf32(grads[0])
-        return grad @ b.mT, a.mT @ grad
-
-
-def round_to_tf32(values: Tensor) -> Tensor:
-    """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
-    fraction, exponent = torch.frexp(values.double())
-    return torch.ldexp(torch.round(fraction * 2**11), exponent - 11).to(values.dtype)
-
-
 class SoloEngine:
     """Trains one trial, step by step.
 
@@ -130,51 +80,51 @@ class SoloEngine:
     chunk = 16
     """Steps that a caller should ask for at once."""
 
-    def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
-        (self.config,) = self.configs = configs
-        self.device, self.dtype, self.step = device, DTYPES[self.config.precision], 0
-        self.network = Network(self.config, device)
-        self._embedding = embedding(self.config).to(device, self.dtype)
-        self.target_map = target_map(self.config).to(device, self.dtype) if self.config.task == "reprojector" else None
-        self.stream = FeatureStream(stream_key(self.config))
-        self.optimizer = make_optimizer(self.config, self.network.parameters())
+    def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
+        (config,) = configs
+        self._device, self._empty = device, False
+        self._set_up(config)
+
+    def _set_up(self, config: TrialConfig) -> None:
+        self.config, self.family, self.dtype, self.step = config, family_of(config), DTYPES[config.precision], 0
+        self.network = {name: nn.Parameter(self._placed(tensor)) for name, tensor in self.family.start(config).items()}
+        """The trained tensors."""
+        self._fixed = {name: self._placed(tensor) for name, tensor in self.family.fixed(config).items()}
+        self._sampler = self.family.sampler(config)
+        self.optimizer = make_optimizer(config, self.network.values())
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self.dtype if tensor.is_floating_point() else None, copy=True)
+
+    @property
+    def steps(self) -> list[int]:
+        """As the contract says."""
+        return [0 if self._empty else self.step]
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps 1"]:
-        """Train `n_steps` more; the task loss of each."""
+        """As the contract says."""
+        if self._empty:
+            return np.full((n_steps, 1), np.nan)
         return np.array([[self.train_step()] for _ in range(n_steps)])
 
     def train_step(self) -> float:
         """One step; its task loss, before the update."""
         self.step += 1
-        x, target = self._batch()
-        h, y = self.network(x)
-        loss = torch.square(y - target).sum() / len(x)
-        objective = loss + self.config.l1 * h.abs().sum() / len(x) + self._bias_penalty()
+        knobs = {**self.family.knobs(self.config), **self.family.schedule(self.config, self.step)}
+        batch = {name: self._placed(tensor) for name, tensor in self._sampler(self.step).items()}
+        found = self.family.loss(self.config, self.network, self._fixed, batch, knobs)
         self.optimizer.zero_grad()
-        self._backward(objective)
+        self._backward(found.objective)
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(self.config, self.step)
-        before = self.network.w_in.detach().clone()
+        before = {name: tensor.detach().clone() for name, tensor in self.network.items()}
         self._update()
         with torch.no_grad():
-            self.network.bias.mul_(1 - bias_decay_at(self.config, self.step) * self._decay_share(h, before))
-        return float(loss.detach())
-
-    def _bias_penalty(self) -> Tensor:
-        off = self.network.bias - self.config.bias_reg_target
-        return self.config.bias_reg * torch.square(off).sum()
-
-    def _decay_share(self, h: Tensor, w_in_before: Tensor) -> Tensor:
-        """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
-        w_in = self.network.w_in
-        if self.config.bias_decay_mode == "per_neuron":
-            return (h <= 0).all(dim=0).to(self.dtype)
-        if self.config.bias_decay_mode == "tied_to_update":
-            moved = torch.linalg.vector_norm(w_in - w_in_before, dim=1)
-            size = torch.linalg.vector_norm(w_in, dim=1)
-            relative = torch.where(size > 0, moved / size, 0.0)
-            return (1 - relative / self.config.lr).clamp_min(0)
-        return torch.ones_like(self.network.bias)
+            now = self.params(0)
+            for name, tensor in self.family.after(self.config, now, before, found.passed, knobs).items():
+                if tensor is not now[name]:
+                    self.network[name].copy_(tensor)
+        return float(found.loss.detach())
 
     def _update(self) -> None:
         if self.config.optimizer != "Adahessian":
@@ -193,44 +143,59 @@ class SoloEngine:
             warnings.filterwarnings("ignore", message="Using backward.. with create_graph=True")
             torch.autograd.backward(objective, create_graph=True)
 
-    def _batch(self) -> tuple[Float[Tensor, "batch d_embed"], Float[Tensor, "batch n_out"]]:
-        f = torch.from_numpy(self.stream.batch(self.step).dense()).to(self.device, self.dtype)
-        return f @ self._embedding.T, f.abs() if self.target_map is None else f @ self.target_map.T
+    def params(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says."""
+        return {name: tensor.detach() for name, tensor in self.network.items()}
 
-    def weights(self, member: int = 0) -> Weights:
-        """Parameters of the trial."""
-        net = self.network
-        return Weights(w_in=net.w_in.detach(), bias=net.bias.detach(), w_out=net.w_out.detach())
-
-    def embedding(self, member: int = 0) -> Float[Tensor, "d_embed n_features"]:
-        """P of the trial."""
-        return self._embedding
+    def fixed(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says."""
+        return self._fixed
 
     def overflowed(self) -> list[bool]:
         """Whether a parameter or an optimizer state has become non-finite."""
-        tensors: list[Tensor] = list(self.network.parameters())
+        tensors: list[Tensor] = list(self.network.values())
         for state in self.optimizer.state.values():
             tensors += [v for v in state.values() if isinstance(v, Tensor) and v.is_floating_point()]
-        return [not all(bool(torch.isfinite(t).all()) for t in tensors)]
+        return [not self._empty and not all(bool(torch.isfinite(t).all()) for t in tensors)]
 
-    def freeze(self, member: int) -> None:
-        """Nothing to spare: a pack of one ends with its member."""
+    def take(self, slot: int) -> MemberState:
+        """As the contract says; an optimizer's plain values travel as JSON bytes."""
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in self.network.items()}
+        if self.config.optimizer == "Lamb":
+            for name, param in self.network.items():
+                kept = self.optimizer.state.get(param, {})
+                for kind in MOMENTS:
+                    tensors[f"{kind}.{name}"] = kept.get(kind, torch.zeros_like(param)).detach().cpu().clone()
+        else:
+            plain = _split(self.optimizer.state_dict(), tensors)
+            tensors["optimizer"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
+        return MemberState(config=self.config, step=self.step, tensors=tensors)
 
-    def state(self) -> dict[str, Tensor]:
-        """All that `load` needs; the optimizer's plain values travel as JSON bytes."""
-        tensors = {f"network.{k}": v.detach().clone() for k, v in self.network.state_dict().items()}
-        plain = _split(self.optimizer.state_dict(), tensors)
-        tensors["optimizer"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
-        return tensors
+    def put(self, slot: int, state: MemberState | None) -> None:
+        """As the contract says, but for more slots than one.
 
-    def load(self, state: Mapping[str, Tensor], step: int) -> None:
-        """Continue from `state` as it was after `step`."""
-        self.network.load_state_dict(
-            {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-        )
-        plain = json.loads(bytes(state["optimizer"].cpu().numpy()))
-        self.optimizer.load_state_dict(_join(plain, state))
-        self.step = step
+        Raises:
+            ConfigError: if the slot is not the first.
+        """
+        if slot:
+            raise ConfigError("the solo engine trains one trial at a time; got another that was to join it")
+        self._empty = state is None
+        if state is None:
+            return
+        self._set_up(state.config)
+        self.step = state.step
+        if not state.tensors:
+            return
+        with torch.no_grad():
+            for name, param in self.network.items():
+                param.copy_(state.tensors[name])
+        if state.config.optimizer != "Lamb":
+            plain = json.loads(bytes(state.tensors["optimizer"].cpu().numpy()))
+            self.optimizer.load_state_dict(_join(plain, state.tensors))
+            return
+        for name, param in self.network.items():
+            moments = {kind: self._placed(state.tensors[f"{kind}.{name}"]) for kind in MOMENTS}
+            self.optimizer.state[param] = {"step": state.step, **moments}
 
 
 def _split(value: Any, tensors: dict[str, Tensor]) -> Any:

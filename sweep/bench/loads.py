@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.cpu import elementwise
 from monosweep.model.engines.cpu.compiled_step import is_half
 from monosweep.model.engines.cpu.engine import PackedEngine, block_rows
@@ -23,6 +22,7 @@ from monosweep.model.engines.cpu.gemm import gemm
 from monosweep.model.engines.cpu.jit import compiled
 from monosweep.model.engines.layout import Layout
 from monosweep.model.engines.solo import SoloEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 Kind = Literal["packed", "solo", "gemm", "numpy", "torch", "memory"]
 Burst = Callable[[], float]
@@ -39,7 +39,7 @@ class Load:
     """
 
     kind: Kind
-    configs: tuple[TrialConfig, ...]
+    configs: tuple[TwoLayerConfig, ...]
     """Trials of one shape; all but `packed` take the first."""
 
     def prepare(self) -> Burst:
@@ -55,7 +55,7 @@ class Load:
         return _products(self.configs[0], np.matmul if self.kind == "numpy" else _torch_matmul)
 
 
-def _packed(configs: tuple[TrialConfig, ...]) -> Burst:
+def _packed(configs: tuple[TwoLayerConfig, ...]) -> Burst:
     engine = PackedEngine(configs)
 
     def burst() -> float:
@@ -64,7 +64,7 @@ def _packed(configs: tuple[TrialConfig, ...]) -> Burst:
     return burst
 
 
-def _solo(config: TrialConfig) -> Burst:
+def _solo(config: TwoLayerConfig) -> Burst:
     engine = SoloEngine((config,), "cpu")
 
     def burst() -> float:
@@ -77,7 +77,7 @@ def _torch_matmul(a: ndarray, b: ndarray, out: ndarray) -> None:
     torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
 
 
-def _products(config: TrialConfig, matmul: Callable[..., object]) -> Burst:
+def _products(config: TwoLayerConfig, matmul: Callable[..., object]) -> Burst:
     """The products of `model.engines.cpu.engine`, in its layouts and blocks, float32."""
     x, encoder, decoder, h, error, out_encoder, out_decoder = _operands(config)
     out_h, out_error = np.empty_like(h), np.empty_like(error)
@@ -94,7 +94,7 @@ def _products(config: TrialConfig, matmul: Callable[..., object]) -> Burst:
     return burst
 
 
-def _compiled_products(config: TrialConfig) -> Burst:
+def _compiled_products(config: TwoLayerConfig) -> Burst:
     """The same without Python between them; of bfloat16 where compiled steps multiply that."""
     *operands, out_encoder, out_decoder = _operands(config)
     results = (np.empty_like(operands[3]), np.empty_like(operands[4]), out_encoder, out_decoder)
@@ -121,7 +121,7 @@ def _multiply(x, encoder, decoder, h, error, out_h, out_error, out_encoder, out_
         gemm(x, True, h, False, out_encoder, block > 0)
 
 
-def _operands(config: TrialConfig) -> list[Float32[ndarray, "rows columns"]]:
+def _operands(config: TwoLayerConfig) -> list[Float32[ndarray, "rows columns"]]:
     """A block's x, the encoder, the decoder, h and the error; where the two gradients go."""
     layout, draw = Layout.of(config), np.random.default_rng(0)
     rows, d, k = block_rows(config, layout), layout.d_embed, layout.n_neurons
@@ -129,7 +129,7 @@ def _operands(config: TrialConfig) -> list[Float32[ndarray, "rows columns"]]:
     return [draw.standard_normal(shape, np.float32) for shape in shapes]
 
 
-def _memory(config: TrialConfig) -> Burst:
+def _memory(config: TwoLayerConfig) -> Burst:
     layout = Layout.of(config)
     touched = block_rows(config, layout) * (2 * layout.n_neurons + layout.n_out) + 4 * layout.row
     a, b, c = (np.ones(math.ceil(touched / 3), np.float32) for _ in range(3))

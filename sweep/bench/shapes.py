@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monosweep.model.config import ConfigError, Precision, TrialConfig, unknown_name
+from monosweep.model.config import ConfigError, Precision, unknown_name
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 RATES = (0.003, 0.005, 0.007, 0.01, 0.014, 0.02, 0.025, 0.03)
 """Learning rates of the trials of one seed; they share its data, as those of a sweep do."""
@@ -25,10 +26,10 @@ class Shape:
 
     def trials(
         self, n: int, n_steps: int | None = None, seed: int = 0, precision: Precision = "fp32"
-    ) -> tuple[TrialConfig, ...]:
+    ) -> tuple[TwoLayerConfig, ...]:
         """`n` trials: the eight rates with one seed, then with the next, ..."""
         return tuple(
-            TrialConfig(
+            TwoLayerConfig(
                 n_features=self.n_features, d_embed=self.d_embed, n_neurons=self.n_neurons,
                 batch_size=self.batch_size, feature_prob=self.feature_prob, n_steps=n_steps or self.n_steps,
                 lr=RATES[i % len(RATES)], seed=seed + i // len(RATES), precision=precision,

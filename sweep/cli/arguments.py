@@ -43,6 +43,8 @@ class LaunchArgs:
     """A running Ray cluster; left out, Ray starts here and ends with the launch."""
     retry_failed: Flag = False
     """Train failed and stopped trials again."""
+    unfinished: Flag = False
+    """Train also what this sweep was asked for before and still lacks."""
     dry_run: Flag = False
     """Say what would be trained, and stop."""
 

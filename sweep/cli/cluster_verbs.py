@@ -28,7 +28,7 @@ from monosweep.sweep.text import table, without_secrets
 if TYPE_CHECKING:
     from monosweep.sweep.executors.jobs import Job
     from monosweep.sweep.spec.sweep_spec import SweepSpec
-    from monosweep.sweep.view.live import SweepStatus
+    from monosweep.sweep.view.status import SweepStatus
 
 NOT_SUCCEEDED = 1
 
@@ -76,7 +76,7 @@ def logs(argv: Sequence[str]) -> int:
     from monosweep.sweep.executors.jobs import Cluster
 
     cluster = Cluster(args.address)
-    job = cluster.latest(args.out, _column(args.sweep))
+    job = cluster.latest(args.out, args.sweep)
     for chunk in cluster.logs(job, follow=args.follow):
         print(chunk, end="", flush=True)
     now = cluster.job(job.id)
@@ -93,7 +93,7 @@ def stop(argv: Sequence[str]) -> int:
     from monosweep.sweep.executors.jobs import Cluster, ClusterError
 
     cluster = Cluster(args.address)
-    job = cluster.latest(args.out, _column(args.sweep))
+    job = cluster.latest(args.out, args.sweep)
     if not job.active:
         raise ClusterError(f"only a running job can be stopped; {job.id}, the last one of {job.sweep}, is {job.state}")
     ended = cluster.stop(job)
@@ -106,7 +106,7 @@ def list(argv: Sequence[str]) -> int:
     args = parse(
         ListArgs, argv, prog="monosweep list", description="The sweeps of a results root, and who drives them."
     )
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     rows = [_listed(sweep) for sweep in read_status(args.out)]
     if not rows:
@@ -127,12 +127,14 @@ def _submit(spec: SweepSpec, out: str, args: SubmitArgs | ResumeArgs) -> Job:
     from monosweep.sweep.executors.jobs import Cluster, check_root
 
     check_root(out)
-    _check_idle(out, spec.sweep_name)
+    _check_idle(out, spec.name)
     options = ["--device", args.device]
     if (workers := worker_count(args.workers)) is not None:
         options += ["--workers", str(workers)]
     if args.retry_failed:
         options.append("--retry-failed")
+    if isinstance(args, ResumeArgs):
+        options.append("--unfinished")
     return Cluster(args.address).submit(spec, out, options)
 
 
@@ -154,18 +156,13 @@ def _check_idle(out: str, sweep: str) -> None:
 
 def _the_one(out: str, sweep: str | None) -> SweepStatus:
     """The sweep that is meant: the named one, or the only one."""
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     found = read_status(out, sweep)
     if len(found) != 1:
         names = ", ".join(one.sweep for one in found) or "none yet"
         raise ConfigError(f"resume needs the name of a sweep; {without_secrets(out)} has {names}; add one")
     return found[0]
-
-
-def _column(sweep: str | None) -> str | None:
-    """A preset's name as it stands in the column `sweep`."""
-    return sweep.replace("/", "-") if sweep else None
 
 
 def _print_next(job: Job, address: str) -> None:

@@ -63,13 +63,12 @@ def launch(argv: Sequence[str]) -> int:
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
-        retry_failed=args.retry_failed, dry_run=args.dry_run,
+        retry_failed=args.retry_failed, unfinished=args.unfinished, dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
     for line in launch_lines(report, args.out):
         print(line)
-    whole = report.dry_run or not (report.after.missing or report.after.failed)
-    return 0 if whole else INCOMPLETE
+    return 0 if report.dry_run or not (report.n_missing or report.n_failed) else INCOMPLETE
 
 
 def status(argv: Sequence[str]) -> int:
@@ -78,7 +77,7 @@ def status(argv: Sequence[str]) -> int:
         StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
     )
     from monosweep.sweep.view.lines import status_lines
-    from monosweep.sweep.view.live import read_status
+    from monosweep.sweep.view.status import read_status
 
     found = read_status(args.out, args.sweep)
     if not found:
@@ -127,12 +126,13 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     )
     _check_plot(args.plot)
     from monosweep.sweep.store.root import Store
-    from monosweep.sweep.store.schema import config_of
+    from monosweep.sweep.store.schema import config_in
 
     store = Store.open(args.out)
     row = store.trial_row(args.trial_id)
+    store.load_families()
     curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
-    watched = _watch(config_of(row), args.device or row["device"], row["engine"], debug=False)
+    watched = _watch(config_in(row), args.device or row["device"], row["engine"], debug=False)
     ok = _print_comparison(row, curve_rows, watched)
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
@@ -152,7 +152,7 @@ def bench(argv: Sequence[str]) -> int:
         raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
     from monosweep.sweep.bench.measure import as_plain, machine, measure
     from monosweep.sweep.bench.report import report
-    from monosweep.sweep.drive import n_cores
+    from monosweep.sweep.plan.machine import n_cores
 
     n_workers = workers or n_cores()
     rates = measure(shapes, n_workers, turns=args.turns, tell=_overwrite)
@@ -208,7 +208,7 @@ def _watch(
 
 def _changed(config: TrialConfig) -> str:
     """The fields that differ from the paper's defaults."""
-    default = TrialConfig()
+    default = type(config)()
     changed = {k: v for k, v in config.to_dict().items() if v != getattr(default, k)}
     return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at the paper's defaults"
 
@@ -236,10 +236,14 @@ def _print_comparison(
 ) -> bool:
     """The tables and the verdict of a replay; whether it is as it should be."""
     from monosweep.model.device import device_name
+    from monosweep.model.families import description_of
+    from monosweep.model.families.contract import names as field_names
+    from monosweep.model.records import Losses
     from monosweep.sweep.view.replay import compare, compare_curve, describe, provenance_here, verdict
 
     result = watched.result
-    ending = compare(row, result.status, result.last_step, result.metrics)
+    names = (*field_names(Losses), *field_names(description_of(result.config).metrics))
+    ending = compare(row, result.status, result.last_step, result.metrics, names)
     curve = compare_curve(curve_rows, result.curve)
     judged = verdict(row, [*ending, *curve], provenance_here(row, device_name(watched.device)))
     print(f"\n{describe(ending, curve)}\n{judged.text}")

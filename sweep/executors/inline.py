@@ -21,15 +21,9 @@ from multiprocessing.process import BaseProcess
 
 from monosweep.model.config import UserError
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.work.pack import (
-    MAX_RETRIES,
-    PackProgress,
-    Work,
-    after_losses,
-    pack_slices,
-    settled_progress,
-    train_pack,
-)
+from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
+from monosweep.sweep.work.failures import after_losses, settled_progress
+from monosweep.sweep.work.pack import pack_slices, train_pack
 from monosweep.sweep.work.progress import Listener
 
 _SLICE_S = 1.0

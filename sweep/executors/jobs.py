@@ -84,13 +84,13 @@ class Cluster:
             ClusterError: if a job is training this sweep into this root already.
         """
         check_root(root)
-        sweep = spec.sweep_name
+        sweep = spec.name
         if running := next((job for job in self.jobs(root, sweep) if job.active), None):
             raise ClusterError(
                 f"a sweep is trained once at a time; job {running.id} is training {sweep} into {root}; "
                 f"follow it with monosweep logs, or end it with monosweep stop"
             )
-        job_id = f"{sweep}-{secrets.token_hex(4)}"
+        job_id = f"{sweep.replace('/', '-')}-{secrets.token_hex(4)}"
         command = ["python", "-m", "monosweep.sweep", "launch", SPEC, "--out", root, "--address", "auto", *options]
         with bundled(spec.to_json()) as folder, self._guard():
             environment = runtime_env(folder, **{JOB: job_id, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)})

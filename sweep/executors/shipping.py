@@ -17,6 +17,7 @@ from typing import Any
 
 from monosweep.model.config import ConfigError
 from monosweep.sweep.text import without_secrets
+from monosweep.sweep.version import HERE, commit_here, release
 
 QUIET = {
     "OMP_NUM_THREADS": "1",
@@ -36,8 +37,6 @@ JOB = "MONOSWEEP_JOB"
 """The environment variable that tells a submitted driver and its workers the id of their Ray job."""
 SPEC = "spec.json"
 _PACKAGES = ("model", "sweep", "analysis")
-_HERE = Path(__file__).parents[2]
-"""Where the packages lie side by side: a checkout, or `monosweep` among the installed ones."""
 _SHARED = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """Where the storage is.  Who may use it never travels: Ray shows a job's environment to all its users."""
 _SCRAP = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
@@ -53,7 +52,7 @@ def bundled(spec: str | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="monosweep-bundle-") as name:
         folder = Path(name)
         for package in _PACKAGES:
-            shutil.copytree(_HERE / package, folder / "monosweep" / package, ignore=_SCRAP)
+            shutil.copytree(HERE / package, folder / "monosweep" / package, ignore=_SCRAP)
         _name_version(folder)
         if spec is not None:
             (folder / SPEC).write_text(spec)
@@ -95,13 +94,10 @@ def needs_token(address: str) -> str:
 
 
 def _name_version(folder: Path) -> None:
-    """What `importlib.metadata` reads on the nodes, for the column `code_version`."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        known = version("monosweep")
-    except PackageNotFoundError:  # a checkout on the path, never installed
-        return
+    """What `importlib.metadata` reads on the nodes, for the column `code_version`: no git is there to ask."""
+    known, commit = release(), commit_here()
+    if commit:
+        known = f"{known.partition('+')[0]}+{commit}"
     about = folder / f"monosweep-{known}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: monosweep\nVersion: {known}\n")

@@ -29,7 +29,9 @@ from ray.tune.execution import class_cache
 from monosweep.model.config import UserError
 from monosweep.sweep.executors.own_ray import replaced
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.work.pack import MAX_RETRIES, PackProgress, Work, after_losses, pack_slices, settled_progress
+from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
+from monosweep.sweep.work.failures import after_losses, settled_progress
+from monosweep.sweep.work.pack import pack_slices
 from monosweep.sweep.work.progress import Listener
 
 _REPORT_S = 2.0

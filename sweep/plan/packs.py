@@ -1,6 +1,6 @@
 """Packs: which trials are trained together.  From `TrialConfig`s to `Pack`s; torch-free.
 
-Members of a pack have equal shapes (`model.config.SHAPE_FIELDS`).  Membership decides speed and nothing else:
+Members of a pack have equal shapes (`model.config.shape_of`).  Membership decides speed and nothing else:
 a trial's result is the same in every pack, so these choices may change without changing a table.
 """
 
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
-from monosweep.model.config import SHAPE_FIELDS, ConfigError, TrialConfig
+from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of
 
 Cost = Callable[[TrialConfig], float]
 """How long a trial trains, in any unit."""
@@ -45,18 +45,21 @@ class Pack:
     """Trials that one worker trains together; those that share a data stream stand side by side."""
 
     configs: tuple[TrialConfig, ...]
+    given_id: str = ""
+    """Of a pack that goes on with those of its members that have not left."""
 
     @cached_property
     def pack_id(self) -> str:
-        """Sixteen hexadecimal digits: a hash of the members' ids in any order."""
+        """Sixteen hexadecimal digits: a hash of the ids, in any order, of the members with whom it began."""
+        if self.given_id:
+            return self.given_id
         ids = sorted(config.trial_id for config in self.configs)
         return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
 
 def trial_cost(config: TrialConfig) -> float:
-    """Multiply-adds of one trial's matrix products, up to a constant: over all steps."""
-    n_out = config.d_embed if config.task == "reprojector" else config.n_features
-    return float(config.n_steps * config.samples_per_step * config.n_neurons * (config.d_embed + n_out))
+    """Multiply-adds of one trial, up to a constant: over all steps."""
+    return config.n_steps * config.step_cost()
 
 
 def make_packs(
@@ -94,13 +97,13 @@ def make_packs(
 def _by_shape(configs: Iterable[TrialConfig]) -> Mapping[tuple[object, ...], list[TrialConfig]]:
     groups = defaultdict(list)
     for config in configs:
-        groups[tuple(getattr(config, name) for name in SHAPE_FIELDS)].append(config)
+        groups[shape_of(config)].append(config)
     return groups
 
 
 def _stream_order(config: TrialConfig) -> tuple[object, ...]:
-    """Trials with the same data stream (seed and feature distribution) in a row; ids break ties."""
-    return (config.seed, config.feature_dist, config.feature_prob, config.lr, config.trial_id)
+    """Trials with the same data stream in a row; ids break ties."""
+    return (config.family, *config.stream(), config.n_steps, config.lr, config.trial_id)
 
 
 def _is_solo(config: TrialConfig) -> bool:
@@ -117,7 +120,7 @@ def _limit(
     allowed = MEMORY_SHARE * memory_bytes / n_workers
     if per_pack + per_member > allowed:
         raise ConfigError(
-            f"a trial with n_neurons {config.n_neurons} and batch_size {config.batch_size} needs "
+            f"a trial with {_sizes(config)} needs "
             f"{_gigabytes(per_pack + per_member)}, more than each of {n_workers} workers may take "
             f"({_gigabytes(allowed)}); use fewer workers or a smaller batch_size"
         )
@@ -127,11 +130,18 @@ def _limit(
     return min(fits, useful(group, fits))
 
 
+def _sizes(config: TrialConfig) -> str:
+    """Its shape fields that are whole numbers, the batch size last."""
+    numbers = {name: getattr(config, name) for name in shape_fields(type(config))}
+    sizes = [f"{k} {v}" for k, v in numbers.items() if isinstance(v, int) and k != "batch_size"]
+    return " and ".join([", ".join(sizes), f"batch_size {config.batch_size}"])
+
+
 def _useful_on_a_cpu(group: Sequence[TrialConfig], fits: int) -> int:
     """By a low estimate of its speed."""
     config = group[0]
-    looks = math.log2(2 * config.n_steps) * config.n_neurons + 2 * config.n_features
-    seconds = (trial_cost(config) + looks * config.n_features * config.d_embed) / MULTIPLY_ADDS_PER_S
+    looks = math.log2(2 * config.n_steps) + 1
+    seconds = (trial_cost(config) + looks * config.look_cost()) / MULTIPLY_ADDS_PER_S
     return max(LARGEST_PACK, min(LARGEST_SHORT_PACK, int(SHORT_PACK_S / seconds)))
 
 

@@ -5,34 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monosweep.model.config import FIELD_NAMES, ConfigError, unknown_name
+from monosweep.model.config import ConfigError, unknown_name
 from monosweep.sweep.spec.yaml_file import read_yaml
 
 
-def apply_override(raw: dict[str, Any], override: str, spec_keys: Sequence[str]) -> None:
+def apply_override(
+    raw: dict[str, Any], override: str, knobs: Sequence[str], spec_keys: Sequence[str]
+) -> None:
     """Put "key=value" into `raw`; the value is YAML.
 
-    A field of TrialConfig is taken out of every sub-space and fixed in `base`; a list makes it a grid there,
-    a mapping a random knob.  A key of the spec's own (`spec_keys`) is replaced.
+    A knob (one of `knobs`) is taken out of every sub-space and fixed in `base`; a list makes it a grid there,
+    a mapping a random one.  A key of the spec's own (`spec_keys`) is replaced.
 
     Raises:
         ConfigError: if it is not of that form, or no one knows the key.
 
     >>> raw = {"space": {"lr": {"grid": [0.1, 0.2]}, "l1": 0}}
-    >>> apply_override(raw, "lr=1e-3", [])
+    >>> apply_override(raw, "lr=1e-3", ["lr", "l1"], [])
     >>> raw
     {'space': [{'l1': 0}], 'base': {'lr': 0.001}}
     """
-    key, value = _parse(override)
-    if key in FIELD_NAMES:
+    key, value = parse_override(override)
+    if key in knobs:
         _set_field(raw, key, value)
     elif key in spec_keys:
         raw[key] = value
     else:
-        raise ConfigError(f"--set: {unknown_name('key', key, [*FIELD_NAMES, *spec_keys])}")
+        raise ConfigError(f"--set: {unknown_name('key', key, [*knobs, *spec_keys])}")
 
 
-def _parse(override: str) -> tuple[str, Any]:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Key and value of "key=value", the value read as YAML.
+
+    Raises:
+        ConfigError: if it is not of that form.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set takes key=value, as in --set lr=0.01; got {override!r}")

@@ -24,9 +24,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from monosweep.model.config import FIELD_NAMES, ConfigError, TrialConfig, unknown_name
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, typed, unknown_name
+from monosweep.model.families import config_of, describe, resolve
+from monosweep.model.families.user_file import is_reference
 from monosweep.sweep.spec.domains import check_domain, is_grid, is_random, sample
-from monosweep.sweep.spec.overrides import apply_override
+from monosweep.sweep.spec.overrides import apply_override, parse_override
 from monosweep.sweep.spec.yaml_file import read_yaml
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -34,6 +36,8 @@ MAX_TRIALS = 10_000_000
 """A spec that asks for more is taken for a slip: its configs alone would fill the driver's memory."""
 _NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _LONGEST_NAME = 100
+_TAKEN = ("progress", "lease")
+"""How files beside a sweep's spec end."""
 _EMPTY_SPACE = "space is empty; give at least one knob, or leave space out for a single trial"
 _NOT_YET = ("search", "scheduler")
 
@@ -52,9 +56,9 @@ class SweepSpec(BaseModel):
     description: str = ""
     """One line for `monosweep presets`."""
     base: dict[str, Any] = Field(default_factory=dict)
-    """Fixed fields of TrialConfig."""
+    """Fixed knobs."""
     space: list[dict[str, Any]] = Field(default=[{}])
-    """Sub-spaces; each maps fields of TrialConfig to a constant or to a domain (`sweep.spec.domains`)."""
+    """Sub-spaces; each maps knobs to a constant or to a domain (`sweep.spec.domains`)."""
     num_samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
     """Draws of the random knobs at every grid point; a sub-space without random knobs has each point once."""
     sample_seed: int = 0
@@ -76,6 +80,8 @@ class SweepSpec(BaseModel):
                 f"must be letters, digits, - and _ (with / between parts), at most {_LONGEST_NAME}; "
                 "give the sweep such a name with name:"
             )
+        if name.rpartition("/")[2] in _TAKEN and "/" in name:
+            raise ValueError(f"must not end in /{' or /'.join(_TAKEN)}; give the sweep another name with name:")
         return name
 
     @model_validator(mode="after")
@@ -83,27 +89,19 @@ class SweepSpec(BaseModel):
         if not self.space:
             raise ConfigError(_EMPTY_SPACE)
         for knob, value in self.base.items():
-            _check_field("base", knob)
+            _check_field("base", knob, knobs_of([self.base], self.space))
             if isinstance(value, (Mapping, list, tuple)):
                 raise ConfigError(f"base.{knob} must be one value; got {value!r}; domains go into space")
-        for knob, value in _items(self.space):
-            _check_field("space", knob)
-            check_domain(knob, value)
+        for sub_space in self.space:
+            for knob, value in sub_space.items():
+                _check_field("space", knob, knobs_of([{**self.base, **sub_space}]))
+                check_domain(knob, value)
         if self.num_samples > 1 and not any(is_random(value) for _, value in _items(self.space)):
             raise ConfigError(
                 f"num_samples needs a random knob (choice, uniform, loguniform, randint) in space; got "
                 f"num_samples {self.num_samples} without one; for more seeds set repeats"
             )
         return self
-
-    @property
-    def sweep_name(self) -> str:
-        """The name as it stands in paths and in the column `sweep`.
-
-        >>> SweepSpec(name="paper/LR1").sweep_name
-        'paper-LR1'
-        """
-        return self.name.replace("/", "-")
 
     def to_json(self) -> str:
         """The whole spec, defaults included; `from_json` reads it back."""
@@ -131,7 +129,7 @@ def load_spec(spec: str, overrides: Sequence[str] = ()) -> SweepSpec:
     """Read a YAML file (a path that ends in .yaml or .yml, or any existing file) or a preset by name.
 
     A spec may `include` others by name or path: their sub-spaces join its own, and overrides reach them too.
-    `overrides` are "key=value", the value in YAML.  A field of TrialConfig is taken out of every sub-space
+    `overrides` are "key=value", the value in YAML.  A knob is taken out of every sub-space
     and fixed; `[a, b]` makes it a grid and `{uniform: [a, b]}` a random knob.  Other keys are the spec's own.
     """
     return _load(spec, overrides, ())
@@ -150,8 +148,10 @@ def _load(spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> Sweep
     # what a spec that includes others says of its own is a sub-space of its own, if it says anything
     alone = not included or "base" in raw or "space" in raw
     given = set(raw)
-    for override in overrides:
-        apply_override(raw, override, list(SweepSpec.model_fields))
+    for override in sorted(overrides, key=lambda text: parse_override(text)[0] != "family"):
+        _name_families(raw, path.parent)
+        apply_override(raw, override, knobs_of([raw.get("base")], raw.get("space")), list(SweepSpec.model_fields))
+    _name_families(raw, path.parent)
     try:
         own = _validated(raw)
         return _joined(own, [*([own] if alone else []), *included], given) if included else own
@@ -199,7 +199,8 @@ def _self_contained(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 
 def _whole(seed: Any) -> int:
-    return TrialConfig(seed=seed).seed
+    whole: int = typed("seed", int, seed)
+    return whole
 
 
 def expand(spec: SweepSpec) -> list[TrialConfig]:
@@ -291,9 +292,34 @@ _REWORDED = {
 }
 
 
-def _check_field(where: str, knob: Any) -> None:
-    if knob not in FIELD_NAMES:
-        raise ConfigError(f"{where}: {unknown_name('field', str(knob), FIELD_NAMES)}")
+def _check_field(where: str, knob: Any, known: Sequence[str]) -> None:
+    if knob not in known:
+        raise ConfigError(f"{where}: {unknown_name('field', str(knob), list(known))}")
+
+
+def knobs_of(bases: Sequence[Any], space: Any = ()) -> list[str]:
+    """The knobs of all families that these mappings and the sub-spaces name; of the first family where none does."""
+    mappings = [part for part in [*bases, *_as_list(space)] if isinstance(part, Mapping)]
+    named = [family for part in mappings if isinstance(family := part.get("family"), str)] or [FIRST_FAMILY]
+    return list(dict.fromkeys(knob for name in named for knob in field_types(describe(name).config)))
+
+
+def _name_families(raw: dict[str, Any], folder: Path) -> None:
+    """Put the names of families in the place of references to users' files, relative to the spec or to where we are."""
+    for part in (raw.get("base"), *_as_list(raw.get("space"))):
+        if not isinstance(part, dict) or "family" not in part:
+            continue
+        family = part["family"]
+        if isinstance(family, (Mapping, list)):
+            raise ConfigError(f"family must be one value; got {family!r}; give each family a sub-space of its own")
+        if isinstance(family, str) and is_reference(family) and (place := _place_of(family, folder)):
+            part["family"] = resolve(family, place)
+
+
+def _place_of(reference: str, folder: Path) -> Path | None:
+    """Where the file of a reference is; None if nowhere, as that of a family which was read before."""
+    path = reference.rpartition(":")[0]
+    return next((place for place in (folder, Path()) if (place / path).is_file()), None)
 
 
 def _items(space: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -323,7 +349,7 @@ def _expand(spec: SweepSpec, sub_space: Mapping[str, Any]) -> Iterator[TrialConf
 
 def _config(values: Mapping[str, Any], spec: SweepSpec) -> TrialConfig:
     try:
-        return TrialConfig.from_dict(values)
+        return config_of(values)
     except ConfigError as error:
         raise ConfigError(f"{spec.name}: {error}") from None
 

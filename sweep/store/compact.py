@@ -1,20 +1,21 @@
 """`monosweep compact`: many small parts become few large ones, while sweeps train and readers read.
 
-    parts of settled packs -> merge -> part-merged-….parquet -> wait -> remove what it shows
+    parts of settled units -> merge -> part-merged-….parquet -> wait -> remove what it shows
 
 Protocol, for each table and sweep by itself:
 
-1. Only *settled* packs are merged: committed, all rows completed or diverged.  They are never trained again, so
-   nobody writes their parts any more; a failed or stopped pack keeps its own part, which a retry overwrites.
+1. Only *settled* units are merged (`sweep.store.parts`): committed, all rows completed or diverged.  They are never
+   trained again, so nobody writes their parts any more; failed and stopped trials keep their own parts.  All that
+   is there of a pack goes into one merged part, so that two of them hold nested or separate sets of it.
 2. Each part is read whole and held against its seal.  A damaged one is set aside (`sweep.store.repair`).
-3. The merged part is written at once, under a name made of its packs, which its footer names.  In this moment,
-   and no other, readers pass from the old parts to it (`sweep.store.parts.current`): a pack is shown from one part.
+3. The merged part is written at once, under a name made of its units, which its footer names.  In this moment,
+   and no other, readers pass from the old parts to it (`sweep.store.parts.current`): a unit is shown from one part.
 4. It is read back; then, after a grace time for readers that listed before 3, what no longer shows anything is
    removed.  A reader that finds a part gone lists again, and finds the merged one.
 
 Killed anywhere, this leaves a correct root: before 3 nothing has happened, after it only files too many, which
 the next compaction removes.  Nothing is removed but what a whole part shows.  One compaction works at a time (a
-lease); two that overlap nevertheless may both merge a pack, and it is still shown once.
+lease); two that overlap nevertheless may both merge a unit, and it is still shown once.
 
 It also removes what was left behind by packs that were given up: curves, neurons and weights without a commit,
 and files half written, once they are an hour old and nobody drives their sweep.
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,12 +34,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.families import FOLDER, known_tables
 from monosweep.sweep.store.files import StoreError
-from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_in, parquet
-from monosweep.sweep.store.read import listed, packs_in, read, read_part, shown_of, shown_parts, sweep_of, without
+from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet, unit_in
+from monosweep.sweep.store.read import listed, read, read_part, shown_of, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.repair import alone, set_aside
 from monosweep.sweep.store.root import LeaseError, Store
-from monosweep.sweep.store.schema import TABLES
+from monosweep.sweep.store.schema import ASKED
 
 GRACE_S = 10.0
 """How long a replaced part stays for readers that know nothing of its replacement yet."""
@@ -46,7 +48,7 @@ LARGEST_BYTES = 64 * 2**20
 """Parts are merged up to about this size; memory peaks at some ten times as much."""
 SAFE_AGE = timedelta(hours=1)
 """What nobody has committed for so long, and whose sweep nobody drives, was given up."""
-_SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED)])
+_SETTLED = pa.array([str(TrialStatus.COMPLETED), str(TrialStatus.DIVERGED), str(TrialStatus.STOPPED)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +75,15 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
         StoreError: if the results root fails; it is whole then, and compacting again goes on.
     """
     with alone(store):
-        damaged = {name: why for table in TABLES for name, why in read(store, table, ["pack_id"]).damaged.items()}
+        store.upgrade()
+        tables = (*known_tables(store), ASKED)
+        damaged = {name: why for table in tables for name, why in read(store, table, ["trial_id"]).damaged.items()}
         merged = [n for n in _merge_all(store) if n]
-        n_replaced = sum(len(_replaced(store, table)) for table in TABLES)
+        n_replaced = sum(len(_replaced(store, table)) for table in tables)
         if n_replaced:
             say(f"{n_replaced:,} parts are replaced; they go in {grace_s:g} s, when readers have moved on")
             time.sleep(grace_s)
-        removed = [name for table in TABLES for name in _replaced(store, table)]
+        removed = [name for table in tables for name in _replaced(store, table)]
         store.remove_many(removed)
         for sweep in {sweep_of(name) for name in damaged}:
             with _undriven(store, sweep) as free:
@@ -96,21 +100,28 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
 def _merge_all(store: Store) -> Iterator[int]:
     """Merges group after group; yields how many parts went into each."""
     settled = _settled(store)
-    for table in TABLES:
+    for table in (*known_tables(store), ASKED):
         shown, _ = shown_parts(store, table)
-        for group in _groups(store, table, shown, settled):
+        for group in _groups(store, table, shown, _every_unit(shown) if table == ASKED else settled):
             if len(group) > 1:
                 yield _merge(store, table, group)
 
 
 def _settled(store: Store) -> dict[str, set[str]]:
-    """Sweep -> its packs that are never trained again."""
-    packs, unsettled = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    """Sweep -> its units whose trials are never trained again."""
+    units = defaultdict[str, set[str]](set)
     for name, rows in read(store, "trials", ["status"]).parts.items():
-        packs[sweep_of(name)].update(rows["pack_id"].to_pylist())
-        others = rows.filter(pc.invert(pc.is_in(rows["status"], value_set=_SETTLED)))
-        unsettled[sweep_of(name)].update(others["pack_id"].to_pylist())
-    return {sweep: found - unsettled[sweep] for sweep, found in packs.items()}
+        if pc.all(pc.is_in(rows["status"], value_set=_SETTLED), min_count=0).as_py():
+            units[sweep_of(name)] |= units_in(store, name)
+    return dict(units)
+
+
+def _every_unit(parts: Iterable[str]) -> dict[str, set[str]]:
+    """As `_settled`, of parts that are never written again."""
+    units = defaultdict[str, set[str]](set)
+    for name in parts:
+        units[sweep_of(name)].add(unit_in(name))
+    return dict(units)
 
 
 def _groups(
@@ -121,9 +132,9 @@ def _groups(
     group: dict[str, frozenset[str]] = {}
     for name in sorted(shown, key=lambda name: (sweep_of(name), not is_merged(name), name)):
         small = sizes.get(name, LARGEST_BYTES) < LARGEST_BYTES / 2
-        if not small or not (is_merged(name) or pack_in(name) in settled.get(sweep_of(name), ())):
+        if not small or not (is_merged(name) or unit_in(name) in settled.get(sweep_of(name), ())):
             continue
-        full = sum(sizes[other] for other in group) + sizes[name] > LARGEST_BYTES
+        full = sum(sizes[other] for other in group) + sizes[name] > LARGEST_BYTES and not _same_pack(name, group)
         if group and (full or sweep_of(name) != sweep_of(next(iter(group)))):
             yield group
             group = {}
@@ -131,16 +142,28 @@ def _groups(
     yield group
 
 
+def _same_pack(name: str, group: dict[str, frozenset[str]]) -> bool:
+    """Whether a single part is of the pack of the last one."""
+    last = next(reversed(group), "")
+    return pack_of(unit_in(name)) == pack_of(unit_in(last))
+
+
 def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> int:
-    """Write the merged part of a group, and read it back; returns how many parts are in it."""
+    """Write the merged part of a group, and read it back; returns how many parts are in it.
+
+    A pack of which a part is gone or damaged is left as it is.
+    """
     read = dict(store.get_many(list(group), lambda name, data: (name, data)))
     sound = {name: data for name, data in read.items() if data is not None and damage(data) is None}
+    broken = {pack_of(unit_in(name)) for name in read.keys() - sound.keys() if not is_merged(name)}
+    sound = {name: data for name, data in sound.items() if is_merged(name) or pack_of(unit_in(name)) not in broken}
     if len(sound) < 2:
         return 0
     rows = [without(read_part(store, name, data), group[name]) for name, data in sound.items()]
-    packs = {pack for name in sound for pack in packs_in(store, name) - group[name]}
-    name = merged_name(table, sweep_of(next(iter(group))), packs)
-    store.put(name, parquet(_stacked(rows), packs))
+    units = {unit for name in sound for unit in units_in(store, name) if pack_of(unit) not in group[name]}
+    name = merged_name(table, sweep_of(next(iter(group))), units)
+    merged = _stacked(rows)
+    store.put(name, parquet(_once_each(merged) if table == ASKED else merged, units))
     if reason := damage(store.get(name)):
         raise StoreError(f"cannot write {store.path(name)}: what was read back is not what was written ({reason})")
     return len(sound)
@@ -155,6 +178,13 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
         return table.cast(pa.schema(fields, metadata=table.schema.metadata))
 
     return pa.concat_tables([fitting(table) for table in tables], promote_options="default")
+
+
+def _once_each(rows: pa.Table) -> pa.Table:
+    """The first row of each trial."""
+    ids = rows["trial_id"].to_pylist()
+    first = dict(zip(reversed(ids), range(len(ids) - 1, -1, -1), strict=True))
+    return rows.take(sorted(first.values()))
 
 
 def _replaced(store: Store, table: str) -> list[str]:
@@ -183,21 +213,26 @@ def _remove_orphans(store: Store) -> Iterator[str]:
 
 
 def _uncommitted(store: Store) -> list[str]:
-    """Curves, neurons and weights of packs without a commit or checkpoint, an hour old."""
-    kept: dict[str, set[str]] = {sweep: set(store.list_checkpoints(sweep)) for sweep in store.sweeps()}
-    for name, rows in read(store, "trials", ["status"]).parts.items():
-        kept.setdefault(sweep_of(name), set()).update(rows["pack_id"].to_pylist())
+    """Curves and neurons of units, and weights of packs, without a commit or checkpoint, an hour old."""
+    saved = {sweep: set(store.list_checkpoints(sweep)) for sweep in store.sweeps()}
+    units = defaultdict[str, set[str]](set)
+    for name in shown_parts(store, "trials")[0]:
+        units[sweep_of(name)] |= units_in(store, name)
+    packs = {sweep: {pack_of(unit) for unit in of_sweep} for sweep, of_sweep in units.items()}
+    owned = {"curves": units, "neurons": units, "weights": packs}
     return [
         name
-        for folder in ("curves", "neurons", "weights")
+        for folder, owners in owned.items()
         for name in _aged(store, folder)
-        if sweep_of(name) in kept and _is_single(name) and _pack(name) not in kept[sweep_of(name)]
-    ]
+        if (sweep := sweep_of(name)) in saved.keys() | units.keys() and _is_single(name)
+        and not {_owner(name), pack_of(_owner(name))} & saved.get(sweep, set())
+        and _owner(name) not in owners.get(sweep, ())
+    ]  # fmt: skip
 
 
-def _pack(name: str) -> str:
-    """The pack of a single part or of a file of weights."""
-    return pack_in(name).split("-step")[0]
+def _owner(name: str) -> str:
+    """The unit of a single part, or the pack of a file of weights."""
+    return unit_in(name).split("-step")[0]
 
 
 def _is_single(name: str) -> bool:
@@ -215,7 +250,7 @@ def _undriven(store: Store, sweep: str) -> Iterator[bool]:
 
 
 def _half_written(store: Store) -> Iterator[str]:
-    for folder in (*TABLES, "weights", "checkpoints", "sweeps"):
+    for folder in (*known_tables(store), ASKED, FOLDER, "weights", "checkpoints", "sweeps"):
         for name in _aged(store, folder):
             if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(".tmp"):
                 yield name

@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 
 from monosweep.sweep.store.files import Storage, StoreError
+from monosweep.sweep.store.names import in_path
 
 EXPIRES_S = 30.0
 """A lease that is not renewed for so long has lost its holder."""
@@ -203,7 +204,7 @@ def _write(storage: Storage, lease: Lease, patience_s: float | None = None) -> N
 
 
 def _name(sweep: str) -> str:
-    return f"sweeps/{sweep}.lease.json"
+    return f"sweeps/{in_path(sweep)}.lease.json"
 
 
 def _has_ended(lease: Lease) -> bool:

@@ -1,27 +1,39 @@
 """Part files: their names, their seal, and which of them shows a pack.  Pure; the store and `analysis` agree here.
 
-    table -> parquet() -> part-PACKID.parquet, or part-merged-….parquet of many packs -> packs_of, current -> views
+    table -> parquet() -> part-PACKID-TRIALS.parquet, or part-merged-….parquet of many -> units_of, current -> views
 
 **Seal.**  Readers of Parquet look at what the footer points to, so twelve bytes fit between the last page and the
 footer: checksums of the pages and of the footer, and a fingerprint of the columns.  They tell within
 microseconds whether a part is as it was written; pages carry Parquet's own checksums besides.
 
-**Who shows a pack.**  A merged part names its packs in its footer.  Wherever several parts of a table and sweep
-hold the same pack, it is shown from one of them alone: merged before single, larger before smaller, then by name.
-So a merged part takes effect, whole, in the moment in which it appears; what it replaces may stay or go.
+**Units.**  Members leave a pack at different times, so a pack may be committed in several parts.  What is committed
+at once is a unit, PACKID-TRIALS, the latter a hash of its trials: the same leavers take the same name again.  Until
+schema version 2 a pack was committed whole and its unit is PACKID alone; any newer unit of that pack replaces it.
+
+**Who shows a unit.**  A merged part names its units in its footer.  Wherever several parts of a table and sweep
+hold the same unit, it is shown from one of them alone: merged before single, more of its pack before less, larger
+before smaller, then by name.  So a merged part takes effect, whole, in the moment in which it appears; what it
+replaces may stay or go.  Rows know their pack and not their unit, so a part shows all that it holds of a pack or
+none of it: `compact` sees to it that what merged parts hold of a pack is nested or apart.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import pyarrow as pa
 
+from monosweep.sweep.store.names import in_path
+from monosweep.sweep.store.schema import ASKED
+
 MERGED = "part-merged-"
 PACKS_KEY = "monosweep_packs"
+_DIGITS = 16
+"""Hexadecimal digits that stand for the trials of a unit."""
 _MAGIC = b"PAR1"
 _END = struct.Struct("<I4s")
 """Length of the footer, and Parquet's magic."""
@@ -31,14 +43,28 @@ _SEALED = b"MSW1"
 _LEAST_BYTES = 12
 
 
-def part_name(table: str, sweep: str, pack_id: str) -> str:
-    """Where the part of one pack is, below the root."""
-    return f"{table}/sweep={sweep}/part-{pack_id}.parquet"
+def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str]) -> str:
+    """Where the part of these trials of a pack is, below the root; their order does not matter."""
+    return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(trial_ids)}.parquet"
 
 
-def merged_name(table: str, sweep: str, packs: Iterable[str]) -> str:
-    """Where the merged part of these packs is: the same packs give the same name."""
-    return f"{table}/sweep={sweep}/{MERGED}{sha256(','.join(sorted(packs)).encode()).hexdigest()[:16]}.parquet"
+def weights_name(sweep: str, pack_id: str, step: int, trial_ids: Iterable[str]) -> str:
+    """Where the weights of these trials of a pack are, looked at after so many steps."""
+    return f"weights/sweep={in_path(sweep)}/part-{pack_id}-step{step:010d}-{_digest(trial_ids)}.safetensors"
+
+
+def asked_name(sweep: str, trial_ids: Iterable[str]) -> str:
+    """Where the part is that says these trials were asked for."""
+    return f"{ASKED}/sweep={in_path(sweep)}/part-{_digest(trial_ids)}.parquet"
+
+
+def merged_name(table: str, sweep: str, units: Iterable[str]) -> str:
+    """Where the merged part of these units is: the same units give the same name."""
+    return f"{table}/sweep={in_path(sweep)}/{MERGED}{_digest(units)}.parquet"
+
+
+def _digest(names: Iterable[str]) -> str:
+    return sha256(",".join(sorted(names)).encode()).hexdigest()[:_DIGITS]
 
 
 def is_merged(name: str) -> bool:
@@ -46,16 +72,26 @@ def is_merged(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith(MERGED)
 
 
-def pack_in(name: str) -> str:
-    """The pack of a single part, from its name or path."""
+def unit_in(name: str) -> str:
+    """The unit of a single part, from its name or path."""
     return name.rsplit("/", 1)[-1].removeprefix("part-").removesuffix(".parquet")
 
 
-def parquet(table: pa.Table, packs: Iterable[str] = ()) -> bytes:
-    """`table` as a sealed Parquet file; `packs` are named in its footer if it is merged."""
+def pack_of(unit: str) -> str:
+    """The pack of a unit.
+
+    >>> pack_of("7d1c-0123456789abcdef"), pack_of("7d1c")
+    ('7d1c', '7d1c')
+    """
+    end = -_DIGITS - 1
+    return unit[:end] if unit[end : end + 1] == "-" else unit
+
+
+def parquet(table: pa.Table, units: Iterable[str] = ()) -> bytes:
+    """`table` as a sealed Parquet file; `units` are named in its footer if it is merged."""
     import pyarrow.parquet as pq
 
-    named = ",".join(sorted(packs))
+    named = ",".join(sorted(units))
     # A few rows need neither statistics nor each column's documentation: half of a small part is its footer.
     plain = pa.schema([field.remove_metadata() for field in table.schema], metadata=table.schema.metadata)
     sink = pa.BufferOutputStream()
@@ -109,11 +145,14 @@ def tail_bytes(end: bytes) -> int:
     return int(_END.unpack(end)[0]) + _END.size + _SEAL.size
 
 
-def packs_of(name: str, footer: Mapping[bytes, bytes] | None) -> frozenset[str]:
-    """The packs in a part, from its name and the key-value metadata of its footer."""
+def units_of(name: str, footer: Mapping[bytes, bytes] | None) -> frozenset[str]:
+    """The units in a part, from its name and the key-value metadata of its footer."""
     if not is_merged(name):
-        return frozenset([pack_in(name)])
+        return frozenset([unit_in(name)])
     return frozenset(filter(None, (footer or {}).get(PACKS_KEY.encode(), b"").decode().split(",")))
+
+
+packs_of = units_of  # as `analysis` calls it
 
 
 def current(parts: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
@@ -123,14 +162,31 @@ def current(parts: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     >>> current({"part-a.parquet": frozenset("a"), merged: ab, "part-c.parquet": c})
     {'part-merged-0.parquet': frozenset(), 'part-c.parquet': frozenset()}
     """
-    shown: dict[str, frozenset[str]] = {}
-    taken: set[str] = set()
-    for name in sorted(parts, key=lambda name: (not is_merged(name), -len(parts[name]), name)):
-        elsewhere = parts[name] & taken
-        if elsewhere != parts[name]:
-            shown[name] = frozenset(elsewhere)
-        taken |= parts[name]
-    return shown
+    by_pack: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, units in parts.items():
+        for unit in units:
+            by_pack[pack_of(unit)].append((name, unit))
+    ranked = sorted(parts, key=lambda name: (not is_merged(name), -len(parts[name]), name))
+    rank = {name: i for i, name in enumerate(ranked)}
+    hidden: dict[str, set[str]] = defaultdict(set)
+    for pack, held in by_pack.items():
+        for name in _not_showing(pack, held, rank) if len(held) > 1 else ():
+            hidden[name].add(pack)
+    return {name: frozenset(hidden[name]) for name in ranked if not hidden[name].issuperset(map(pack_of, parts[name]))}
+
+
+def _not_showing(pack: str, held: Sequence[tuple[str, str]], rank: Mapping[str, int]) -> list[str]:
+    """Of the parts that hold units of a pack, those that need not show any so that each is shown once."""
+    units = defaultdict[str, set[str]](set)
+    for name, unit in held:
+        units[name].add(unit)
+    replaced = any(unit != pack for _, unit in held)
+    taken, hidden = {pack} if replaced else set(), []
+    for name in sorted(units, key=lambda name: (not is_merged(name), -len(units[name]), rank[name])):
+        if units[name] <= taken:
+            hidden.append(name)
+        taken |= units[name]
+    return hidden
 
 
 def _sealed(data: bytes) -> tuple[int, int, int, int] | None:

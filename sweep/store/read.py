@@ -16,23 +16,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monosweep.sweep.store.files import Storage, StoreError, one_line
+from monosweep.sweep.store.names import from_path, in_path
 from monosweep.sweep.store.parts import (
     columns_in,
     current,
     damage,
     damaged_tail,
     is_merged,
-    pack_in,
-    packs_of,
+    pack_of,
     tail_bytes,
+    unit_in,
+    units_of,
 )
+from monosweep.sweep.store.schema import ASKED
 
 _TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What the parts of one table hold, each pack once."""
+    """What the parts of one table hold, each unit once."""
 
     parts: dict[str, pa.Table]
     """Rows by part."""
@@ -41,8 +44,12 @@ class Reading:
 
 
 def read(storage: Storage, table: str, columns: Sequence[str] | None = None, sweep: str | None = None) -> Reading:
-    """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root."""
-    wanted = None if columns is None else [*dict.fromkeys([*columns, "pack_id"])]
+    """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root.
+
+    `asked` has no packs; its rows may repeat while parts of it are merged.
+    """
+    key = [] if table == ASKED else ["pack_id"]
+    wanted = None if columns is None else [*dict.fromkeys([*columns, *key])]
     damaged: dict[str, str] = {}
     for _ in range(_TRIES):
         shown, nameless = shown_parts(storage, table, sweep, damaged)
@@ -76,13 +83,13 @@ def shown_parts(
 
 def shown_of(storage: Storage, names: Sequence[str]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
     """As `shown_parts`, of these parts alone."""
-    named = {name: _packs(storage, name) for name in names if is_merged(name)}
-    damaged = {name: packs for name, packs in named.items() if isinstance(packs, str)}
+    named = {name: _units(storage, name) for name in names if is_merged(name)}
+    damaged = {name: units for name, units in named.items() if isinstance(units, str)}
     folders: dict[str, dict[str, frozenset[str]]] = defaultdict(dict)
     for name in names:
-        packs = named.get(name, frozenset([pack_in(name)]))
-        if not isinstance(packs, str):
-            folders[name.rsplit("/", 1)[0]][name] = packs
+        units = named.get(name, frozenset([unit_in(name)]))
+        if not isinstance(units, str):
+            folders[name.rsplit("/", 1)[0]][name] = units
     return {name: packs for folder in folders.values() for name, packs in current(folder).items()}, damaged
 
 
@@ -91,7 +98,7 @@ def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
 
     A single part that the listing has missed was merged before it went: a second look finds the merged one.
     """
-    folder = table if sweep is None else f"{table}/sweep={sweep}"
+    folder = table if sweep is None else f"{table}/sweep={in_path(sweep)}"
     found = _listed(storage, folder)
     if storage.local:  # an object store lists in order, and `merged` comes after any pack's digits
         found |= {name for name in _listed(storage, folder) if is_merged(name)}
@@ -99,28 +106,31 @@ def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
 
 
 def holding(storage: Storage, table: str, pack_id: str, sweep: str | None = None) -> list[str]:
-    """The parts of `table` that hold a pack: its own, else merged ones."""
+    """The parts of `table` that show something of a pack."""
     names = listed(storage, table, sweep)
-    if own := [name for name in names if not is_merged(name) and pack_in(name) == pack_id]:
-        return own
-    packs = {name: _packs(storage, name) for name in names if is_merged(name)}
-    return [name for name, held in packs.items() if not isinstance(held, str) and pack_id in held]
+    shown, _ = shown_of(storage, [n for n in names if is_merged(n) or pack_of(unit_in(n)) == pack_id])
+    return [n for n, elsewhere in shown.items() if pack_id in packs_in(storage, n) - elsewhere]
+
+
+def units_in(storage: Storage, name: str) -> frozenset[str]:
+    """The units in a part; none if it cannot say."""
+    units = _units(storage, name) if is_merged(name) else frozenset([unit_in(name)])
+    return frozenset() if isinstance(units, str) else units
 
 
 def packs_in(storage: Storage, name: str) -> frozenset[str]:
     """The packs in a part; none if it cannot say."""
-    packs = _packs(storage, name) if is_merged(name) else frozenset([pack_in(name)])
-    return frozenset() if isinstance(packs, str) else packs
+    return frozenset(map(pack_of, units_in(storage, name)))
 
 
 def sweep_of(name: str) -> str:
     """The sweep of a part, a file of weights or a checkpoint, from its name."""
-    return name.split("/")[-2].removeprefix("sweep=")
+    return from_path(name.split("/")[-2].removeprefix("sweep="))
 
 
 def without(rows: pa.Table, packs: frozenset[str]) -> pa.Table:
-    """The rows of other packs than these."""
-    if not packs:
+    """The rows of other packs than these; all of rows that have no pack."""
+    if not packs or "pack_id" not in rows.column_names:
         return rows
     return rows.filter(pc.invert(pc.is_in(rows["pack_id"], value_set=pa.array(sorted(packs)))))
 
@@ -130,7 +140,7 @@ def _listed(storage: Storage, folder: str) -> set[str]:
     return {name for name in names if name.rsplit("/", 1)[-1].startswith("part-")}
 
 
-def _packs(storage: Storage, name: str) -> frozenset[str] | str:
+def _units(storage: Storage, name: str) -> frozenset[str] | str:
     try:
         return storage.use(name, lambda file: _named(name, file))
     except StoreError as error:
@@ -146,7 +156,7 @@ def _named(name: str, file: pa.NativeFile) -> frozenset[str] | str:
         return "its end is damaged"
     if reason := damaged_tail(file.read_at(length, size - length)):
         return reason
-    return packs_of(name, pq.read_metadata(file).metadata)
+    return units_of(name, pq.read_metadata(file).metadata)
 
 
 def _rows(data: bytes | None, columns: Sequence[str] | None) -> pa.Table | str:

@@ -2,7 +2,8 @@
 
     launch -> set_aside_damaged -> Store.index -> trained again
 
-Without its curves or neurons a pack is not whole: its rows of `trials` go too, before the damaged part does.
+Without its curves or neurons a unit (`sweep.store.parts`) is not whole: its rows of `trials` go too, before the damaged
+part does.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from monosweep.sweep.store import lease as leases
+from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
-from monosweep.sweep.store.parts import damage, is_merged, merged_name, parquet
-from monosweep.sweep.store.read import listed, packs_in, read_part, shown_parts, sweep_of, without
-from monosweep.sweep.store.schema import TABLES
+from monosweep.sweep.store.names import in_path
+from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet
+from monosweep.sweep.store.read import listed, read_part, shown_parts, sweep_of, units_in, without
+from monosweep.sweep.store.schema import ASKED
 
 FOLDER = "quarantine"
 _LEAST_BYTES = 12
@@ -48,7 +51,8 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
     Raises:
         LeaseError: if there is damage while a compaction is at work.
     """
-    damaged = {name: reason for table in TABLES for name, reason in _damaged(storage, table, sweep)}
+    tables = (*known_tables(storage), ASKED)
+    damaged = {name: reason for table in tables for name, reason in _damaged(storage, table, sweep)}
     if damaged:
         with alone(storage):
             set_aside(storage, damaged)
@@ -56,9 +60,9 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
 
 
 def set_aside(storage: Storage, damaged: Mapping[str, str]) -> None:
-    """Move damaged parts away, and with them the commits of the packs that are not whole without them."""
-    for sweep, packs in _lost(storage, damaged).items():
-        _uncommit(storage, sweep, packs)
+    """Move damaged parts away, and with them the commits of the units that are not whole without them."""
+    for sweep, units in _lost(storage, damaged).items():
+        _uncommit(storage, sweep, units)
     for name in damaged:
         storage.move(name, f"{FOLDER}/{name}")
 
@@ -69,36 +73,37 @@ def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, st
         reasons = storage.get_many(names, lambda _, data: "it cannot be read" if data is None else damage(data))
         yield from ((name, why) for name, why in zip(names, reasons, strict=True) if why and storage.exists(name))
         return
-    for info in storage.infos(f"{table}/sweep={sweep}"):
+    for info in storage.infos(f"{table}/sweep={in_path(sweep)}"):
         if info.size < _LEAST_BYTES and storage.name_of(info) in names:
             yield storage.name_of(info), f"it has {info.size} bytes"
 
 
 def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
-    """Sweep -> the packs whose curves or neurons stand in no sound part."""
+    """Sweep -> the units whose curves or neurons stand in no sound part."""
     lost = defaultdict[str, set[str]](set)
     for name in damaged:
         table, sweep = name.split("/")[0], sweep_of(name)
-        if table != "trials":
+        if table not in ("trials", ASKED):
             sound = _held(storage, table, sweep, damaged)
-            # A merged part that does not even name its packs held all that nobody else holds.
-            held = packs_in(storage, name) or _held(storage, "trials", sweep, damaged)
+            # A merged part that does not even name its units held all that nobody else holds.
+            held = units_in(storage, name) or _held(storage, "trials", sweep, damaged)
             lost[sweep] |= held - sound
     return lost
 
 
 def _held(storage: Storage, table: str, sweep: str, damaged: Mapping[str, str]) -> set[str]:
     shown, _ = shown_parts(storage, table, sweep, damaged)
-    return {pack for name in shown for pack in packs_in(storage, name)}
+    return {unit for name in shown for unit in units_in(storage, name)}
 
 
-def _uncommit(storage: Storage, sweep: str, packs: set[str]) -> None:
-    """Move what commits these packs; other packs of a merged part stay, in a part that shows them from then on."""
+def _uncommit(storage: Storage, sweep: str, units: set[str]) -> None:
+    """Move what commits these units; other packs of a merged part stay, in a part that shows them from then on."""
     for name in listed(storage, "trials", sweep):
-        held = packs_in(storage, name)
-        if not held & packs:
+        held = units_in(storage, name)
+        if not held & units:
             continue
-        if is_merged(name) and (rest := held - packs):
-            rows = without(read_part(storage, name), held & packs)
+        packs = frozenset(map(pack_of, held & units))
+        if is_merged(name) and (rest := {unit for unit in held if pack_of(unit) not in packs}):
+            rows = without(read_part(storage, name), packs)
             storage.put(merged_name("trials", sweep, rest), parquet(rows, rest))
         storage.move(name, f"{FOLDER}/{name}")

@@ -5,14 +5,17 @@
 A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
 
     monosweep.json                                  marker and schema version
-    trials|curves|neurons/sweep=NAME/part-PACKID.parquet
+    trials|curves|neurons/sweep=NAME/part-PACKID-TRIALS.parquet
+    asked/sweep=NAME/part-TRIALS.parquet            what the sweep was asked for (`sweep.store.asked`)
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
-    checkpoints/sweep=NAME/PACKID.safetensors       removed after the commit
+    checkpoints/sweep=NAME/PACKID.safetensors       removed once all its trials have rows
     sweeps/NAME.json                                the spec as launched
     sweeps/NAME.progress.json, NAME.lease.json      the driver's heartbeat; who it is (`sweep.store.lease`)
 
-A pack's `trials` part is written last: it is the commit.  Each file appears whole or not at all, under a
-name that depends on the pack alone, so that writing again overwrites.
+NAME is the sweep's with dots for slashes (`sweep.store.names`).
+
+Members of a pack are committed together or one after another.  Their `trials` part is written last: it is the commit.
+Each file appears whole or not at all, under a name that depends on its trials alone, so that writing again overwrites.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import json
 import socket
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,13 +34,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store import read
+from monosweep.sweep.store.asked import Asked, ask, asked, asked_configs
+from monosweep.sweep.store.families import load_families, write_family
 from monosweep.sweep.store.files import Storage, StoreError
 from monosweep.sweep.store.lease import Held, Lease, LeaseError
-from monosweep.sweep.store.parts import parquet, part_name
-from monosweep.sweep.store.schema import SCHEMA_VERSION, TABLES
+from monosweep.sweep.store.names import before_version_2, from_path, in_path
+from monosweep.sweep.store.parts import parquet, part_name, weights_name
+from monosweep.sweep.store.schema import SCHEMA_VERSION, config_in
 
 __all__ = ["MARKER", "Held", "Index", "Lease", "LeaseError", "Store", "StoreError", "count_by_status"]
 
@@ -68,17 +75,27 @@ class Store(Storage):
 
     @classmethod
     def create(cls, root: str) -> Store:
-        """The results root at `root`, made if there is nothing there yet.
+        """The results root at `root` to be written into, made if there is nothing there yet.
 
         Raises:
             StoreError: if something else is there, or nothing can be written.
         """
         if found := cls.find(root):
+            found.upgrade()
             return found
         store = cls.at(root)
-        marker = {"format": _FORMAT, "schema_version": SCHEMA_VERSION}
-        store.put(MARKER, json.dumps(marker).encode())
+        store._mark({})
         return store
+
+    def upgrade(self) -> None:
+        """Have older versions refuse this root: they would misread what is written from now on."""
+        marker = json.loads(self.get(MARKER))
+        if marker["schema_version"] < SCHEMA_VERSION:
+            self._mark(marker)
+
+    def _mark(self, before: Mapping[str, Any]) -> None:
+        marker = {**before, "format": _FORMAT, "schema_version": SCHEMA_VERSION}
+        self.put(MARKER, json.dumps(marker).encode())
 
     @classmethod
     def find(cls, root: str) -> Store | None:
@@ -125,28 +142,37 @@ class Store(Storage):
 
     def write_spec(self, sweep: str, spec: str) -> None:
         """Keep the resolved spec (JSON) of a sweep as launched."""
-        self.put(f"sweeps/{sweep}.json", spec.encode())
+        self.put(f"sweeps/{in_path(sweep)}.json", spec.encode())
 
     def read_spec(self, sweep: str) -> str:
         """The spec of `sweep` as last launched, as JSON; StoreError if there is no such sweep."""
-        if sweep not in (known := self.sweeps()):
-            near = difflib.get_close_matches(sweep, known, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none yet'}"
-            raise StoreError(f"no sweep {sweep!r} in {self.root}; {fix}")
-        return self.get(f"sweeps/{sweep}.json").decode()
+        return self.get(f"sweeps/{in_path(self.known(sweep))}.json").decode()
+
+    def known(self, sweep: str) -> str:
+        """What this root calls `sweep`: until version 2 of the schema, paper/LR1 was called paper-LR1.
+
+        Raises:
+            StoreError: if there is no such sweep.
+        """
+        known = self.sweeps()
+        if found := next((name for name in (sweep, before_version_2(sweep)) if name in known), None):
+            return found
+        near = difflib.get_close_matches(sweep, known, n=1)
+        fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none yet'}"
+        raise StoreError(f"no sweep {sweep!r} in {self.root}; {fix}")
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were launched into this root."""
         names = [name.removeprefix("sweeps/").removesuffix(".json") for name in self.names("sweeps", ".json")]
-        return sorted(name for name in names if not name.endswith((".progress", ".lease")))
+        return sorted(from_path(name) for name in names if not name.endswith((".progress", ".lease")))
 
     def write_heartbeat(self, sweep: str, heartbeat: Mapping[str, Any]) -> None:
         """Say how the driver of `sweep` is getting on."""
-        self.put(f"sweeps/{sweep}.progress.json", json.dumps(heartbeat).encode(), patience_s=0)
+        self.put(f"sweeps/{in_path(sweep)}.progress.json", json.dumps(heartbeat).encode(), patience_s=0)
 
     def read_heartbeat(self, sweep: str) -> dict[str, Any] | None:
         """The last heartbeat of `sweep`; None if there is none."""
-        name = f"sweeps/{sweep}.progress.json"
+        name = f"sweeps/{in_path(sweep)}.progress.json"
         return dict(json.loads(self.get(name))) if self.exists(name) else None
 
     def lease(self, sweep: str, job_id: str | None = None) -> AbstractContextManager[Held]:
@@ -161,29 +187,43 @@ class Store(Storage):
         """Who drives `sweep` now; None if nobody does."""
         return leases.read(self, sweep)
 
+    # -- what was asked for
+
+    def ask(self, sweep: str, configs: Collection[TrialConfig]) -> None:
+        """Say that `sweep` was asked for these trials, as far as that is not said yet."""
+        ask(self, sweep, configs)
+
+    def asked(self, sweep: str) -> Asked:
+        """The trials that `sweep` was asked for; none in a root of schema version 1."""
+        return asked(self, sweep)
+
+    def asked_configs(self, sweep: str) -> dict[str, TrialConfig]:
+        """The same with their configs, in the order in which they were asked for."""
+        return asked_configs(self, sweep)
+
     # -- packs
 
-    def commit(
-        self,
-        sweep: str,
-        pack_id: str,
-        tables: Mapping[str, pa.Table],
-        weights: Mapping[int, bytes] | None = None,
-    ) -> None:
-        """Write a finished pack: weights by step, neurons, curves, `trials` last; then drop its checkpoint.
+    def commit(self, sweep: str, pack_id: str, tables: Mapping[str, pa.Table]) -> None:
+        """Write the rows of members of a pack: `trials` last.  Its checkpoint stays.
 
         Raises:
-            StoreError: if a file cannot be written; nothing of the pack is visible then.
+            StoreError: if a file cannot be written; nothing of these members is visible then.
         """
-        for step, data in (weights or {}).items():
-            self.save_weights(sweep, pack_id, step, data)
-        for table in reversed(TABLES):
-            self.put(part_name(table, sweep, pack_id), parquet(tables[table]))
-        self.drop_checkpoint(sweep, pack_id)
+        trial_ids = tables["trials"]["trial_id"].to_pylist()
+        for table in (*(name for name in tables if name != "trials"), "trials"):
+            self.put(part_name(table, sweep, pack_id, trial_ids), parquet(tables[table]))
 
-    def save_weights(self, sweep: str, pack_id: str, step: int, data: bytes) -> None:
-        """Keep the weights of a pack at one step (safetensors)."""
-        self.put(f"weights/sweep={sweep}/part-{pack_id}-step{step:010d}.safetensors", data)
+    def save_weights(self, sweep: str, pack_id: str, step: int, trial_ids: Iterable[str], data: bytes) -> None:
+        """Keep the weights of members of a pack that were looked at together, after so many steps (safetensors)."""
+        self.put(weights_name(sweep, pack_id, step, trial_ids), data)
+
+    def write_family(self, name: str) -> None:
+        """Say in the root what a family is."""
+        write_family(self, name)
+
+    def load_families(self) -> None:
+        """Make the users' families of this root known to this process, by running their text."""
+        load_families(self)
 
     def save_checkpoint(self, sweep: str, pack_id: str, data: bytes) -> None:
         """Keep a pack's training state, over the previous one."""
@@ -196,7 +236,7 @@ class Store(Storage):
 
     def list_checkpoints(self, sweep: str) -> list[str]:
         """The pack_ids that have a checkpoint."""
-        folder = f"checkpoints/sweep={sweep}"
+        folder = f"checkpoints/sweep={in_path(sweep)}"
         names = self.names(folder, ".safetensors")
         return [name.removeprefix(f"{folder}/").removesuffix(".safetensors") for name in names]
 
@@ -209,10 +249,6 @@ class Store(Storage):
         self.remove(_checkpoint(sweep, pack_id))
 
     # -- rows
-
-    def completed(self) -> dict[str, TrialStatus]:
-        """trial_id -> shown status, over the whole root."""
-        return self.index().statuses
 
     def index(self) -> Index:
         """Every trial of the root and its shown status; reads two columns of the `trials` parts.
@@ -228,10 +264,18 @@ class Store(Storage):
         statuses = _shown_statuses(rows)
         return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
 
-    def pack_statuses(self, sweep: str, pack_id: str) -> list[TrialStatus]:
-        """The statuses of a pack's committed rows; empty if it has none that can be read."""
-        rows = self._pack_rows("trials", pack_id, sweep)
-        return [TrialStatus(row["status"]) for row in rows]
+    def trained_configs(self, sweep: str) -> list[TrialConfig]:
+        """The configs of the rows that `sweep` has trained."""
+        parts = read.read(self, "trials", None, sweep).parts.values()
+        return [config_in(row) for rows in parts for row in rows.to_pylist()]
+
+    def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
+        """trial_id -> status of the members of a pack that are committed, in single and merged parts.
+
+        A part that cannot be read counts as absent.  Lists the sweep's parts: nothing to do for every pack.
+        """
+        rows = self._pack_rows("trials", pack_id, sweep, ["trial_id", "pack_id", "status"])
+        return _shown_statuses(pa.concat_tables(rows, promote_options="default")) if rows else {}
 
     def trial_row(self, trial_id: str) -> dict[str, Any]:
         """The shown row of a trial by its id or a unique beginning of it (six digits or more).
@@ -254,16 +298,22 @@ class Store(Storage):
 
     def curve_rows(self, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
         """The rows of `curves` of one trial in one pack, by step."""
-        rows = (row for row in self._pack_rows("curves", pack_id) if row["trial_id"] == trial_id)
-        return sorted(rows, key=lambda row: int(row["step"]))
+        for rows in self._pack_rows("curves", pack_id):
+            if found := rows.filter(pc.equal(rows["trial_id"], trial_id)).to_pylist():
+                return sorted(map(dict, found), key=lambda row: int(row["step"]))
+        return []
 
-    def _pack_rows(self, table: str, pack_id: str, sweep: str | None = None) -> list[dict[str, Any]]:
-        """A pack's rows from the first part that holds it and can be read."""
+    def _pack_rows(
+        self, table: str, pack_id: str, sweep: str | None = None, columns: Sequence[str] | None = None
+    ) -> list[pa.Table]:
+        """A pack's rows in each part that shows some and can be read."""
+        found = []
         for part in read.holding(self, table, pack_id, sweep):
             with suppress(StoreError):
                 rows = read.read_part(self, part)
-                return [dict(row) for row in rows.filter(pc.equal(rows["pack_id"], pack_id)).to_pylist()]
-        return []
+                rows = rows.filter(pc.equal(rows["pack_id"], pack_id))
+                found.append(rows if columns is None else rows.select(columns))
+        return found
 
     def _the_one(self, prefix: str, found: set[str], known: set[str]) -> str:
         if prefix in found:
@@ -305,7 +355,7 @@ class Store(Storage):
 
 
 def _checkpoint(sweep: str, pack_id: str) -> str:
-    return f"checkpoints/sweep={sweep}/{pack_id}.safetensors"
+    return f"checkpoints/sweep={in_path(sweep)}/{pack_id}.safetensors"
 
 
 def _safetensors_metadata(file: pa.NativeFile) -> dict[str, str]:
@@ -335,6 +385,6 @@ def _rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
     return _PREFERENCE.index(row["status"]), row["finished_at"], row["pack_id"]
 
 
-def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Sequence[str]) -> Counter[TrialStatus]:
+def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Iterable[str]) -> Counter[TrialStatus]:
     """How many of `trial_ids` have each status; the others are missing."""
     return Counter(statuses[trial_id] for trial_id in trial_ids if trial_id in statuses)

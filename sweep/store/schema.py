@@ -1,8 +1,10 @@
 """Rows and their Arrow schemas, generated from the dataclasses; no column is typed twice.  Torch-free.
 
-    TrialConfig + Metrics + Provenance -> trials     CurvePoint -> curves     NeuronRecord -> neurons
+    config + Losses + metrics + Provenance -> trials     CurvePoint + curve -> curves     a family's own tables
+    Asked -> asked
 
-Every table also has `trial_id` and `pack_id` in front, and the Hive partition `sweep`.
+What is written small is the family's (`model.families`): a table has columns of several, null in others' rows.  Every
+table of what trials left also has `trial_id` and `pack_id` in front.  All have the Hive partition `sweep`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from types import NoneType
@@ -19,13 +21,23 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.records import CurvePoint, Float32, Int32, Metrics, NeuronRecord, TrialStatus
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types
+from monosweep.model.families import OURS, config_of, describe
+from monosweep.model.families.contract import Description
+from monosweep.model.families.user_file import load
+from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
 
-SCHEMA_VERSION = 1
-"""Raised when a column changes its meaning or goes; a new nullable column does not raise it."""
+SCHEMA_VERSION = 2
+"""Raised when a column changes its meaning or goes, or older versions would misread a root; a new nullable column does
+not raise it.  1: a part held a whole pack and was named by it, slashes in names were dashes in paths and in the column
+`sweep`, and no table said what was asked for."""
 
-TABLES = ("trials", "curves", "neurons")
+SHARED = ("trials", "curves")
+"""What trials of all families leave."""
+TABLES = (*SHARED, *dict.fromkeys(table for family in OURS.values() for table in family.tables))
+"""What trials of our families leave."""
+ASKED = "asked"
+"""What sweeps were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +53,14 @@ class Provenance:
     wall_time_s: float
     """This trial's equal share of its pack's training time, in seconds."""
     engine: str
-    """`packed` or `solo`."""
+    """`packed`, `vmapped` or `solo`."""
     device: str
     """`cpu` or `cuda`."""
     device_name: str
     """The processor's or GPU's own name; rows are bit-reproducible on the same one."""
     code_version: str
-    """Version of monosweep that trained the trial."""
+    """What trained the trial: the version of monosweep, a digest of its sources and, where they were a git checkout,
+    its commit (`edited` if they differed from it), as in 0.1.0+src.3f2a9c81d0e4.git.7ff8610."""
     library_versions: str
     """Versions of Python, torch, numpy and pyarrow."""
     schema_version: int = SCHEMA_VERSION
@@ -63,7 +76,19 @@ class Key:
     trial_id: str
     """Sixteen hexadecimal digits: a hash of the config; the same trial has the same id everywhere."""
     pack_id: str
-    """Hash of the trial_ids that were trained together and committed together."""
+    """Hash of the trial_ids that were to be trained together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """That a sweep was asked for a trial."""
+
+    trial_id: str
+    """The trial, as in `trials`; it has a row there once it has ended, under the sweep that trained it."""
+    config: str
+    """What it is trained from: the config's fields as JSON."""
+    asked_at: datetime
+    """When a launch of this sweep first asked for it; UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +101,15 @@ class Column:
     nullable: bool
 
 
-_PARTS: dict[str, tuple[type, ...]] = {
-    "trials": (Key, TrialConfig, Metrics, Provenance),
-    "curves": (Key, CurvePoint),
-    "neurons": (Key, NeuronRecord),
-}
-_NULLABLE_PARTS = (Metrics,)
-"""A trial that did not complete has no metrics."""
+def _parts(table: str, family: Description) -> tuple[type, ...]:
+    shared: dict[str, tuple[type, ...]] = {
+        "trials": (Key, family.config, Losses, family.metrics, Provenance),
+        "curves": (Key, CurvePoint, family.curve),
+        ASKED: (Asked,),
+    }
+    return shared[table] if table in shared else (Key, family.tables[table])
+
+
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), TrialStatus: pa.string(),
     Int32: pa.int32(), Float32: pa.float32(), list[int]: pa.list_(pa.int64()),
@@ -90,46 +117,66 @@ _ARROW: dict[Any, pa.DataType] = {
 }  # fmt: skip
 
 
-@cache
-def columns(table: str) -> tuple[Column, ...]:
-    """The columns of `trials`, `curves` or `neurons`, in order."""
-    return tuple(column for part in _PARTS[table] for column in _columns_of(part))
+FIRST = OURS[FIRST_FAMILY]
+_NAMES: dict[type, tuple[str, ...]] = {part: tuple(f.name for f in fields(part)) for part in (Key, Provenance)}
+
+
+def columns(table: str, family: Description = FIRST) -> tuple[Column, ...]:
+    """The columns that a family's trials have in `trials`, `curves`, `asked` or a table of its own, in order."""
+    nullable = (Losses, family.metrics)  # a trial that did not complete has no metrics
+    return tuple(column for part in _parts(table, family) for column in _columns_of(part, part in nullable))
+
+
+def tables_of(family: Description) -> tuple[str, ...]:
+    """The tables that a family's trials leave."""
+    return (*SHARED, *family.tables)
 
 
 @cache
-def arrow_schema(table: str) -> pa.Schema:
-    """Arrow schema of `table`, with the columns' documentation and the version as metadata."""
-    described = [pa.field(c.name, c.type, c.nullable, metadata={"doc": c.doc}) for c in columns(table)]
+def _schema(table: str, config: Any) -> pa.Schema:
+    """By the config's class, which stands for its family."""
+    family = OURS[config.FAMILY] if config.FAMILY in OURS else _described(config)
+    described = [pa.field(c.name, c.type, c.nullable, metadata={"doc": c.doc}) for c in columns(table, family)]
     return pa.schema(described, metadata={"monosweep_schema_version": str(SCHEMA_VERSION)})
 
 
-def arrow_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def _described(config: type[TrialConfig]) -> Description:
+    return load(config.SOURCE).describe()
+
+
+def arrow_schema(table: str, family: Description = FIRST) -> pa.Schema:
+    """Arrow schema of `table`, with the columns' documentation and the version as metadata."""
+    kind: Any = family.config
+    schema: pa.Schema = _schema(table, kind)
+    return schema
+
+
+def arrow_table(table: str, rows: Iterable[Mapping[str, Any]], family: Description = FIRST) -> pa.Table:
     """`rows` as an Arrow table of exactly this schema; a column that a row lacks is null.
 
     Raises:
         pa.ArrowInvalid: if a value does not fit its column.
     """
-    return pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(table, family))
 
 
 def trial_row(
-    key: Key, config: TrialConfig, metrics: Metrics | None, provenance: Provenance
+    key: Key, config: TrialConfig, metrics: Mapping[str, Any] | None, provenance: Provenance
 ) -> dict[str, Any]:
     """One row of `trials`."""
-    parts: tuple[Any, ...] = (key, config, provenance) + (() if metrics is None else (metrics,))
-    row = {name: getattr(part, name) for part in parts for name in _names(part.__class__)}
-    row["status"] = str(provenance.status)
-    return row
+    row = {name: getattr(part, name) for part in (key, provenance) for name in _NAMES[type(part)]}
+    return {**row, **config.to_dict(), **(metrics or {}), "status": str(provenance.status)}
 
 
-@cache
-def _names(part: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(part))
+def config_in(row: Mapping[str, Any]) -> TrialConfig:
+    """The config that a row of `trials` was trained from; a knob that an older part lacks has its default.
 
-
-def config_of(row: Mapping[str, Any]) -> TrialConfig:
-    """The config that a row of `trials` was trained from; a knob that an older part lacks has its default."""
-    return TrialConfig.from_dict({f.name: row[f.name] for f in fields(TrialConfig) if row[f.name] is not None})
+    Raises:
+        ConfigError: if it is of a family that is not known here.
+    """
+    name = row.get("family") or FIRST_FAMILY
+    known = field_types(describe(name).config)
+    return config_of({"family": name} | {k: row[k] for k in known if row.get(k) is not None})
 
 
 def markdown(table: str) -> str:
@@ -139,35 +186,45 @@ def markdown(table: str) -> str:
     return "\n".join(lines)
 
 
-def _columns_of(part: type) -> list[Column]:
+def _columns_of(part: type, nullable: bool) -> list[Column]:
     hints, docs = get_type_hints(part, include_extras=True), field_docs(part)
+    if is_config := issubclass(part, TrialConfig):
+        hints = field_types(part)
     return [
-        Column(f.name, _arrow_type(hints[f.name]), docs[f.name], _nullable(part, hints[f.name]))
+        Column(
+            f.name, _arrow_type(hints[f.name], f"{part.__name__}.{f.name}"), docs.get(f.name, ""),
+            nullable or (not is_config and NoneType in get_args(hints[f.name])),
+        )
         for f in fields(part)
-    ]
+    ]  # fmt: skip
 
 
-def _nullable(part: type, hint: Any) -> bool:
-    return part in _NULLABLE_PARTS or (part is not TrialConfig and NoneType in get_args(hint))
-
-
-def _arrow_type(hint: Any) -> pa.DataType:
-    if hint in _ARROW:
-        return _ARROW[hint]
+def _arrow_type(hint: Any, what: str) -> pa.DataType:
     if get_origin(hint) is Literal:
         return pa.string()
-    (kind,) = set(get_args(hint)) - {NoneType}
-    return _ARROW[kind]
+    for kind in (hint, *(set(get_args(hint)) - {NoneType})):
+        if kind in _ARROW:
+            return _ARROW[kind]
+    known = "a number, a word, true or false, or a list of whole numbers"
+    raise ConfigError(f"{what} must be {known}, for it is a column; got {hint}")
 
 
 @cache
 def field_docs(cls: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, as one line."""
+    """The docstring under each field of a dataclass and of those that it extends, as one line."""
+    docs: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        if is_dataclass(owner):
+            docs |= _own_docs(owner)
+    return docs
+
+
+def _own_docs(cls: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
-    docs = {}
-    for field, doc in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            assert isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant), field.target.id
-            docs[field.target.id] = " ".join(str(doc.value.value).split())
-    return docs
+    return {
+        field.target.id: " ".join(str(doc.value.value).split())
+        for field, doc in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `launch` and `status` say at their end.  Pure: reports in, lines out."""
+"""What `launch` and `status` say, meanwhile and at their end.  Pure: counts and reports in, lines out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from monosweep.sweep.view.live import Counts, SweepStatus, describe, duration
+from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.status import SweepStatus
 
 if TYPE_CHECKING:
-    from monosweep.sweep.drive import LaunchReport, Plan
+    from monosweep.sweep.drive import LaunchReport
+    from monosweep.sweep.plan.plan import Plan
     from monosweep.sweep.store.compact import Compacted
 
 
@@ -21,12 +23,14 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
     yield _done(report)
     root, sweep = shlex.quote(out), report.sweep
     yield f"rows      {report.root}: tables trials, curves, neurons; sweep {sweep}"
+    if others := report.after.missing - report.n_missing:
+        yield f"left      {others:,} trials that {sweep} was asked for before lack their rows: launch with --unfinished"
     if report.after.failed:
-        why = f"select trial_id, error from trials where sweep = '{sweep}' and status = 'failed'"
+        why = f"select trial_id, error from sweep('{sweep}') where status = 'failed'"
         yield f'why       monosweep query {root} "{why}"'
         yield "again     launch with --retry-failed"
     if report.after.completed:
-        yield f'query     monosweep query {root} "select * from trials where sweep = \'{sweep}\'"'
+        yield f'query     monosweep query {root} "from sweep(\'{sweep}\')"'
         yield f"figures   monosweep figures {root}"
 
 
@@ -38,7 +42,7 @@ def status_lines(sweeps: list[SweepStatus]) -> Iterator[str]:
         return
     if sweeps[0].n_hidden:
         yield f"{sweeps[0].n_hidden} rows are repetitions of a trial, and hidden from queries"
-    for part in sweeps[0].unreadable:
+    for part in dict.fromkeys(part for sweep in sweeps for part in sweep.unreadable):
         yield f"{part} cannot be read; launch again to replace it"
 
 
@@ -56,6 +60,38 @@ def compact_lines(done: Compacted) -> Iterator[str]:
         yield f"{part} cannot be read; launch its sweep again to train its trials anew"
 
 
+def describe(counts: Counts, speed: Speed) -> str:
+    """One line for people.
+
+    >>> describe(Counts(total=16, completed=4, running=8), Speed())
+    '4/16 trials done · 8 running'
+    >>> speed = Speed(steps_per_s=5e3, trials_per_hour=310.4, seconds_left=70)
+    >>> describe(Counts(total=16, completed=4, failed=1), speed)
+    '4/16 trials done · 1 failed · 310 trials/h · 5,000 steps/s · 1 min left'
+    """
+    parts = [f"{counts.completed}/{counts.total} trials done"]
+    rest = ("diverged", "stopped", "failed", "running")
+    parts += [f"{getattr(counts, name)} {name}" for name in rest if getattr(counts, name)]
+    if speed.trials_per_hour is not None:
+        parts += [f"{speed.trials_per_hour:,.0f} trials/h", f"{speed.steps_per_s:,.0f} steps/s"]
+    if speed.seconds_left is not None:
+        parts.append(f"{duration(speed.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a person.
+
+    >>> [duration(s) for s in (0.4, 59, 61, 7300, 200000)]
+    ['0 s', '59 s', '1 min', '2.0 h', '2.3 days']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 def _would(plan: Plan) -> str:
     resumed = f" ({plan.n_resumed} from a checkpoint)" if plan.n_resumed else ""
     what = f"{plan.n_trials:,} trials, {plan.model_steps:,} model-steps, in {plan.n_packs:,} packs{resumed}"
@@ -66,7 +102,7 @@ def _would(plan: Plan) -> str:
 def _done(report: LaunchReport) -> str:
     before, after = report.before, report.after
     if report.plan is None:
-        return f"nothing to train: all {after.total:,} trials have their rows{_others(after)}"
+        return f"nothing to train: all {report.n_wanted:,} trials have their rows{_others(after)}"
     there = f"; {before.ended:,} were there before" if before.ended else ""
     missing = f", {after.missing:,} missing" if after.missing else ""
     end = f"{after.completed:,} of {after.total:,} completed{_others(after)}{missing}"

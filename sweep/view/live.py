@@ -1,7 +1,6 @@
-"""What a person sees while a sweep trains, and what `monosweep status` reads.  Torch- and ray-free.
+"""What a person sees while a sweep trains.  Torch- and ray-free.
 
     executor -> Progress.started / update / forget / note -> terminal or log file; heartbeat in the store
-    heartbeat + spec + trials parts -> read_status
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,85 +23,16 @@ from rich.text import Text
 
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
-from monosweep.sweep.store.root import Index, Lease, Store, StoreError, count_by_status
-from monosweep.sweep.work.pack import PackProgress
+from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.lines import describe
+from monosweep.sweep.work.contract import PackProgress
 
 HEARTBEAT_S = 5.0
-FRESH_S = 30.0
-"""A heartbeat older than this is a dead driver's."""
 _TICK_S = 0.5
 _FIRST_LINE_S = 2.0
 _LINE_S = 10.0
 _RATE_WINDOW_S = 60.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """A sweep's trials by what has become of them."""
-
-    total: int
-    """Trials of the sweep."""
-    completed: int = 0
-    """Trained to the end, now or before."""
-    diverged: int = 0
-    """Ended because numbers became non-finite."""
-    stopped: int = 0
-    """Ended early on purpose."""
-    failed: int = 0
-    """Ended by an error."""
-    running: int = 0
-    """In a pack that a worker is training."""
-
-    @classmethod
-    def of(cls, total: int, ended: Mapping[TrialStatus, int], running: int = 0) -> Counts:
-        """From the number of rows by status."""
-        return cls(total=total, running=running, **{str(status): n for status, n in ended.items()})
-
-    def by_status(self) -> Counter[TrialStatus]:
-        """The number of rows by status."""
-        return Counter({status: getattr(self, status) for status in TrialStatus})
-
-    @property
-    def ended(self) -> int:
-        """Trials that have a row."""
-        return self.completed + self.diverged + self.stopped + self.failed
-
-    @property
-    def missing(self) -> int:
-        """Trials without a row."""
-        return self.total - self.ended
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Speed:
-    """How fast a sweep trains; None where nothing is known yet."""
-
-    steps_per_s: float | None = None
-    """Optimiser steps of single trials per second, over the last minute."""
-    trials_per_hour: float | None = None
-    """The same in trials of this sweep's mean length."""
-    seconds_left: float | None = None
-    """Estimated from the steps that are left."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepStatus:
-    """One sweep of a results root, as `monosweep status` shows it."""
-
-    sweep: str
-    counts: Counts
-    speed: Speed
-    live: bool
-    """Whether a driver is at work: its heartbeat is fresh."""
-    updated_at: datetime | None
-    """The last heartbeat; UTC."""
-    n_hidden: int
-    """Rows of the whole root that the views hide as duplicates."""
-    unreadable: tuple[str, ...]
-    """Parts of the whole root that cannot be read."""
-    lease: Lease | None = None
-    """Who drives it now."""
 
 
 class Progress:
@@ -241,81 +170,3 @@ class Progress:
         # A display is not worth a sweep: if the store is really broken, the next commit says so.
         with suppress(StoreError):
             self._store.write_heartbeat(self._sweep, heartbeat)
-
-
-def describe(counts: Counts, speed: Speed) -> str:
-    """One line for people.
-
-    >>> describe(Counts(total=16, completed=4, running=8), Speed())
-    '4/16 trials done · 8 running'
-    >>> speed = Speed(steps_per_s=5e3, trials_per_hour=310.4, seconds_left=70)
-    >>> describe(Counts(total=16, completed=4, failed=1), speed)
-    '4/16 trials done · 1 failed · 310 trials/h · 5,000 steps/s · 1 min left'
-    """
-    parts = [f"{counts.completed}/{counts.total} trials done"]
-    rest = ("diverged", "stopped", "failed", "running")
-    parts += [f"{getattr(counts, name)} {name}" for name in rest if getattr(counts, name)]
-    if speed.trials_per_hour is not None:
-        parts += [f"{speed.trials_per_hour:,.0f} trials/h", f"{speed.steps_per_s:,.0f} steps/s"]
-    if speed.seconds_left is not None:
-        parts.append(f"{duration(speed.seconds_left)} left")
-    return " · ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the words of a person.
-
-    >>> [duration(s) for s in (0.4, 59, 61, 7300, 200000)]
-    ['0 s', '59 s', '1 min', '2.0 h', '2.3 days']
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
-
-
-def read_status(root: str, sweep: str | None = None) -> list[SweepStatus]:
-    """How the sweeps of a results root stand; one of them, or all.
-
-    Raises:
-        StoreError: if `root` is not a results root or has no such sweep.
-    """
-    store = Store.open(root)
-    index = store.index()
-    names = store.sweeps() if sweep is None else [sweep.replace("/", "-")]
-    return [_status(store, name, index) for name in names]
-
-
-def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
-    trial_ids = [config.trial_id for config in expand(SweepSpec.from_json(store.read_spec(sweep)))]
-    beat = store.read_heartbeat(sweep)
-    live = beat is not None and _is_live(beat)
-    running = int(beat["running"]) if beat and live else 0
-    return SweepStatus(
-        sweep=sweep,
-        counts=Counts.of(len(trial_ids), count_by_status(index.statuses, trial_ids), running),
-        speed=Speed(**beat["speed"]) if beat and live else Speed(),
-        live=live,
-        updated_at=datetime.fromisoformat(beat["updated_at"]) if beat else None,
-        n_hidden=index.n_hidden,
-        unreadable=index.unreadable,
-        lease=store.read_lease(sweep),
-    )
-
-
-def _is_live(beat: Mapping[str, Any]) -> bool:
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["updated_at"])).total_seconds()
-    if beat["state"] != "running" or age_s > FRESH_S:
-        return False
-    return beat["host"] != socket.gethostname() or _exists(int(beat["pid"]))
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # someone else's process is a process
-        return True
-    return True

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from monosweep.model.records import CurvePoint, Metrics, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Provenance
 from monosweep.sweep.text import exact, table
+from monosweep.sweep.version import code_version, same_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,16 @@ class Verdict:
 
     text: str
     ok: bool
-    """Bit-equal, or different for a known reason: other hardware or other versions."""
+    """Bit-equal, or different for a known reason: other hardware, code or versions."""
 
 
 def compare(
-    row: Mapping[str, Any], status: TrialStatus, last_step: int, metrics: Metrics | None
-) -> list[Compared]:
-    """How the trial ended, and every metric."""
+    row: Mapping[str, Any], status: TrialStatus, last_step: int, metrics: Mapping[str, Any] | None,
+    names: Sequence[str],
+) -> list[Compared]:  # fmt: skip
+    """How the trial ended, and every metric (`names`)."""
     now = {"status": str(status), "last_step": last_step}
-    now |= {f.name: getattr(metrics, f.name) if metrics else None for f in fields(Metrics)}
+    now |= {name: metrics[name] if metrics else None for name in names}
     return [Compared(name, row[name], value) for name, value in now.items()]
 
 
@@ -62,12 +64,12 @@ def compare_curve(
     now = {int(step): i for i, step in enumerate(curve["step"])}
     return [
         Compared(
-            f"{f.name} at step {step}",
-            then[step][f.name] if step in then else None,
-            curve[f.name][now[step]].item() if step in now else None,
+            f"{name} at step {step}",
+            then[step][name] if step in then else None,
+            curve[name][now[step]].item() if step in now else None,
         )
         for step in sorted(then.keys() | now.keys())
-        for f in fields(CurvePoint)
+        for name in curve
     ]
 
 
@@ -82,7 +84,8 @@ def describe(ending: Sequence[Compared], curve: Sequence[Compared]) -> str:
 def _curve_line(curve: Sequence[Compared]) -> str:
     different = [c for c in curve if not c.equal]
     if not different:
-        return f"curve: {len(curve) // len(fields(CurvePoint))} recorded steps, bit-equal"
+        n_steps = len({c.name.rsplit(" ", 1)[1] for c in curve})
+        return f"curve: {n_steps} recorded steps, bit-equal"
     first = different[0]
     return (
         f"curve: {len(different)} of {len(curve)} numbers differ, first {first.name}: "
@@ -100,22 +103,30 @@ def verdict(row: Mapping[str, Any], compared: Sequence[Compared], here: Mapping[
         now = compared[0].now
         why = f"the row is of a {row['status']} trial ({row['error']})"
         return Verdict(f"nothing to compare: {why}; now it is {now}", ok=True)
-    changed = [f"{row[name]} there, {now} here" for name, now in here.items() if row[name] != now]
+    changed = [f"{row[name]} there, {now} here" for name, now in here.items() if _differs(name, row[name], now)]
     if all(c.equal for c in compared):
         place = f"with a row that came from elsewhere: {'; '.join(changed)}" if changed else "on this machine"
         return Verdict(f"bit-equal {place}", ok=True)
+    if not same_code(row["code_version"], here["code_version"]):
+        code = f"trained by other code ({row['code_version']}; this is {here['code_version']})"
+        other = [line for line in changed if row["code_version"] not in line]
+        return Verdict("; ".join([f"differs, as it may: {code}", *other]), ok=True)
     if changed:
         return Verdict(f"differs, as it may: {'; '.join(changed)}", ok=True)
     return Verdict(
-        "differs on the same hardware and library versions, which must not happen; please report it", ok=False
+        "differs on the same hardware, code and library versions, which must not happen; please report it", ok=False
     )
+
+
+def _differs(name: str, there: str, here: str) -> bool:
+    return not same_code(there, here) if name == "code_version" else there != here
 
 
 def provenance_here(row: Mapping[str, Any], device_name: str) -> dict[str, str]:
     """This machine's answers to the row's columns that decide whether bits must agree."""
     here = {
         "device_name": device_name,
-        "code_version": _installed("monosweep"),
+        "code_version": code_version(),
         "library_versions": _same_libraries(row["library_versions"]),
     }
     assert here.keys() <= {f.name for f in fields(Provenance)}

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from monosweep.model.records import CurvePoint
 
 if TYPE_CHECKING:
     from monosweep.model.train import TrialResult
 
 _PLAIN_EVERY_S = 10.0
-_POINT = (
-    "{0.step:>9,}  {0.loss:>11.6g}  {0.min_loss:>11.6g}  {0.n_mono:>6}  {0.mean_bias:>10.4f}  {0.lr:>9.3g}"
-)
-_HEADER = f"{'step':>9}  {'loss':>11}  {'min loss':>11}  {'n_mono':>6}  {'mean bias':>10}  {'lr':>9}"
-
-
 class TrialDisplay:
     """A `model.watch.Watcher` for people; a context manager, so that the terminal is whole again afterwards.
 
@@ -55,12 +47,12 @@ class TrialDisplay:
             share = 100 * step // self._n_steps
             print(f"step {step:,} of {self._n_steps:,}, {share} %", file=sys.stderr, flush=True)
 
-    def point(self, point: CurvePoint) -> None:
+    def point(self, point: Mapping[str, Any]) -> None:
         """Add a line to the table."""
         if not self._has_header:
-            print(_HEADER)
+            print("  ".join(f"{name.replace('_', ' '):>{_width(name)}}" for name in _columns(point)))
             self._has_header = True
-        print(_POINT.format(point), flush=True)
+        print("  ".join(f"{_shown(point[name]):>{_width(name)}}" for name in _columns(point)), flush=True)
 
     def pause(self) -> None:
         """Take the bar away."""
@@ -68,26 +60,29 @@ class TrialDisplay:
             self._bar.stop()
 
 
+def _columns(point: Mapping[str, Any]) -> list[str]:
+    """What a line shows: losses, what the family adds, and the rate at the end."""
+    return [*(name for name in point if name != "lr"), "lr"]
+
+
+def _width(name: str) -> int:
+    return max(11, len(name))
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+
+
 def outcome(result: TrialResult) -> str:
     """How a trial ended, in words and numbers."""
+    from monosweep.model.families import family_of  # torch
+
     config, metrics = result.config, result.metrics
     if metrics is None:
         return f"{result.status}: {result.error}"
-    rows = {
-        "loss": f"{metrics.loss:.6g}, least {metrics.min_loss:.6g}",
-        "monosemantic": f"{metrics.n_mono} of {config.n_neurons} neurons ({metrics.mono_per_neuron:.3f}), "
-        f"{metrics.mono_per_feature:.3f} per feature",
-        "features": _features(metrics.features_by_n_mono),
-        "dead": f"{metrics.n_dead} of {config.n_neurons} neurons",
-        "bias": f"mean {metrics.mean_bias:.4f}, positive in {metrics.n_positive_bias} neurons",
-        "capacity": f"{metrics.capacity_sum:.2f} of {config.d_embed} dimensions",
-    }
+    rows = {"loss": f"{metrics['loss']:.6g}, least {metrics['min_loss']:.6g}"}
+    rows |= family_of(config).summary(config, metrics)
     return "\n".join(f"{name:<14} {text}" for name, text in rows.items())
-
-
-def _features(by_n_mono: Sequence[int]) -> str:
-    counts = [(n, count) for n, count in enumerate(by_n_mono) if count]
-    return ", ".join(f"{count} with {n or 'no'} monosemantic neuron{'s' * (n > 1)}" for n, count in counts)
 
 
 def _bar() -> Progress:

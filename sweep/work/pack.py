@@ -1,91 +1,36 @@
-"""One pack on one worker: train, checkpoint, and commit its rows.  Both executors drive this module.
+"""One pack on one worker: train, checkpoint, and commit the rows of those who leave.  Both executors drive this module.
 
     Pack -> model.train.PackTrainer -> rows with provenance -> Store.commit
 
-Membership must not decide a trial's fate: when a pack cannot be trained, its halves are, and only a trial
-that fails alone gets a `failed` row.  Trouble with the store is nobody's failure: it stops the sweep.
+Trouble with training is a trial's own only if it fails alone (`failures`).  Trouble with the store is nobody's failure:
+it stops the sweep.
 """
 
 from __future__ import annotations
 
-import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.records import Metrics, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, trial_row
+from monosweep.sweep.version import code_version
+from monosweep.sweep.work.contract import PackProgress, Settings
+from monosweep.sweep.work.failures import fail, missing, split
+from monosweep.sweep.work.rows import tables_from
 
 if TYPE_CHECKING:
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult
 
-Keep = Literal["none", "final", "log2"]
-_Columns = Mapping[str, np.ndarray[Any, Any]]
-
-MAX_RETRIES = 3
-"""How often a pack is taken up again from its checkpoint after its worker died."""
 _CHECKPOINT_AFTER_S = 45.0
 """With slices of at most ten seconds, a checkpoint is never older than a minute."""
 _NOT_WORTH_SAVING_S = 1.0
 """Training that is repeated sooner than a checkpoint is written and read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """What a worker has to know besides its pack."""
-
-    device: str = "cpu"
-    """`cpu` or `cuda`."""
-    save_weights: Keep = "none"
-    """Which recorded steps' weights to keep."""
-    record_neurons: Literal["final", "log2"] = "final"
-    """Which recorded steps go into `neurons`."""
-    slice_s: float = 10.0
-    """Seconds of training between two progress reports."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """What an executor is given: the packs of one launch."""
-
-    store: Store
-    sweep: str
-    packs: tuple[Pack, ...]
-    settings: Settings
-    n_workers: int
-    """Packs in training at a time."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackProgress:
-    """How far a pack is.  Everything counts its members, over all halves it may have been split into."""
-
-    pack_id: str
-    n_trials: int
-    model_steps: int
-    """Steps of single trials done, those from a checkpoint included; n_trials·n_steps at the end."""
-    trained_steps: int
-    """The same without those from a checkpoint: what this worker has done since it took the pack."""
-    ended: Mapping[TrialStatus, int] = field(default_factory=dict)
-    """Trials whose rows are committed."""
-    finished: bool = False
-    """Every member has its row."""
-    stopped: bool = False
-    """It is checkpointed, and this worker trains it no further."""
-    warnings: tuple[str, ...] = ()
-    """What the user should hear about since the last report."""
 
 
 class _TrainingError(Exception):
@@ -114,13 +59,14 @@ def pack_slices(
     store: Store, sweep: str, pack: Pack, settings: Settings, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[PackProgress]:
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
-    work = _Work(store, sweep, pack, settings, should_stop)
-    yield from work.train(pack)
-    yield work.progress(over=True)
+    code_version()  # of the sources as they are now, whatever is edited meanwhile
+    training = _Training(store, sweep, pack, settings, should_stop)
+    yield from training.run()
+    yield training.progress(over=True)
 
 
 @dataclass
-class _Work:
+class _Training:
     """A pack being trained, or the halves of it one after another."""
 
     store: Store
@@ -145,32 +91,47 @@ class _Work:
             finished=over and not self.stopped, stopped=over and self.stopped, warnings=told,
         )  # fmt: skip
 
-    def train(self, pack: Pack) -> Iterator[PackProgress]:
-        """Train `pack`; where that is not possible, train its halves."""
+    def run(self) -> Iterator[PackProgress]:
+        """Train what the pack lacks: members that a worker before this one has seen to the end have their rows."""
+        rest = missing(self.store, self.sweep, self.pack)
+        there = self.store.pack_rows(self.sweep, self.pack.pack_id) if len(rest) < len(self.pack.configs) else {}
+        for config in self.pack.configs:
+            if config not in rest:
+                self._settle(config, there[config.trial_id])
+        if rest:
+            yield from self._train(self.pack, rest)
+
+    def _train(self, pack: Pack, rest: Sequence[TrialConfig]) -> Iterator[PackProgress]:
+        """Train these members of `pack`; where that is not possible, train them in halves."""
         trouble: str | None = None
+        lacking = list(rest)
         try:
-            yield from self._attempt(pack)
+            yield from self._attempt(pack, lacking)
         except _TrainingError as error:
             trouble = str(error)
         if trouble is None:  # the exception is gone by here, and with it the memory that its frames held
             return
         self.current_steps = 0
-        self.store.drop_checkpoint(self.sweep, pack.pack_id)
-        if len(pack.configs) == 1:
-            fail_pack(self.store, self.sweep, pack, trouble, self.settings.device)
-            self._settle(pack, [TrialStatus.FAILED])
+        if len(lacking) == 1:
+            fail(self.store, self.sweep, pack, lacking, trouble, self.settings.device)
+            self._settle(lacking[0], TrialStatus.FAILED)
             return
-        for half in halves(pack):
+        for half in split(self.store, self.sweep, pack, lacking):
             if not self.stopped:
-                yield from self.train(half)
+                yield from self._train(half, half.configs)
 
-    def _attempt(self, pack: Pack) -> Iterator[PackProgress]:
-        trainer = self._trainer(pack)
-        self.current_steps = trainer.step * len(pack.configs)
+    def _attempt(self, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
+        """Train to the end; `lacking` always holds the members that have no row yet."""
+        trainer = self._trainer(pack, lacking)
+        self.current_steps = trainer.model_steps
         yield self.progress()
         saved_at = time.monotonic()
         while not trainer.done:
             snapshot = self._advance(trainer, pack)
+            if snapshot and snapshot.left:
+                self._commit(pack, snapshot.left, trainer.engine)
+                lacking[:] = trainer.members
+            self.current_steps = trainer.model_steps
             self.stopped = not trainer.done and self.should_stop()
             if self._is_due(trainer, snapshot, time.monotonic() - saved_at):
                 self.store.save_checkpoint(self.sweep, pack.pack_id, _to_bytes(trainer))
@@ -179,30 +140,33 @@ class _Work:
                 return
             if not trainer.done:
                 yield self.progress()
-        self._commit(pack, trainer)
+        self.store.drop_checkpoint(self.sweep, pack.pack_id)
 
-    def _trainer(self, pack: Pack) -> PackTrainer:
+    def _trainer(self, pack: Pack, rest: Sequence[TrialConfig]) -> PackTrainer:
         """From the pack's checkpoint if there is a good one, else from the start."""
-        from monosweep.model.train import PackTrainer
+        from monosweep.model.train import PackTrainer  # torch
 
         data = self.store.load_checkpoint(self.sweep, pack.pack_id)
-        if data is not None and (trainer := self._resumed(pack, data)):
+        if data is not None and (trainer := self._resumed(pack, rest, data)):
             return trainer
         with _training():
             return PackTrainer(
-                list(pack.configs), device=self.settings.device, record_neurons=self.settings.record_neurons
+                rest, self.settings.device, self.settings.record_neurons, keep_weights=self.settings.save_weights
             )
 
-    def _resumed(self, pack: Pack, data: bytes) -> PackTrainer | None:
-        from monosweep.model.train import PackTrainer
+    def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> PackTrainer | None:
+        from monosweep.model.train import PackTrainer  # torch
 
         try:
             with _training():
-                trainer = PackTrainer.from_bytes(data, device=self.settings.device)
+                trainer = PackTrainer.from_bytes(
+                    data, self.settings.device, {config.trial_id for config in rest}, self.settings.record_neurons,
+                    self.settings.save_weights,
+                )  # fmt: skip
         except _TrainingError as error:
             self._warn(pack, f"is not readable ({error})")
             return None
-        if tuple(trainer.configs) != tuple(pack.configs):
+        if set(trainer.members) != set(rest):
             self._warn(pack, "holds other trials")
             return None
         return trainer
@@ -211,19 +175,18 @@ class _Work:
         self.warnings.append(f"the checkpoint of pack {pack.pack_id} {problem}; the pack starts over")
 
     def _advance(self, trainer: PackTrainer, pack: Pack) -> Snapshot | None:
-        before = trainer.step
+        from monosweep.model.train import weights_bytes  # torch
+
+        before = trainer.model_steps
         with _training():
             snapshot = trainer.advance(max_seconds=self.settings.slice_s)
-        self.trained_steps += (trainer.step - before) * len(pack.configs)
-        self.current_steps = trainer.step * len(pack.configs)
-        if snapshot is not None and self._wants_weights(snapshot.final):
+        left = sum(result.last_step for result in snapshot.left) if snapshot else 0
+        self.trained_steps += trainer.model_steps + left - before
+        if snapshot and snapshot.weights:
             with _training():
-                weights = trainer.weights_bytes()
-            self.store.save_weights(self.sweep, pack.pack_id, snapshot.step, weights)
+                data = weights_bytes(snapshot.weights, snapshot.step)
+            self.store.save_weights(self.sweep, pack.pack_id, snapshot.step, snapshot.weights, data)
         return snapshot
-
-    def _wants_weights(self, final: bool) -> bool:
-        return self.settings.save_weights == "log2" or (self.settings.save_weights == "final" and final)
 
     def _is_due(self, trainer: PackTrainer, snapshot: Snapshot | None, age_s: float) -> bool:
         if trainer.done or self.stopped:
@@ -232,83 +195,15 @@ class _Work:
             return age_s >= _NOT_WORTH_SAVING_S
         return age_s >= _CHECKPOINT_AFTER_S
 
-    def _commit(self, pack: Pack, trainer: PackTrainer) -> None:
-        with _training():
-            results = trainer.results()
-        tables = _tables(pack, results, trainer.engine, self.settings.device)
+    def _commit(self, pack: Pack, left: Sequence[TrialResult], engine: str) -> None:
+        tables = tables_from(pack.pack_id, left, engine, self.settings.device)
         self.store.commit(self.sweep, pack.pack_id, tables)
-        self._settle(pack, [TrialStatus(result.status) for result in results])
+        for result in left:
+            self._settle(result.config, result.status)
 
-    def _settle(self, pack: Pack, statuses: Iterable[TrialStatus]) -> None:
-        self.settled_steps += sum(config.n_steps for config in pack.configs)
-        self.current_steps = 0
-        self.ended.update(statuses)
-
-
-def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
-    """What to train instead of a pack whose workers died again and again: its halves, from its checkpoint.
-
-    A single trial gets a `failed` row, and nothing is left to train.
-    """
-    if _is_trained(work, pack):  # the last death came after the commit
-        return ()
-    if len(pack.configs) > 1:
-        _pass_on(work, pack, halves(pack))
-        return halves(pack)
-    error = f"its worker died {MAX_RETRIES + 1} times ({reason})"
-    fail_pack(work.store, work.sweep, pack, error, work.settings.device)
-    return ()
-
-
-def _pass_on(work: Work, pack: Pack, parts: Sequence[Pack]) -> None:
-    """Have the parts of a pack go on from its checkpoint, if there is a good one."""
-    from monosweep.model.train import part_of_checkpoint
-
-    data = work.store.load_checkpoint(work.sweep, pack.pack_id)
-    if data is not None:
-        with suppress(ConfigError):  # else they start over
-            for part in parts:
-                work.store.save_checkpoint(work.sweep, part.pack_id, part_of_checkpoint(data, part.configs))
-    work.store.drop_checkpoint(work.sweep, pack.pack_id)
-
-
-def _is_trained(work: Work, pack: Pack) -> bool:
-    """Whether the pack stands in the table; rows of an earlier failure do not count."""
-    statuses = work.store.pack_statuses(work.sweep, pack.pack_id)
-    return bool(statuses) and TrialStatus.FAILED not in statuses
-
-
-def settled_progress(work: Work, pack: Pack) -> PackProgress:
-    """The report of a pack that has its rows, whoever wrote them."""
-    return PackProgress(
-        pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(c.n_steps for c in pack.configs),
-        trained_steps=0, ended=Counter(work.store.pack_statuses(work.sweep, pack.pack_id)), finished=True,
-    )  # fmt: skip
-
-
-def halves(pack: Pack) -> tuple[Pack, Pack]:
-    """A pack of two or more as two packs."""
-    middle = len(pack.configs) // 2
-    return Pack(pack.configs[:middle]), Pack(pack.configs[middle:])
-
-
-def fail_pack(store: Store, sweep: str, pack: Pack, error: str, device: str) -> None:
-    """Commit `failed` rows for every member of a pack that cannot be trained.
-
-    Raises:
-        StoreError: if they cannot be written.
-    """
-    from monosweep.model.device import device_name
-
-    rows = [
-        trial_row(
-            Key(trial_id=config.trial_id, pack_id=pack.pack_id), config, None,
-            _provenance(TrialStatus.FAILED, error, 0, 0.0, _engine(config), device, device_name(device)),
-        )
-        for config in pack.configs
-    ]  # fmt: skip
-    empty = {table: arrow_table(table, []) for table in ("curves", "neurons")}
-    store.commit(sweep, pack.pack_id, {"trials": arrow_table("trials", rows), **empty})
+    def _settle(self, config: TrialConfig, status: TrialStatus) -> None:
+        self.settled_steps += config.n_steps
+        self.ended[status] += 1
 
 
 @contextmanager
@@ -330,68 +225,3 @@ def _one_line(error: Exception) -> str:
 def _to_bytes(trainer: PackTrainer) -> bytes:
     with _training():
         return trainer.to_bytes()
-
-
-def _engine(config: TrialConfig) -> str:
-    return "packed" if config.optimizer == "Lamb" else "solo"
-
-
-def _tables(pack: Pack, results: Sequence[TrialResult], engine: str, device: str) -> dict[str, pa.Table]:
-    """The three parts of a trained pack, trial by trial."""
-    from monosweep.model.device import device_name
-
-    name, pack_id = device_name(device), pack.pack_id
-    rows = []
-    for result in results:
-        key = Key(trial_id=result.config.trial_id, pack_id=pack_id)
-        provenance = _provenance(
-            result.status, result.error, result.last_step, result.wall_time_s, engine, device, name
-        )
-        rows.append(trial_row(key, result.config, _metrics(result), provenance))
-    return {
-        "trials": arrow_table("trials", rows),
-        "curves": _stacked("curves", pack_id, [(r.config.trial_id, r.curve) for r in results]),
-        "neurons": _stacked("neurons", pack_id, [(r.config.trial_id, r.neurons) for r in results]),
-    }
-
-
-def _metrics(result: TrialResult) -> Metrics | None:
-    return result.metrics if result.status == TrialStatus.COMPLETED else None
-
-
-def _stacked(table: str, pack_id: str, members: Sequence[tuple[str, _Columns]]) -> pa.Table:
-    """The members' arrays below one another, with the key columns in front."""
-    counts = [len(arrays["step"]) for _, arrays in members]
-    stacked: dict[str, Any] = {
-        "trial_id": np.repeat([trial_id for trial_id, _ in members], counts),
-        "pack_id": [pack_id] * sum(counts),
-    }
-    for name in arrow_schema(table).names[2:]:
-        stacked[name] = np.concatenate([arrays[name] for _, arrays in members])
-    schema = arrow_schema(table)
-    return pa.table([pa.array(stacked[f.name], type=f.type) for f in schema], schema=schema)
-
-
-def _provenance(
-    status: TrialStatus, error: str | None, last_step: int, wall_time_s: float,
-    engine: str, device: str, name: str,
-) -> Provenance:  # fmt: skip
-    return Provenance(
-        status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
-        device=device, device_name=name, code_version=_version("monosweep"),
-        library_versions=_library_versions(), finished_at=datetime.now(UTC),
-    )  # fmt: skip
-
-
-@cache
-def _library_versions() -> str:
-    libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "pyarrow"))
-    return f"python {platform.python_version()}, {libraries}"
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
-        return "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.work.pack import PackProgress
+from monosweep.sweep.work.contract import PackProgress
 
 
 class Listener(Protocol):

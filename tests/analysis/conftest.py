@@ -20,7 +20,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import SCHEMA_VERSION, Key, Provenance, arrow_table, trial_row
 
@@ -79,7 +79,7 @@ def trial(
     **config: Any,
 ) -> dict[str, Any]:
     """A row of `trials`, finished `at` seconds after the start; its numbers follow from the config."""
-    made = TrialConfig.from_dict({**BASE, **config})
+    made = TwoLayerConfig.from_dict({**BASE, **config})
     provenance = Provenance(
         status=status, error=error, last_step=made.n_steps, wall_time_s=2.5, engine="packed", device="cpu",
         device_name="a processor", code_version="0.1.0", library_versions="torch 2.13.0",
@@ -89,7 +89,7 @@ def trial(
     return {**row, **(_metrics(made) if status is TrialStatus.COMPLETED else {}), **(metrics or {})}
 
 
-def _metrics(config: TrialConfig) -> dict[str, Any]:
+def _metrics(config: TwoLayerConfig) -> dict[str, Any]:
     rng = np.random.default_rng(config.seed)
     family = MONO[min(MONO, key=lambda b: abs(b - config.bias_offset))]
     mono = float(np.interp(np.log(config.lr), np.log(RATES), family)) + rng.normal(0, 0.015)

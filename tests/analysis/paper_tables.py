@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monosweep.analysis.papers.jermyn2022.batches import Scale
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from monosweep.sweep.store.schema import Key, Provenance, trial_row
@@ -26,7 +26,7 @@ def ideal_rows(scale: Scale, *names: str, seeds: int = 3, noise: float = 0.002) 
     return [row_of(config, scale, noise) for config in configs.values()]
 
 
-def row_of(config: TrialConfig, scale: Scale, noise: float = 0.0) -> Row:
+def row_of(config: TwoLayerConfig, scale: Scale, noise: float = 0.0) -> Row:
     provenance = Provenance(
         status=TrialStatus.COMPLETED, last_step=config.n_steps, wall_time_s=1.0, engine="packed", device="cpu",
         device_name="a processor", code_version="0.1.0", library_versions="",
@@ -45,12 +45,12 @@ def row_of(config: TrialConfig, scale: Scale, noise: float = 0.0) -> Row:
     return trial_row(Key(trial_id=config.trial_id, pack_id="p0"), config, None, provenance) | metrics | {"sweep": "s"}
 
 
-def _rate(config: TrialConfig) -> float:
+def _rate(config: TwoLayerConfig) -> float:
     """0 at lr .001, 1 at .03."""
     return math.log(config.lr / 0.001) / math.log(30) + 1e-9
 
 
-def _described(config: TrialConfig, scale: Scale) -> tuple[float, float]:
+def _described(config: TwoLayerConfig, scale: Scale) -> tuple[float, float]:
     """(monosemantic neurons per feature, loss) as the paper has them."""
     if config.task == "abs":
         mono = 0.1 + 0.6 * _rate(config)
@@ -73,7 +73,7 @@ def _described(config: TrialConfig, scale: Scale) -> tuple[float, float]:
     return 0.95 * _by_density(config, scale) * 2 ** (octaves - 1 - 0.415 * (abs(octaves) - 1)), loss
 
 
-def _by_density(config: TrialConfig, scale: Scale) -> float:
+def _by_density(config: TwoLayerConfig, scale: Scale) -> float:
     x = math.log2(config.feature_prob * config.n_features / config.d_embed / 0.25)
     if x > 0:
         return max(0.0, 1 - x / 3)

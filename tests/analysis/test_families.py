@@ -24,7 +24,7 @@ from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers.jermyn2022.batches import PAPER
 from monosweep.analysis.papers.jermyn2022.claims import check
 from monosweep.analysis.tables.root import QueryError, Root, open_root
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 from .conftest import Made, quick_trials, trial
 
@@ -141,7 +141,7 @@ def test_a_knob_that_an_older_part_lacks_is_at_its_familys_default(both: Made) -
 
 
 def test_a_batch_holds_what_an_older_part_lacks_at_its_default(made: Made) -> None:
-    row = trial("p0", **(TrialConfig(lr=0.01).to_dict()))
+    row = trial("p0", **(TwoLayerConfig(lr=0.01).to_dict()))
     made.write("trials", "s", "p0", [row], lacks=["connectivity", "bias_reg", "bias_reg_target"])
     (shown,) = opened(made).trials().to_pylist()
     assert PAPER.batches["LR1"].holds(shown)
@@ -250,7 +250,7 @@ def test_knobs_are_each_familys_own(both: Made) -> None:
 def test_a_config_is_that_of_its_family(both: Made) -> None:
     root = opened(both)
     assert root.config(quick_trials("p0")[0]["trial_id"]).n_neurons == 128
-    with pytest.raises(QueryError, match=rf"^trial 0{{15}}1 is of family {TOY}; its row has its knobs: n_f"):
+    with pytest.raises(QueryError, match=rf"^trial 0{{15}}1: unknown family '{TOY}'.*; its row has its knobs: n_f"):
         root.config("0000000000000001")
 
 

@@ -25,7 +25,7 @@ from monosweep.analysis.knobs import OWN_KNOBS, FigureError, axis, grouped, orde
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store.schema import config_of
+from monosweep.sweep.store.schema import config_in
 
 from .conftest import MONO, RATES, Made, neurons_of, quick_trials, trial, weights_of
 
@@ -275,10 +275,10 @@ def test_words_on_the_axis_and_many_groups(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize("activation", ["relu", "gelu", "solu"])
 def test_one_response_map_to_a_path(tmp_path: Path, activation: str) -> None:
     row = trial(activation=activation)
-    draw_response(weights_of(row), config_of(row), str(tmp_path / "new" / "map.pdf"))
+    draw_response(weights_of(row), config_in(row), str(tmp_path / "new" / "map.pdf"))
     assert (tmp_path / "new" / "map.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(FigureError, match=r"must end in \.png, \.pdf or \.svg; got .*map\.jpeg2"):
-        draw_response(weights_of(row), config_of(row), tmp_path / "map.jpeg2")
+        draw_response(weights_of(row), config_in(row), tmp_path / "map.jpeg2")
 
 
 def test_a_folder_that_cannot_be_written(quick: Made, tmp_path: Path) -> None:

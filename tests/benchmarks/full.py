@@ -32,7 +32,7 @@ from monosweep.sweep.bench.crew import Crew
 from monosweep.sweep.bench.loads import Kind, Load
 from monosweep.sweep.bench.measure import PRODUCTS, SECONDS, Limit, Machine, limit_of, machine
 from monosweep.sweep.bench.report import number, sizes
-from monosweep.sweep.drive import n_cores
+from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"

@@ -27,11 +27,12 @@ from pathlib import Path
 
 import torch
 
-from monosweep.model.config import Precision, TrialConfig
+from monosweep.model.config import Precision
 from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.model.engines.gpu.memory import device_bytes_per_member, device_bytes_per_pack
+from monosweep.model.engines.gpu.memory import gpu_bytes
 from monosweep.model.engines.gpu.pack_size import useful_pack_size
 from monosweep.model.engines.gpu.products import matmul_settings
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.bench.shapes import RATES, Shape, shape_named
 from monosweep.sweep.plan.packs import Pack, make_packs
@@ -123,23 +124,23 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def lr3(precision: Precision, shape: Shape) -> list[TrialConfig]:
+def lr3(precision: Precision, shape: Shape) -> list[TwoLayerConfig]:
     """The preset's trials."""
     (trial,) = shape.trials(1, precision=precision)
     return [replace(trial, lr=lr, bias_offset=-1.0, bias_decay=0.03) for lr in LR3_RATES]
 
 
-def many(precision: Precision, shape: Shape, n_trials: int) -> list[TrialConfig]:
+def many(precision: Precision, shape: Shape, n_trials: int) -> list[TwoLayerConfig]:
     """Eight rates a seed."""
     return list(shape.trials(n_trials, precision=precision))
 
 
-def packs_of(configs: Sequence[TrialConfig], memory_bytes: int, device: str) -> list[Pack]:
+def packs_of(configs: Sequence[TwoLayerConfig], memory_bytes: int, device: str) -> list[Pack]:
     """As a launch on one GPU makes them."""
     return make_packs(
         configs, pack_size="auto", n_workers=1, memory_bytes=memory_bytes,
         useful=partial(useful_pack_size, device=device),
-        footprint=lambda config: (device_bytes_per_pack(config), device_bytes_per_member(config)),
+        footprint=gpu_bytes,
     )  # fmt: skip
 
 

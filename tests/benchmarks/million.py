@@ -18,9 +18,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.bench.shapes import shape_named
-from monosweep.sweep.drive import LaunchOptions, launch, n_cores
+from monosweep.sweep.drive import LaunchOptions, launch
+from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.plan.packs import PACKS_PER_WORKER, make_packs
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.text import table
@@ -126,7 +127,7 @@ def _storage() -> tuple[dict[str, float], float]:
     return per_row, len(PackTrainer(list(configs), device="cpu").to_bytes()) / _MEMBERS
 
 
-def _spec(name: str, config: TrialConfig, n_trials: int, pack_size: int | str = "auto") -> SweepSpec:
+def _spec(name: str, config: TwoLayerConfig, n_trials: int, pack_size: int | str = "auto") -> SweepSpec:
     base = {key: value for key, value in config.to_dict().items() if value is not None}
     return SweepSpec.model_validate({"name": name, "base": base, "repeats": n_trials, "pack_size": pack_size})
 

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from monosweep.sweep.bench.measure import machine
 from monosweep.sweep.bench.shapes import RATES, shape_named
-from monosweep.sweep.drive import LaunchOptions, launch, n_cores
+from monosweep.sweep.drive import LaunchOptions, launch
+from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.spec.sweep_spec import SweepSpec
 from monosweep.sweep.text import table
 

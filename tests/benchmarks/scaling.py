@@ -23,7 +23,7 @@ import pyarrow.dataset as ds
 from clusters import ray_cluster
 from million import cost, measure, report
 from monosweep.sweep.bench.measure import machine
-from monosweep.sweep.drive import n_cores
+from monosweep.sweep.plan.machine import n_cores
 from quota import quotas
 
 RESULTS = Path(__file__).parent / "results"

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.records import Metrics, TrialStatus
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import Key, Provenance, arrow_table, trial_row
 
 STEPS = (1, 2)
 N_NEURONS = 3
-_METRICS = Metrics(
-    loss=0.5, min_loss=0.25, n_mono=3, mono_per_feature=3 / 16, mono_per_neuron=3 / 32, n_dead=0,
-    n_positive_bias=5, mean_bias=-0.5, capacity_sum=4.0, features_by_n_mono=[13, 3],
-)  # fmt: skip
+_METRICS = {
+    "loss": 0.5, "min_loss": 0.25, "n_mono": 3, "mono_per_feature": 3 / 16, "mono_per_neuron": 3 / 32, "n_dead": 0,
+    "n_positive_bias": 5, "mean_bias": -0.5, "capacity_sum": 4.0, "features_by_n_mono": [13, 3],
+}  # fmt: skip
 
 
-def config(seed: int) -> TrialConfig:
+def config(seed: int) -> TwoLayerConfig:
     """A small trial."""
-    return TrialConfig(n_features=16, d_embed=4, n_neurons=32, feature_prob=1 / 8, batch_size=64, n_steps=64, seed=seed)
+    shape = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "batch_size": 64}
+    return TwoLayerConfig(**shape, feature_prob=1 / 8, n_steps=64, seed=seed)
 
 
 def commit(

@@ -22,7 +22,7 @@ _BIN = Path(sys.executable).parent
 _GCS_PORT, _S3_PORT = 6379, 5000
 _UP_S, _POLL_S = 120.0, 0.1
 _STARTED = "Ray runtime started"
-_COMMIT = re.compile(r'"(?:PUT|POST) /bucket/\S*trials/sweep=\S+?/(part-\w+)\.parquet')
+_COMMIT = re.compile(r'"(?:PUT|POST) /bucket/\S*trials/sweep=\S+?/(part-[\w-]+)\.parquet')
 _FETCH = "import sys, pyarrow.fs as f; f.copy_files(sys.argv[1], sys.argv[2])"
 
 

@@ -1,14 +1,15 @@
-"""TrialConfig: defaults of the paper, stable ids, one-line errors."""
+"""TwoLayerConfig: defaults of the paper, stable ids, one-line errors."""
 
 import math
 
 import pytest
 
-from monosweep.model.config import ConfigError, TrialConfig, paper_batch_size
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig, paper_batch_size
 
 
 def test_defaults_are_the_papers():
-    config = TrialConfig()
+    config = TwoLayerConfig()
     assert (config.n_features, config.d_embed, config.n_neurons) == (512, 64, 1024)
     assert (config.feature_prob, config.batch_size, config.n_steps) == (1 / 64, 8192, 131072)
 
@@ -16,20 +17,20 @@ def test_defaults_are_the_papers():
 @pytest.mark.parametrize("k", [1, 3, 16, 384, 512, 1000, 1024, 1025, 2048])
 def test_batch_size_rule_is_two_to_the_23_over_k_rounded_down(k):
     assert paper_batch_size(k) == 2 ** math.floor(math.log2(2**23 / k))
-    assert TrialConfig(n_neurons=k).batch_size == paper_batch_size(k)
+    assert TwoLayerConfig(n_neurons=k).batch_size == paper_batch_size(k)
 
 
 def test_trial_id_is_stable_across_versions():
     # Tables in the world hold these ids: a change here orphans them.
-    assert TrialConfig().trial_id == "728ed0565efcb00e"
-    assert TrialConfig(lr=0.01, seed=3, task="abs").trial_id == "54bb925d83eec4fa"
+    assert TwoLayerConfig().trial_id == "728ed0565efcb00e"
+    assert TwoLayerConfig(lr=0.01, seed=3, task="abs").trial_id == "54bb925d83eec4fa"
 
 
 def test_trial_id_ignores_how_a_value_was_written():
-    assert TrialConfig(lr=1).trial_id == TrialConfig(lr=1.0).trial_id
-    assert TrialConfig(bias_offset=-0.0).trial_id == TrialConfig().trial_id
-    assert TrialConfig(batch_size=8192).trial_id == TrialConfig().trial_id
-    assert TrialConfig(n_steps=1e3).n_steps == 1000
+    assert TwoLayerConfig(lr=1).trial_id == TwoLayerConfig(lr=1.0).trial_id
+    assert TwoLayerConfig(bias_offset=-0.0).trial_id == TwoLayerConfig().trial_id
+    assert TwoLayerConfig(batch_size=8192).trial_id == TwoLayerConfig().trial_id
+    assert TwoLayerConfig(n_steps=1e3).n_steps == 1000
 
 
 def test_trial_id_depends_on_every_field():
@@ -40,14 +41,14 @@ def test_trial_id_depends_on_every_field():
         "connectivity": 0.5, "bias_decay_mode": "per_neuron", "bias_reg": 1, "bias_reg_target": -1,
         "mono_threshold": 0.9, "optimizer": "Yogi", "precision": "fp64", "seed": 1,
     }  # fmt: skip
-    assert set(others) == set(TrialConfig().to_dict())
-    ids = {TrialConfig(**{name: value}).trial_id for name, value in others.items()}
-    assert len(ids | {TrialConfig().trial_id}) == len(others) + 1
+    assert {"family", *others} == set(TwoLayerConfig().to_dict())
+    ids = {TwoLayerConfig(**{name: value}).trial_id for name, value in others.items()}
+    assert len(ids | {TwoLayerConfig().trial_id}) == len(others) + 1
 
 
 def test_from_dict_round_trips():
-    config = TrialConfig(lr=0.02, activation="solu")
-    assert TrialConfig.from_dict(config.to_dict()) == config
+    config = TwoLayerConfig(lr=0.02, activation="solu")
+    assert TwoLayerConfig.from_dict(config.to_dict()) == config
 
 
 @pytest.mark.parametrize(
@@ -82,5 +83,5 @@ def test_from_dict_round_trips():
 )
 def test_bad_values_get_one_line(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        TrialConfig.from_dict(values)
+        TwoLayerConfig.from_dict(values)
     assert "\n" not in str(caught.value)

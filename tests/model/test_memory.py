@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.train import bytes_per_member, bytes_per_pack
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.memory import bytes_of_pack
 
 SCRIPT = r"""
 import json, re, sys
 from pathlib import Path
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 shape, n, seeds = json.loads(sys.argv[1])
-trainer = PackTrainer([TrialConfig(**shape, lr=0.001 * (i + 1), seed=i % seeds) for i in range(n)], "cpu")
+trainer = PackTrainer([TwoLayerConfig(**shape, lr=0.001 * (i + 1), seed=i % seeds) for i in range(n)], "cpu")
 trainer.advance()
 trainer.to_bytes()
 for _ in trainer:
@@ -40,14 +40,14 @@ def peak(shape, n, seeds):
 
 @pytest.mark.parametrize("seeds", [1, 48])
 def test_a_member_adds_no_more_than_documented(seeds):
-    config = TrialConfig(**QUICK)
+    per_pack, per_member = bytes_of_pack(TwoLayerConfig(**QUICK))
     one, many = peak(QUICK, 1, 1), peak(QUICK, 49, seeds)
-    assert many - one <= 48 * bytes_per_member(config)
-    assert many <= bytes_per_pack(config) + 49 * bytes_per_member(config)
+    assert many - one <= 48 * per_member
+    assert many <= per_pack + 49 * per_member
 
 
 def test_the_papers_size_fits_in_two_gigabytes():
-    config = TrialConfig(**PAPER)
+    per_pack, per_member = bytes_of_pack(TwoLayerConfig(**PAPER))
     used = peak(PAPER, 6, 1)
     assert used < 2 * 2**30
-    assert used <= bytes_per_pack(config) + 6 * bytes_per_member(config)
+    assert used <= per_pack + 6 * per_member

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.data.stream import FeatureStream, stream_key
+from monosweep.model.config import ConfigError
+from monosweep.model.data.stream import FeatureStream
+from monosweep.model.engines import make_engine
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.records import TrialStatus
 from monosweep.model.train import PackTrainer
+
+from .rows import bits
 
 SHAPES = [
     {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "n_steps": 90},
@@ -27,7 +32,7 @@ VARIANTS = [
 def pack_of(n, shape, **knobs):
     """Trials that differ in every knob that members may differ in."""
     return [
-        TrialConfig(
+        TwoLayerConfig(
             **{
                 "feature_prob": (0.1, 0.3)[i % 2],
                 "feature_dist": ("uniform", "power_law")[i // 2 % 2],
@@ -48,17 +53,11 @@ def pack_of(n, shape, **knobs):
 
 def rows(configs):
     """Everything that a trial reports but the time it took, by trial_id."""
-    trainer = PackTrainer(configs, "cpu", record_neurons="log2", engine="packed")
-    for _ in trainer:
-        pass
-    return {
-        r.config.trial_id: (r.status, r.error, r.last_step, r.metrics, columns(r.curve), columns(r.neurons))
-        for r in trainer.results()
-    }
-
-
-def columns(table):
-    return {name: values.tobytes() for name, values in table.items()}
+    trainer = PackTrainer(configs, "cpu", record="log2", engine="packed")
+    snapshots = list(trainer)
+    left = [result for snapshot in snapshots for result in snapshot.left]
+    assert sorted(map(id, left)) == sorted(map(id, trainer.results()))
+    return {result.config.trial_id: bits(result) for result in left}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -78,9 +77,8 @@ def test_initial_weights_and_data_are_bit_identical_in_every_pack():
     configs = pack_of(64, SHAPES[0])
     together = PackedEngine(tuple(configs))
     for member, config in enumerate(configs):
-        alone = PackedEngine((config,)).weights(0)
-        for name in ("w_in", "bias", "w_out"):
-            assert torch.equal(getattr(together.weights(member), name), getattr(alone, name))
+        for name, tensor in PackedEngine((config,)).params(0).items():
+            assert torch.equal(together.params(member)[name], tensor)
     same_seed = [dataclasses.replace(configs[0], lr=0.1), dataclasses.replace(configs[0], bias_offset=-1)]
     streams = [FeatureStream(stream_key(c)).batch(5) for c in (configs[0], *same_seed)]
     assert all(np.array_equal(streams[0].values, s.values) for s in streams)
@@ -92,26 +90,64 @@ def test_a_diverging_member_leaves_its_neighbours_alone(place):
     undisturbed = rows(configs)
     bad = dataclasses.replace(configs[0], lr=1e6, seed=configs[0].seed)
     with_bad = rows([*configs[:place], bad, *configs[place:]])
-    status, error, last_step, metrics, *_ = with_bad.pop(bad.trial_id)
+    _, status, error, last_step, metrics, _ = with_bad.pop(bad.trial_id)
     assert with_bad == undisturbed
     assert status == TrialStatus.DIVERGED and metrics is None
     assert "non-finite" in error and last_step < bad.n_steps
 
 
-def test_a_pack_in_which_all_diverge_ends_early():
-    trainer = PackTrainer([dataclasses.replace(c, lr=1e6) for c in pack_of(3, SHAPES[0])], "cpu")
+@pytest.mark.parametrize("engine", ["packed", "vmapped"])
+def test_a_pack_in_which_all_diverge_ends_early(engine):
+    configs = [dataclasses.replace(c, lr=1e6) for c in pack_of(3, SHAPES[0])]
+    trainer = PackTrainer(configs, "cpu", engine=engine)
     last = list(trainer)[-1]
-    assert last.final and last.points == [None, None, None]
-    assert trainer.step < trainer.n_steps
+    assert last.final and last.points == [None, None, None] and last.left
+    assert trainer.step < configs[0].n_steps and trainer.members == ()
     assert {r.status for r in trainer.results()} == {TrialStatus.DIVERGED}
+    assert trainer.diverged == dict(enumerate(r.error for r in trainer.results()))
 
 
-def test_both_engines_call_the_same_trial_diverged():
-    config = TrialConfig(**SHAPES[0], lr=1e6)
-    for engine in ("solo", "packed"):
+def test_all_engines_call_the_same_trial_diverged():
+    config, steps = TwoLayerConfig(**SHAPES[0], lr=1e6), set()
+    for engine in ("solo", "vmapped", "packed"):
         trainer = PackTrainer([config], "cpu", engine=engine)
         assert list(trainer)[-1].final
-        assert trainer.results()[0].status == TrialStatus.DIVERGED
+        (result,) = trainer.results()
+        assert result.status == TrialStatus.DIVERGED and "non-finite" in result.error
+        steps.add(result.last_step)
+    assert len(steps) == 1
+
+
+def test_who_diverges_leaves_at_once_and_points_stay_in_the_order_of_configs():
+    """The result comes with the snapshot in which the trial left, its rows as far as they were; others go on."""
+    configs = pack_of(5, SHAPES[0])
+    configs[1] = bad = dataclasses.replace(configs[1], lr=1e6)
+    trainer, gone = PackTrainer(configs, "cpu", record="log2"), False
+    for snapshot in trainer:
+        assert len(snapshot.points) == len(trainer.configs) == 5
+        if not gone and snapshot.left:
+            (result,), gone = snapshot.left, True
+            assert result.config == bad and result.status == TrialStatus.DIVERGED and result.metrics is None
+            assert len(trainer.members) == 4 and bad not in trainer.members
+            assert list(result.curve["step"]) == [2**i for i in range(10) if 2**i < result.last_step]
+            assert set(result.tables["neurons"]["step"]) == set(result.curve["step"])
+            assert result.wall_time_s > 0
+        assert (snapshot.points[1] is None) == gone
+        if gone:
+            continue
+        assert snapshot.points[1]["lr"] == pytest.approx(1e6)
+    assert gone and [r.config for r in trainer.results()] == configs
+
+
+def test_a_trial_is_a_member_once():
+    config = TwoLayerConfig(**SHAPES[0])
+    with pytest.raises(ConfigError, match=f"a member of a pack once; got {config.trial_id} twice"):
+        PackTrainer([config, dataclasses.replace(config, seed=1), config], "cpu")
+
+
+def test_an_unknown_engine_is_named():
+    with pytest.raises(ConfigError, match="unknown engine 'vmaped'; did you mean 'vmapped'"):
+        make_engine([TwoLayerConfig(**SHAPES[0])], "cpu", "vmaped")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +158,7 @@ def test_both_engines_call_the_same_trial_diverged():
     ],
 )
 def test_members_must_agree_on_shape(change, message):
-    config = TrialConfig(**SHAPES[0])
+    config = TwoLayerConfig(**SHAPES[0])
     with pytest.raises(ConfigError, match=message):
         PackTrainer([config, dataclasses.replace(config, **change)], "cpu")
 
@@ -133,7 +169,7 @@ def test_a_pack_cannot_be_empty():
 
 
 def test_other_optimizers_train_alone():
-    yogi = TrialConfig(**SHAPES[0], optimizer="Yogi")
+    yogi = TwoLayerConfig(**SHAPES[0], optimizer="Yogi")
     with pytest.raises(ConfigError, match="one trial at a time; got 2"):
         PackTrainer([yogi, dataclasses.replace(yogi, seed=1)], "cpu")
     with pytest.raises(ConfigError, match="packed engine trains with Lamb only; got Yogi"):
@@ -142,6 +178,6 @@ def test_other_optimizers_train_alone():
 
 def test_unknown_device_and_optimizer():
     with pytest.raises(ConfigError, match="device must be auto, cpu or cuda; got 'tpu'"):
-        PackTrainer([TrialConfig(**SHAPES[0])], "tpu")
+        PackTrainer([TwoLayerConfig(**SHAPES[0])], "tpu")
     with pytest.raises(ConfigError, match="unknown optimizer 'Lam'; did you mean 'Lamb'"):
-        PackTrainer([TrialConfig(**SHAPES[0], optimizer="Lam")], "cpu")
+        PackTrainer([TwoLayerConfig(**SHAPES[0], optimizer="Lam")], "cpu")

@@ -5,34 +5,32 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.train import PackTrainer, part_of_checkpoint
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.train import PackTrainer, weights_bytes
+
+from .rows import bits, finish
 
 SHAPE = {"n_features": 16, "d_embed": 4, "n_neurons": 24, "batch_size": 32, "feature_prob": 0.2}
 
 
-def finish(trainer):
-    for _ in trainer:
-        pass
-    return [
-        (r.status, r.error, r.metrics, {k: v.tobytes() for k, v in (r.curve | r.neurons).items()})
-        for r in trainer.results()
-    ]
-
-
-@pytest.mark.parametrize("record_neurons", ["final", "log2"])
-def test_resumed_at_every_pause_equals_uninterrupted(record_neurons):
-    """Pauses fall inside windows, between recorded steps, before and after a member diverges."""
-    configs = [TrialConfig(**SHAPE, n_steps=700, lr_period=40, lr=lr, seed=1) for lr in (0.003, 1e6, 0.02)]
-    whole = finish(PackTrainer(configs, "cpu", record_neurons))
-    trainer = PackTrainer(configs, "cpu", record_neurons)
-    pauses = 0
+@pytest.mark.parametrize("record", ["final", "log2"])
+def test_resumed_at_every_pause_equals_uninterrupted(record):
+    """Pauses fall inside windows, between recorded steps, before and after a member diverges, whose rows are there when
+    it leaves: a checkpoint holds those in training."""
+    configs = [TwoLayerConfig(**SHAPE, n_steps=700, lr_period=40, lr=lr, seed=1) for lr in (0.003, 1e6, 0.02)]
+    whole = finish(PackTrainer(configs, "cpu", record))
+    assert {status for _, status, *_ in whole.values()} == {"completed", "diverged"}
+    trainer, found, pauses = PackTrainer(configs, "cpu", record), {}, 0
     while not trainer.done:
-        trainer.advance(max_seconds=0.002)
-        trainer = PackTrainer.from_bytes(trainer.to_bytes(), "cpu")
+        snapshot = trainer.advance(max_seconds=0.002)
+        found |= {result.config.trial_id: bits(result) for result in (snapshot.left if snapshot else ())}
+        assert {config.trial_id for config in trainer.members} == set(whole) - set(found)
+        if not trainer.done:
+            trainer = PackTrainer.from_bytes(trainer.to_bytes(), "cpu")
         pauses += 1
     assert pauses > 12
-    assert finish(trainer) == whole
+    assert found == whole
 
 
 @pytest.mark.parametrize("places", [(0,), (1, 2), (3, 1), (0, 1, 2, 3)])
@@ -40,22 +38,25 @@ def test_resumed_at_every_pause_equals_uninterrupted(record_neurons):
 def test_a_part_of_a_checkpoint_goes_on_as_if_trained_alone(places, stop):
     """Members differ in how many losses they keep; one has diverged."""
     configs = [
-        TrialConfig(**SHAPE, n_steps=700, lr_period=period, lr=lr, seed=seed)
+        TwoLayerConfig(**SHAPE, n_steps=700, lr_period=period, lr=lr, seed=seed)
         for period, lr, seed in ((10, 0.003, 1), (40, 1e6, 2), (20, 0.02, 3), (30, 0.01, 1))
     ]
     part = [configs[place] for place in places]
-    trainer = PackTrainer(configs, "cpu", "log2")
+    trainer, found = PackTrainer(configs, "cpu", "log2"), {}
     while trainer.step < stop:
-        trainer.advance(max_seconds=0.002)
-    assert finish(PackTrainer.from_bytes(part_of_checkpoint(trainer.to_bytes(), part), "cpu")) == finish(
-        PackTrainer(part, "cpu", "log2")
-    )
+        snapshot = trainer.advance(max_seconds=0.002)
+        found |= {r.config.trial_id: bits(r) for r in (snapshot.left if snapshot else ()) if r.config in part}
+    assert set(found) == ({configs[1].trial_id} if stop == 300 and 1 in places else set())
+    continued = PackTrainer.from_bytes(trainer.to_bytes(), "cpu", only=[config.trial_id for config in part])
+    assert set(continued.members) == {config for config in part if config.trial_id not in found}
+    assert finish(continued) | found == finish(PackTrainer(part, "cpu", "log2"))
 
 
 def test_a_part_of_a_checkpoint_needs_members_of_its_pack():
-    data = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
-    with pytest.raises(ConfigError, match="needs members of its pack; got other trials"):
-        part_of_checkpoint(data, [TrialConfig(**SHAPE, n_steps=20, seed=7)])
+    data = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
+    other = TwoLayerConfig(**SHAPE, n_steps=20, seed=7)
+    with pytest.raises(ConfigError, match="must hold trials that are to go on; got one with none of them"):
+        PackTrainer.from_bytes(data, "cpu", only=[other.trial_id])
 
 
 def all_optimizers():
@@ -70,7 +71,7 @@ def all_optimizers():
 @pytest.mark.filterwarnings("ignore:This overload of addc")
 @pytest.mark.parametrize("optimizer", all_optimizers())
 def test_any_optimizer_of_torch_optimizer_trains_and_resumes(optimizer):
-    config = TrialConfig(**SHAPE, n_steps=24, lr=1e-3, optimizer=optimizer)
+    config = TwoLayerConfig(**SHAPE, n_steps=24, lr=1e-3, optimizer=optimizer)
     trainer = PackTrainer([config], "cpu", engine="solo")
     whole = finish(trainer)
     again = PackTrainer([config], "cpu", engine="solo")
@@ -81,16 +82,19 @@ def test_any_optimizer_of_torch_optimizer_trains_and_resumes(optimizer):
     assert finish(restored) == whole
 
 
-def test_a_trainer_saved_at_its_end_still_has_its_results():
-    trainer = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu")
-    results = finish(trainer)
-    assert finish(PackTrainer.from_bytes(trainer.to_bytes(), "cpu")) == results
+def test_a_trainer_saved_at_its_end_holds_nobody():
+    trainer = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu")
+    finish(trainer)
+    assert trainer.done and trainer.members == ()
+    with pytest.raises(ConfigError, match="must hold trials that are to go on"):
+        PackTrainer.from_bytes(trainer.to_bytes(), "cpu")
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "empty", "noise", "foreign"])
 def test_a_spoilt_checkpoint_is_named(spoil):
-    data = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
-    foreign = PackTrainer([TrialConfig(**SHAPE, n_steps=20)], "cpu").weights_bytes()
+    data = PackTrainer([TwoLayerConfig(**SHAPE, n_steps=20)], "cpu").to_bytes()
+    config = TwoLayerConfig(**SHAPE, n_steps=20)
+    foreign = weights_bytes(PackTrainer([config], "cpu").weights(config.trial_id), 0)
     spoilt = {
         "truncated": data[: len(data) // 2],
         "empty": b"",
@@ -105,7 +109,7 @@ def test_the_callers_thread_count_is_left_as_it_was():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        list(PackTrainer([TrialConfig(**SHAPE, n_steps=2)], "cpu"))
+        list(PackTrainer([TwoLayerConfig(**SHAPE, n_steps=2)], "cpu"))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

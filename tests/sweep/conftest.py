@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from same_tables import read_rows
 
 
-def small_trial(**fields: Any) -> TrialConfig:
+def small_trial(**fields: Any) -> TwoLayerConfig:
     """A trial of a few milliseconds."""
     shape = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 1 / 8, "batch_size": 64}
-    return TrialConfig(**{**shape, "n_steps": 64, **fields})
+    return TwoLayerConfig(**{**shape, "n_steps": 64, **fields})
 
 
 @pytest.fixture(scope="session")
-def trial() -> Callable[..., TrialConfig]:
+def trial() -> Callable[..., TwoLayerConfig]:
     return small_trial
 
 

@@ -17,7 +17,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monosweep.model.config import FIELD_NAMES
+from monosweep.model.config import field_types
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.__main__ import USAGE_ERROR, VERBS, main
 
 _EXAMPLES = int(os.environ.get("BAD_INPUTS", "60"))
@@ -29,7 +30,7 @@ _SEEN = settings(
     derandomize="BAD_INPUTS" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )
-_NAMES = st.sampled_from([*FIELD_NAMES, "n_feature", "learning_rate", "", "é", "lr "])
+_NAMES = st.sampled_from([*field_types(TwoLayerConfig), "n_feature", "learning_rate", "", "é", "lr "])
 _NUMBERS = st.sampled_from([
     0, 1, 2, 4, 8, 16, -1, 2**31, 2**63, 10**400, 0.0, -0.0, 1e-3, 0.5, 1.5, 1e308, 1e-320, float("nan"), float("inf"),
 ])  # fmt: skip

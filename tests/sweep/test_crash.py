@@ -109,7 +109,7 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     assert "Traceback" not in driver.said()
     assert gone(list(family))
     assert not scratch(family).exists()
-    statuses = Store.open(str(driver.out)).completed()
+    statuses = Store.open(str(driver.out)).index().statuses
     assert 2 <= len(statuses) < 64
     assert set(statuses.values()) == {"completed"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -15,17 +16,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
-from monosweep.sweep.drive import LaunchOptions, LaunchReport, free_memory, launch, n_cores
+from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
 from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.view.counts import Counts
+from monosweep.sweep.view.lines import launch_lines
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.view.status import read_status
+from monosweep.sweep.work.contract import Settings, Work
+from processes import Driver
+from same_tables import assert_same
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 Rows = Callable[..., list[dict[str, Any]]]
 TABLES = ("trials", "curves", "neurons")
 _BASE = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 0.125, "batch_size": 64, "n_steps": 64}
@@ -80,11 +87,59 @@ def test_two_sweeps_of_a_root_share_their_trials(tmp_path: Path) -> None:
     assert Store.open(str(tmp_path)).sweeps() == ["one", "two"]
 
 
+def test_a_sweep_counts_what_it_asked_for_whoever_trained_it(tmp_path: Path) -> None:
+    """One holds four trials, two holds the same and two more."""
+    inline_launch(sweep("one"), tmp_path)
+    inline_launch(sweep("two", repeats=3), tmp_path)
+    store = Store.open(str(tmp_path))
+    assert [(s.sweep, s.counts.completed, s.counts.total) for s in read_status(str(tmp_path))] == [
+        ("one", 4, 4), ("two", 6, 6),
+    ]  # fmt: skip
+    assert store.asked("one").trial_ids < store.asked("two").trial_ids
+    assert set(store.asked_configs("two").values()) == set(expand(sweep("two", repeats=3)))
+    report = inline_launch(sweep("two", repeats=3), tmp_path)
+    assert list(launch_lines(report, "out"))[-2] == "query     monosweep query out \"from sweep('two')\""
+
+
+def test_a_smaller_launch_is_part_of_its_sweep(tmp_path: Path) -> None:
+    inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out")
+    store = Store.open(str(tmp_path / "out"))
+    store.ask("s", expand(sweep()))
+    report = inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out")
+    assert (report.plan, report.n_wanted, report.n_missing) == (None, 2, 0)
+    assert (report.after.total, report.after.missing) == (4, 2)
+    lines = list(launch_lines(report, "out"))
+    assert lines[0] == "nothing to train: all 2 trials have their rows"
+    assert "left      2 trials that s was asked for before lack their rows: launch with --unfinished" in lines
+    rest = inline_launch(sweep(space=[{"lr": 0.1}]), tmp_path / "out", unfinished=True)
+    assert (rest.trained, rest.after.completed, rest.after.missing) == (2, 4, 0)
+
+
+def test_names_with_slashes_and_dashes_are_different_sweeps(tmp_path: Path) -> None:
+    inline_launch(sweep("a/b", repeats=1), tmp_path)
+    inline_launch(sweep("a-b", space=[{"lr": 0.3}]), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("trials/*")) == ["sweep=a-b", "sweep=a.b"]
+    assert [(s.sweep, s.counts.total) for s in read_status(str(tmp_path))] == [("a-b", 2), ("a/b", 2)]
+    (status,) = read_status(str(tmp_path), "a/b")
+    assert (status.sweep, status.live, status.updated_at is None) == ("a/b", False, False)
+
+
+def test_a_name_that_held_another_spec_is_said(tmp_path: Path) -> None:
+    said = io.StringIO()
+    inline_launch(sweep(), tmp_path, said)
+    inline_launch(sweep(repeats=3), tmp_path, said)
+    assert "held another spec" not in said.getvalue()
+    report = inline_launch(sweep(base={**_BASE, "n_steps": 32}, space=[{"lr": 0.3}]), tmp_path, said)
+    assert (report.after.total, report.n_wanted, report.trained) == (8, 2, 2)
+    (line,) = (line for line in said.getvalue().splitlines() if "another spec" in line)
+    assert line.startswith("sweep s held another spec: 6 trials of ") and "lr 0.01 … 0.1, " in line
+    assert "; this one asks for 2 trials of " in line and "n_steps 32, lr 0.3, " in line
+    assert line.endswith("name: in the spec gives this one a name of its own")
+
+
 def test_nothing_missing_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
     launch_tiny = [sys.executable, "-c", _NOTHING_MISSING, "tiny", str(tmp_path / "out")]
     inline_launch(sweep("tiny-like"), tmp_path / "out")
-    from monosweep.sweep.spec.sweep_spec import load_spec
-
     launch(load_spec("tiny"), str(tmp_path / "out"), LaunchOptions(executor="inline"), Console(file=io.StringIO()))
     done = subprocess.run(launch_tiny, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
@@ -122,7 +177,7 @@ def test_an_unknown_optimizer_is_refused_before_anything_is_written(tmp_path: Pa
 
 
 def test_packs_with_a_checkpoint_go_on_as_they_were(tmp_path: Path, trial: Trial, rows: Rows) -> None:
-    """Of three checkpoints one is wanted; one holds a finished trial, and one is not readable."""
+    """Of three checkpoints one is wanted; one holds a finished trial besides, and one is not readable."""
     spec = sweep(pack_size=1)
     by_seed = {(c.lr, c.seed): c for c in (trial(lr=lr, seed=s) for lr in (0.01, 0.1) for s in (0, 1))}
     inline_launch(sweep(space=[{"lr": 0.01}], repeats=1), tmp_path)
@@ -131,13 +186,14 @@ def test_packs_with_a_checkpoint_go_on_as_they_were(tmp_path: Path, trial: Trial
     trainer = PackTrainer(wanted.configs, "cpu")
     trainer.advance()
     store.save_checkpoint("s", wanted.pack_id, trainer.to_bytes())
-    stale = PackTrainer([by_seed[0.01, 0], by_seed[0.01, 1]], "cpu")
-    store.save_checkpoint("s", "stale", stale.to_bytes())
+    partly = PackTrainer([by_seed[0.01, 0], by_seed[0.01, 1]], "cpu")
+    partly.advance()
+    store.save_checkpoint("s", "partly", partly.to_bytes())
     store.save_checkpoint("s", "broken", b"rubbish" * 9)
     said = io.StringIO()
     report = inline_launch(spec, tmp_path, said)
     assert report.plan is not None
-    assert (report.plan.n_resumed, report.plan.n_packs, report.trained) == (1, 2, 3)
+    assert (report.plan.n_resumed, report.plan.n_packs, report.trained) == (2, 2, 3)
     assert "the checkpoint of pack broken is not readable" in said.getvalue()
     assert store.list_checkpoints("s") == []
     inline_launch(spec, tmp_path / "whole")
@@ -155,6 +211,76 @@ def test_a_damaged_part_is_said_and_trained_again(tmp_path: Path, rows: Rows) ->
     assert report.trained == 2
     assert f"{victim.name} cannot be read; its trials count as missing" in said.getvalue()
     assert rows(tmp_path) == before
+
+
+_LONG = """
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 60_000}
+space: {lr: {grid: [0.003, 0.03]}}
+repeats: 2
+pack_size: 4
+"""
+
+
+def test_a_smaller_launch_after_an_interrupted_one_destroys_nothing(tmp_path: Path) -> None:
+    """Of four trials in one interrupted pack two are wanted; then the others; nothing is trained twice."""
+    (spec := tmp_path / "long.yaml").write_text(_LONG)
+    whole = Driver(spec, tmp_path / "whole", "--executor", "inline")
+    first = Driver(spec, tmp_path / "out", "--executor", "inline")
+    first.wait_for(lambda: "steps/s" in first.said())
+    first.process.send_signal(signal.SIGINT)
+    assert first.finish() == 130, first.said()
+    store = Store.open(str(tmp_path / "out"))
+    (bigger,) = store.list_checkpoints("long")
+    asked, step = store.asked("long"), step_of(store, bigger)
+    assert (len(asked.trial_ids), step > 0) == (4, True)
+
+    dry = launch(load_spec(str(spec), ["repeats=1"]), store.root, LaunchOptions(executor="inline", dry_run=True))
+    assert dry.plan is not None and (dry.plan.n_trials, dry.plan.n_resumed) == (2, 1)
+    assert store.list_checkpoints("long") == [bigger]
+
+    said = io.StringIO()
+    smaller = inline_launch(load_spec(str(spec), ["repeats=1"]), tmp_path / "out", said)
+    assert (smaller.trained, smaller.n_missing, smaller.after.missing) == (2, 0, 2)
+    assert "1 of 1 packs go on from their checkpoints" in said.getvalue()
+    assert store.list_checkpoints("long") == [bigger], "two trials in it have no rows yet"
+    assert (store.asked("long"), step_of(store, bigger)) == (asked, step)
+
+    rest = inline_launch(load_spec(str(spec), ["repeats=1"]), tmp_path / "out", said, unfinished=True)
+    assert rest.plan is not None and (rest.plan.n_resumed, rest.plan.n_trials, rest.after.missing) == (1, 2, 0)
+    assert store.list_checkpoints("long") == []
+    assert whole.finish() == 0, whole.said()
+    assert_same(tmp_path / "out", tmp_path / "whole")
+
+
+def step_of(store: Store, pack_id: str) -> int:
+    (about,) = store.checkpoint_metadata("long", pack_id).values()
+    return int(json.loads(about)["step"])
+
+
+def test_a_checkpoint_that_nobody_needs_goes_even_if_nothing_is_missing(tmp_path: Path, trial: Trial) -> None:
+    """As after a death between a pack's commit and the end of its checkpoint."""
+    inline_launch(sweep(), tmp_path)
+    store, pack = Store.open(str(tmp_path)), Pack((trial(lr=0.01), trial(lr=0.1)))
+    store.save_checkpoint("s", pack.pack_id, PackTrainer(pack.configs, "cpu").to_bytes())
+    assert inline_launch(sweep(), tmp_path).plan is None
+    assert store.list_checkpoints("s") == []
+
+
+def test_of_two_checkpoints_of_a_trial_the_further_one_is_taken(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+    """As after a death of a launch that had cut it out of its pack."""
+    a, b = trial(lr=0.01), trial(lr=0.1)
+    store = Store.create(str(tmp_path / "out"))
+    both, alone = PackTrainer([a, b], "cpu"), PackTrainer([a], "cpu")
+    for trainer, n in ((both, 1), (alone, 3)):
+        for _ in range(n):
+            trainer.advance()
+        store.save_checkpoint("s", Pack(trainer.configs).pack_id, trainer.to_bytes())
+    report = inline_launch(sweep(repeats=1), tmp_path / "out")
+    assert report.plan is not None and (report.plan.n_resumed, report.plan.n_packs) == (2, 2)
+    assert store.list_checkpoints("s") == []
+    inline_launch(sweep(repeats=1), tmp_path / "whole")
+    for table in TABLES:
+        assert rows(tmp_path / "out", table) == rows(tmp_path / "whole", table)
 
 
 class _Watched(Progress):
@@ -179,9 +305,4 @@ def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: 
         inline.execute(work, progress, lambda: False)
     assert progress.killed
     assert "a worker died (exit code -9); pack " in said.getvalue()
-    assert store.completed() == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")
-
-
-def test_what_the_machine_has() -> None:
-    assert 1 <= n_cores() <= (os.cpu_count() or 1)
-    assert 2**24 < free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")

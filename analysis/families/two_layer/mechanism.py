@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosweep.analysis.families.two_layer.responses import activate, monosemanticity, responses
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ def part(weights: Weights, neurons: Mask) -> dict[str, Array]:
     return {**wide, **kept}
 
 
-def amplitudes(weights: Weights, config: TrialConfig, strengths: Array = AMPLITUDES) -> Array:
+def amplitudes(weights: Weights, config: TwoLayerConfig, strengths: Array = AMPLITUDES) -> Array:
     """What the network says of feature j when j alone is present: shape (len(strengths), n_features).
 
     For `decoder` and `abs` that is output j; for `reprojector` the output along Q's column j, which has length 1.
@@ -67,7 +67,7 @@ def amplitudes(weights: Weights, config: TrialConfig, strengths: Array = AMPLITU
     )
 
 
-def owners(weights: Weights, config: TrialConfig) -> list[list[int]]:
+def owners(weights: Weights, config: TwoLayerConfig) -> list[list[int]]:
     """For every feature its monosemantic neurons (r > mono_threshold), in their order."""
     answer = responses(weights, config)
     mono = np.flatnonzero(monosemanticity(answer) > config.mono_threshold)
@@ -77,7 +77,7 @@ def owners(weights: Weights, config: TrialConfig) -> list[list[int]]:
     return owned
 
 
-def kinks(weights: Weights, config: TrialConfig) -> list[Array]:
+def kinks(weights: Weights, config: TwoLayerConfig) -> list[Array]:
     """For every feature the strengths at which its monosemantic neurons wake, ascending.
 
     Neuron i wakes at -b_i / (w_i · P_j), where its ReLU leaves zero; 0 if it is awake before.  A feature without

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from monosweep.analysis.families.two_layer.metrics import POLY
 from monosweep.analysis.families.two_layer.networks import chosen
-from monosweep.analysis.families.two_layer.responses import Displayed, displayed, responses
+from monosweep.analysis.families.two_layer.responses import Displayed, displayed, network_config, responses
 from monosweep.analysis.figures.data import Data
 from monosweep.analysis.figures.save import save
 from monosweep.analysis.figures.style import grid, styled
 from monosweep.analysis.knobs import Row, shown
 from monosweep.analysis.tables.root import Root
-from monosweep.model.config import TrialConfig
-from monosweep.sweep.store.schema import config_of
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,10 @@ def response_info(data: Data) -> ResponseInfo:
 
 def map_of(root: Root, title: str, row: Row) -> Map:
     """The response map of a trial whose weights are saved."""
-    return _map(title, root.weights(row["trial_id"]), config_of(row))
+    return _map(title, root.weights(row["trial_id"]), network_config(row))
 
 
-def _map(title: str, weights: Mapping[str, NDArray[np.floating]], config: TrialConfig) -> Map:
+def _map(title: str, weights: Mapping[str, NDArray[np.floating]], config: TwoLayerConfig) -> Map:
     return Map(title, displayed(responses(weights, config), config.mono_threshold))
 
 
@@ -103,7 +102,7 @@ def _mark_block(ax: Axes, one: Displayed) -> None:
     )  # fmt: skip
 
 
-def draw_response(weights: Mapping[str, NDArray[np.floating]], config: TrialConfig, path: str | Path) -> None:
+def draw_response(weights: Mapping[str, NDArray[np.floating]], config: TwoLayerConfig, path: str | Path) -> None:
     """The response map of one trial into `path` (.png, .pdf or .svg).
 
     `weights` holds `w_in` (n_neurons, d_embed), `bias` (n_neurons) and `embedding` (d_embed, n_features).

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monosweep.model.config import TrialConfig
+from monosweep.analysis.tables.guard import QueryError
+from monosweep.model.config import unknown_name
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.sweep.store.schema import config_in
 
 Array = NDArray[np.float64]
 _TINY = 1e-10
@@ -20,16 +24,35 @@ _TINY = 1e-10
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": lambda e: np.maximum(e, 0),
+    "gelu": lambda e: e * 0.5 * (1 + _erf(e / math.sqrt(2))),
+    "solu": lambda e: e * np.exp(e),
+}
+
+
+def network_config(row: Mapping[str, Any]) -> TwoLayerConfig:
+    """The config of a row of `trials`.
+
+    Raises:
+        QueryError: if it is of another family, which has no such neurons.
+    """
+    config = config_in(row)
+    if not isinstance(config, TwoLayerConfig):
+        raise QueryError(
+            f"neurons' responses are drawn of two_layer networks; trial {row['trial_id']} is of family {config.family}"
+        )
+    return config
+
+
 def activate(name: str, e: Array) -> Array:
     """relu, gelu (by the error function) or the authors' elementwise solu, x·exp(x); any shape."""
-    if name == "relu":
-        return np.maximum(e, 0)
-    if name == "gelu":
-        return np.asarray(e * 0.5 * (1 + _erf(e / math.sqrt(2))))
-    return np.asarray(e * np.exp(e))
+    if name not in _ACTIVATIONS:
+        raise ValueError(unknown_name("activation", name, list(_ACTIVATIONS)))
+    return np.asarray(_ACTIVATIONS[name](e))
 
 
-def responses(weights: Mapping[str, NDArray[np.floating]], config: TrialConfig) -> Array:
+def responses(weights: Mapping[str, NDArray[np.floating]], config: TwoLayerConfig) -> Array:
     """h_i(F_j), shape (n_neurons, n_features): neuron i's answer to feature j alone at strength 1.
 
     For the abs task h_i(F_j) + h_i(-F_j).  `weights` holds `w_in` (n_neurons, d_embed), `bias` (n_neurons)

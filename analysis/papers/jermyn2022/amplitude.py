@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from monosweep.analysis.families.two_layer.mechanism import AMPLITUDES, amplitudes, kinks, part, split
 from monosweep.analysis.families.two_layer.networks import with_weights
+from monosweep.analysis.families.two_layer.responses import network_config
 from monosweep.analysis.figures.data import Array, Data
 from monosweep.analysis.figures.style import COLOURS, grid, styled
-from monosweep.sweep.store.schema import config_of
 
 OWNERS = (("none", COLOURS[5]), ("one", COLOURS[1]), ("two or more", COLOURS[0]))
 """Features by their number of monosemantic neurons, and the colour of each kind."""
@@ -45,7 +45,7 @@ class AmplitudeInfo:
 def amplitude_info(data: Data) -> AmplitudeInfo:
     """Output against input amplitude of the most monosemantic trial with saved weights."""
     title, row = with_weights(data)
-    weights, config = data.root.weights(row["trial_id"]), config_of(row)
+    weights, config = data.root.weights(row["trial_id"]), network_config(row)
     halves, found = split(weights), kinks(weights, config)
     return AmplitudeInfo(
         title=title,

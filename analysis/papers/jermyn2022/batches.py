@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monosweep.analysis.claims.batch import Batch
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 B = ("B1", "B2", "B3", "B4", "B5")
 """Over the initial bias, ε halving from each to the next."""
@@ -28,7 +28,7 @@ BATCHES = (
 )  # fmt: skip
 """The rows of the paper's Table 1, named as the presets are; G3 is the second that the paper calls B3, and ER1 is
 ours, for a finding that the table has no batch for."""
-FREE = ("seed", "precision")
+FREE = ("family", "seed", "precision")
 """Fields that no batch fixes: repeats, and how precisely the same trial is computed."""
 
 
@@ -96,7 +96,7 @@ class Scale:
         return int(self.base["batch_size"] * self.base["n_neurons"] // n_neurons)
 
 
-_DEFAULT: dict[str, Any] = TrialConfig().to_dict()
+_DEFAULT: dict[str, Any] = TwoLayerConfig().to_dict()
 _VARIES = {
     **dict.fromkeys(("LR1", "LR2", "LR3", "LR4", "RP1", "LR5"), ("lr",)),
     **dict.fromkeys(B, ("bias_offset",)),

@@ -12,8 +12,8 @@ import numpy as np
 
 from monosweep.analysis.claims.evidence import Evidence, by_seed
 from monosweep.analysis.families.two_layer.mechanism import amplitudes, kinks, line, linear_map, part, split
+from monosweep.analysis.families.two_layer.responses import network_config
 from monosweep.analysis.papers.jermyn2022.batches import Scale
-from monosweep.sweep.store.schema import config_of
 
 
 def of_best(evidence: Evidence[Scale], value: Callable[[Mapping[str, Any], Any], float | None]) -> list[float]:
@@ -22,7 +22,7 @@ def of_best(evidence: Evidence[Scale], value: Callable[[Mapping[str, Any], Any],
     for _, rows in sorted(by_seed(evidence.batch("LR3")).items()):
         row = min(rows, key=lambda r: (-r["mono_per_feature"], r["trial_id"]))
         if weights := evidence.weights(row):
-            found.append(value(weights, config_of(row)))
+            found.append(value(weights, network_config(row)))
     return [v for v in found if v is not None]
 
 

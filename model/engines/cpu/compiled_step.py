@@ -8,7 +8,6 @@ arithmetic.
 
 from __future__ import annotations
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.cpu.elementwise import (
     lamb,
     relu,
@@ -25,6 +24,7 @@ from monosweep.model.engines.cpu.elementwise import (
 from monosweep.model.engines.cpu.gemm import gemm, has_bf16
 from monosweep.model.engines.cpu.jit import compiled
 from monosweep.model.engines.cpu.lanes import dot, long_dot
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 _WORTHWHILE = 0.8
 """Of the operations: fewer are not worth smaller products and the sums that cancel."""
@@ -32,18 +32,18 @@ _CANCELLED = 2.0**-10
 """A loss that is so small a part of the squares whose difference it is has lost too many digits to them."""
 
 
-def is_fused(config: TrialConfig) -> bool:
+def is_fused(config: TwoLayerConfig) -> bool:
     """Whether trials of this shape are trained by `train_chunk`."""
     exact = config.precision in ("fp32", "fp64")
     return (exact or is_half(config)) and config.activation == "relu" and config.bias_decay_mode == "rate"
 
 
-def is_half(config: TrialConfig) -> bool:
+def is_half(config: TwoLayerConfig) -> bool:
     """Whether compiled steps of this shape multiply bfloat16."""
     return config.precision == "bf16" and has_bf16()
 
 
-def is_gram(config: TrialConfig) -> bool:
+def is_gram(config: TwoLayerConfig) -> bool:
     """Whether a step with W2ᵀW2 and HᵀH needs clearly fewer operations than one with the (batch, n_features) error.
 
     The error takes three products of 2 N k operations a sample.  Instead there are two of 2 k² a sample, and two of

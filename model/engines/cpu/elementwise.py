@@ -91,18 +91,6 @@ def subtract_dense(y, target):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def round_to_tf32(values, out):  # type: ignore[no-untyped-def]
-    """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
-    bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1).view(np.uint32)
-    for i in range(bits.size):
-        word = bits[i]
-        odd = (word >> np.uint32(13)) & np.uint32(1)
-        finite = (word & np.uint32(0x7F800000)) != np.uint32(0x7F800000)
-        up = np.uint32(0xFFF) + odd if finite else np.uint32(0)
-        rounded[i] = (word + up) & np.uint32(0xFFFFE000) if finite else word
-
-
-@compiled
 def to_bf16(values, out):  # type: ignore[no-untyped-def]
     """Single precision to bfloat16, as uint16: 8 significant bits, to the nearest, ties to even; NaN stays NaN."""
     bits, rounded = values.reshape(-1).view(np.uint32), out.reshape(-1)

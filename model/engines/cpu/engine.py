@@ -9,8 +9,9 @@ so its bits cannot depend on its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,22 @@ from jaxtyping import Float, Float64, Int64, UInt16
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import FeatureStream, embedding, stream_key, target_map
-from monosweep.model.engines.cpu import elementwise
-from monosweep.model.engines.cpu import gemm as blas
+from monosweep.model.data.embedding import orthonormal_map
+from monosweep.model.data.stream import FeatureStream
+from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
 from monosweep.model.engines.cpu.products import products
 from monosweep.model.engines.layout import Layout
-from monosweep.model.families.two_layer.network import Weights, activate, activation_slope, initial_weights, masks
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.decay import bias_decay_at
+from monosweep.model.families.two_layer.samples import stream_key
+from monosweep.model.families.two_layer.weights import activate, activation_slope, initial_weights, masks
+from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES
-from monosweep.model.schedule import bias_decay_at, lr_at
+from monosweep.model.schedule import lr_at
 
+STORES = {"params": "", "exp_avg": "exp_avg.", "exp_avg_sq": "exp_avg_sq."}
+"""What is kept of every trial, a row each, and how a `MemberState` names the tensors in it."""
 CHUNK_BYTES = 2**21
 """What one chunk of steps' features would take with their zeros: enough steps to hide the cost of drawing, few enough
 for what is made of them to stay in cache."""
@@ -59,20 +65,15 @@ class _Group:
     """Trials that share a data stream and an embedding.
 
     Args:
-        members: their places in the pack.
         config: any of them.
-        rows: samples of a block.
+        step: what trains them.
     """
 
-    def __init__(self, members: list[int], config: TrialConfig, rows: int) -> None:
-        dtype = DTYPES[config.precision]
-        self.members, self.config, self._stream = members, config, FeatureStream(stream_key(config))
-        self._starts = np.arange(0, config.samples_per_step, rows)
-        self.embedding = embedding(config).to(dtype)
-        self._read = np.ascontiguousarray(self.embedding.numpy().T)
-        maps = target_map(config).to(dtype).numpy().T if config.task == "reprojector" else None
-        self._target_map = None if maps is None else np.ascontiguousarray(maps)
-        self.half = is_fused(config) and is_half(config)
+    def __init__(self, config: TwoLayerConfig, step: _Step) -> None:
+        self.config, self._step, self._stream = config, step, FeatureStream(stream_key(config))
+        self._starts = np.arange(0, config.samples_per_step, step.rows)
+        maps = {name: np.ascontiguousarray(values.numpy().T) for name, values in fixed_maps(config).items()}
+        self._read, self._target_map = maps["embedding"], maps.get("target_map")
 
     def chunk(self, first: int, n_steps: int) -> _Chunk:
         """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
@@ -84,11 +85,28 @@ class _Group:
         batch, shape = self.config.samples_per_step, (n_steps, self.config.samples_per_step, self.config.d_embed)
         x = _mapped(cells, values, self._read, shape)
         dense = None if self._target_map is None else _mapped(cells, values, self._target_map, shape)
-        if self.half:
+        if self._step.halves is not None:
             x, exact = np.empty(x.shape, np.uint16), x
             elementwise.to_bf16(exact, x)
         starts = np.append(np.add.outer(np.arange(n_steps) * batch, self._starts).ravel(), n_steps * batch)
-        return _Chunk(x, cells, np.abs(values), np.searchsorted(cells, starts * self.config.n_features), dense)
+        bounds = np.searchsorted(cells, starts * self.config.n_features)
+        return _Chunk(x, cells, _ANSWERS[self.config.task](values), bounds, dense)
+
+
+_ANSWERS: dict[str, Callable[[ndarray], ndarray]] = {"decoder": np.array, "abs": np.abs, "reprojector": np.array}
+"""Of present features' strengths, what the network is to answer there, by task; for `reprojector`, `dense` is."""
+
+
+@lru_cache(maxsize=64)
+def _maps(seed: int, sizes: tuple[int, int], reprojector: bool, dtype: torch.dtype) -> dict[str, Tensor]:
+    purposes = ("embedding", "target_map") if reprojector else ("embedding",)
+    return {purpose: orthonormal_map(seed, purpose, *sizes).to(dtype) for purpose in purposes}
+
+
+def fixed_maps(config: TwoLayerConfig) -> dict[str, Tensor]:
+    """P and, for the reprojector, Q, in the type of the trial; shared, not to be written to."""
+    sizes = (config.n_features, config.d_embed)
+    return _maps(config.seed, sizes, config.task == "reprojector", DTYPES[config.precision])
 
 
 def _mapped(
@@ -104,7 +122,7 @@ def _mapped(
 class _Step:
     """Buffers for the steps of one trial after another, and the step itself."""
 
-    def __init__(self, config: TrialConfig, layout: Layout) -> None:
+    def __init__(self, config: TwoLayerConfig, layout: Layout) -> None:
         self.config, self.layout = config, layout
         self.dtype = torch.zeros(0, dtype=DTYPES[config.precision]).numpy().dtype
         self.products = products(config.precision)
@@ -173,15 +191,18 @@ class _Step:
 
     def _decay_share(self, member: _Member, step_in: float) -> Float[ndarray, " n_neurons"]:
         """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
+        mode = self.config.bias_decay_mode
         share = np.ones(self.layout.n_neurons, self.dtype)
-        if self.config.bias_decay_mode == "per_neuron":
+        if mode == "per_neuron":
             share[self.active] = 0
-        if self.config.bias_decay_mode == "tied_to_update":
+        elif mode == "tied_to_update":
             update = self.update[self.layout.segments[0]].reshape(self.config.d_embed, -1)
             moved = abs(step_in) * np.linalg.norm(update, axis=0)
             size = np.linalg.norm(member.encoder, axis=0)
             relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
             np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
+        elif mode != "rate":
+            raise ValueError(f"no bias_decay_mode {mode!r}")
         return share
 
     def _gradients(self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice) -> float:
@@ -242,12 +263,15 @@ class _Member:
     Args:
         rows: parameters and both moments.
         mask: 1 where a connection exists, else 0; None if all do.
+        joined: where the engine's clock stood when the trial began, or would have stood.
     """
 
     def __init__(
-        self, config: TrialConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]], mask: ndarray | None
-    ) -> None:
+        self, config: TwoLayerConfig, layout: Layout, rows: Sequence[Float[ndarray, " row"]], mask: ndarray | None,
+        joined: int,
+    ) -> None:  # fmt: skip
         self.config, self.mask, self.dtype = config, mask, rows[0].dtype
+        self.joined, self.stream = joined, stream_key(config)
         self.rows = tuple(rows)
         self.encoder, self.decoder = layout.encoder_of(rows[0]), layout.decoder_of(rows[0])
         self.bias = rows[0][layout.segments[1]]
@@ -265,104 +289,134 @@ class _Member:
 
 
 class PackedEngine:
-    """Trains a pack of trials of one shape on one thread of a CPU.
+    """Trains a pack of two-layer networks of one shape on one thread of a CPU.
 
     Args:
-        configs: trials that agree on `SHAPE_FIELDS`, with optimizer Lamb.
+        configs: trials that agree on their shape, with optimizer Lamb.
     """
 
     name = "packed"
 
-    def __init__(self, configs: tuple[TrialConfig, ...]) -> None:
-        self.configs, self.step, self.layout = configs, 0, Layout.of(configs[0])
+    def __init__(self, configs: Sequence[TwoLayerConfig]) -> None:
+        self.layout = Layout.of(configs[0])
         dtype = DTYPES[configs[0].precision]
-        self.params, self.exp_avg, self.exp_avg_sq = (
-            torch.zeros(len(configs), self.layout.row, dtype=dtype) for _ in range(3)
-        )
-        for row, config in zip(self.params, configs, strict=True):
-            self.layout.write(row, initial_weights(config))
-        stores = [s.numpy() for s in (self.params, self.exp_avg, self.exp_avg_sq)]
-        mask_rows = {seed: mask_row(self.layout, c) for seed, c in {c.seed: c for c in configs}.items()}
-        self._members: list[_Member | None] = [
-            _Member(c, self.layout, [s[i] for s in stores], mask_rows[c.seed]) for i, c in enumerate(configs)
-        ]
+        self._stores = {name: torch.zeros(len(configs), self.layout.row, dtype=dtype) for name in STORES}
+        self._members: list[_Member | None] = [None] * len(configs)
+        self._clock = 0
+        self._groups: dict[tuple[object, int], _Group] = {}
         self._step = _Step(configs[0], self.layout)
-        self._groups = [_Group(m, configs[m[0]], self._step.rows) for m in stream_groups(configs)]
-        self._group_of = {member: group for group in self._groups for member in group.members}
+        self._masks: dict[int, ndarray | None] = {}
+        for slot, config in enumerate(configs):
+            self.put(slot, MemberState(config=config))
         cells = configs[0].samples_per_step * configs[0].n_features
         self.chunk = int(np.clip(CHUNK_BYTES // (cells * dtype.itemsize), 1, MAX_CHUNK))
         """Steps that a group's samples are drawn for at once, and that a caller should ask for."""
 
-    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
-        losses = np.full((n_steps, len(self.configs)), np.nan)
-        with blas.one_thread(), np.errstate(all="ignore"):  # a diverging trial says so by its loss
+    @property
+    def steps(self) -> list[int]:
+        """As the contract says."""
+        return [self._clock - member.joined if member else 0 for member in self._members]
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
+        """As the contract says."""
+        losses = np.full((n_steps, len(self._members)), np.nan)
+        with gemm.one_thread(), np.errstate(all="ignore"):  # a diverging trial says so by its loss
             for done in range(0, n_steps, self.chunk):
                 chunk = losses[done : done + self.chunk]
-                for group in self._groups:
-                    self._train_group(group, chunk)
-                self.step += len(chunk)
+                for group, slots in self._together():
+                    self._train_group(group, slots, chunk)
+                self._clock += len(chunk)
         return losses
 
-    def _train_group(self, group: _Group, losses: Float64[ndarray, "chunk pack"]) -> None:
-        alive = [(place, member) for place in group.members if (member := self._members[place])]
-        if not alive:
+    def _together(self) -> list[tuple[_Group, list[int]]]:
+        """Members that read the same samples in the same steps: one stream, at the same step of it."""
+        found: dict[tuple[object, int], list[int]] = {}
+        for slot, member in enumerate(self._members):
+            if member:
+                found.setdefault((member.stream, member.joined), []).append(slot)
+        self._groups = {key: group for key, group in self._groups.items() if key in found}
+        for key, slots in found.items():
+            if key not in self._groups:
+                self._groups[key] = _Group(self._member(slots[0]).config, self._step)
+        return [(self._groups[key], slots) for key, slots in found.items()]
+
+    def _member(self, slot: int) -> _Member:
+        member = self._members[slot]
+        assert member is not None, "the slot is empty"
+        return member
+
+    def _train_group(self, group: _Group, slots: list[int], losses: Float64[ndarray, "chunk slots"]) -> None:
+        first = self._clock - self._member(slots[0]).joined + 1
+        chunk = group.chunk(first, len(losses))
+        for slot in slots:
+            member = self._member(slot)
+            member.schedule(range(first, first + len(losses)))
+            losses[:, slot] = self._step.train(member, chunk)
+
+    def take(self, slot: int) -> MemberState:
+        """As the contract says."""
+        config, tensors = self._member(slot).config, dict[str, Tensor]()
+        for store, prefix in STORES.items():
+            named = self.layout.named(self._stores[store][slot])
+            tensors |= {f"{prefix}{name}": tensor.clone() for name, tensor in named.items()}
+        return MemberState(config=config, step=self.steps[slot], tensors=tensors)
+
+    def put(self, slot: int, state: MemberState | None) -> None:
+        """As the contract says."""
+        if slot == len(self._members):
+            self._members.append(None)
+            self._stores = {name: torch.cat([rows, rows[:1] * 0]) for name, rows in self._stores.items()}
+            self._point_at_rows()
+        if state is None:
+            self._members[slot] = None
             return
-        steps = range(self.step + 1, self.step + 1 + len(losses))
-        chunk = group.chunk(steps[0], len(steps))
-        for place, member in alive:
-            member.schedule(steps)
-            losses[:, place] = self._step.train(member, chunk)
+        config: Any = state.config
+        given = state.tensors or initial_weights(config).named()
+        for store, prefix in STORES.items():
+            row = self._stores[store][slot].zero_()
+            if state.tensors or store == "params":
+                self.layout.write(row, given, prefix)
+        if config.seed not in self._masks:
+            self._masks[config.seed] = mask_row(self.layout, config)
+        rows = [self._stores[store][slot].numpy() for store in STORES]
+        self._members[slot] = _Member(config, self.layout, rows, self._masks[config.seed], self._clock - state.step)
 
-    def weights(self, member: int) -> Weights:
-        """Parameters of one trial, as views of the storage."""
-        return self.layout.weights(self.params[member])
+    def _point_at_rows(self) -> None:
+        """Members' views of the storage, which has moved."""
+        for slot, member in enumerate(self._members):
+            if member:
+                rows = [self._stores[store][slot].numpy() for store in STORES]
+                self._members[slot] = _Member(member.config, self.layout, rows, member.mask, member.joined)
 
-    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
-        """P of one trial."""
-        return self._group_of[member].embedding
+    def params(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says; views of the storage."""
+        return self.layout.named(self._stores["params"][slot])
+
+    def fixed(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says; without masks, which the engine has put into the weights."""
+        member = self._member(slot)
+        return fixed_maps(member.config)
 
     def overflowed(self) -> list[bool]:
-        """Which trials hold a non-finite parameter or moment."""
-        return non_finite(self.state())
-
-    def freeze(self, member: int) -> None:
-        """Train this trial no further; its neighbours go on as they were."""
-        self._members[member] = None
-
-    def state(self) -> dict[str, Tensor]:
-        """All that `load` needs."""
-        return {"params": self.params, "exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
-
-    def load(self, state: Mapping[str, Tensor], step: int) -> None:
-        """Continue from `state` as it was after `step`."""
-        for name, store in self.state().items():
-            store.copy_(state[name])
-        self.step = step
+        """As the contract says."""
+        bad = non_finite(self._stores)
+        return [overflowed and member is not None for overflowed, member in zip(bad, self._members, strict=True)]
 
 
-def block_rows(config: TrialConfig, layout: Layout) -> int:
+def block_rows(config: TwoLayerConfig, layout: Layout) -> int:
     """Samples of one block: the whole batch where its activations fit in cache, else a power of two."""
     per_sample = (2 * layout.n_neurons + layout.n_out) * DTYPES[config.precision].itemsize
     fitting = max(MIN_BLOCK, 1 << max(0, (BLOCK_BYTES // per_sample).bit_length() - 1))
     return min(config.samples_per_step, fitting)
 
 
-def mask_row(layout: Layout, config: TrialConfig) -> Float[ndarray, " row"] | None:
+def mask_row(layout: Layout, config: TwoLayerConfig) -> Float[ndarray, " row"] | None:
     """The masks of a sparse network in the layout of its parameters; None if it is dense."""
     if config.connectivity == 1:
         return None
     row = torch.zeros(layout.row, dtype=DTYPES[config.precision])
-    layout.write(row, masks(config))
+    layout.write(row, masks(config).named())
     return row.numpy()
-
-
-def stream_groups(configs: Sequence[TrialConfig]) -> list[list[int]]:
-    """Places of the trials that share a data stream and an embedding."""
-    members: dict[object, list[int]] = {}
-    for place, config in enumerate(configs):
-        members.setdefault(stream_key(config), []).append(place)
-    return list(members.values())
 
 
 def non_finite(stores: Mapping[str, Float[Tensor, "pack row"]]) -> list[bool]:

@@ -10,6 +10,7 @@ Most trials never come here: `model.engines.cpu.compiled_step` compiles their st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from monosweep.model.engines.cpu import elementwise, gemm
+from monosweep.model.engines.cpu import gemm
+from monosweep.model.precision import round_to_tf32
 
 
 class Products(Protocol):
@@ -59,7 +61,7 @@ class TF32(Exact):
         if name not in self._buffers or len(self._buffers[name]) < len(values):
             self._buffers[name] = np.empty_like(values)
         rounded = self._buffers[name][: len(values)]
-        elementwise.round_to_tf32(values, rounded)
+        torch.from_numpy(rounded).copy_(round_to_tf32(torch.from_numpy(values)))
         return rounded
 
 
@@ -89,8 +91,9 @@ class BFloat16:
         return self._buffers[key]
 
 
+_PRODUCTS: dict[str, Callable[[], Products]] = {"fp32": Exact, "fp64": Exact, "bf16": BFloat16, "tf32": TF32}
+
+
 def products(precision: str) -> Products:
     """How trials of this `precision` multiply."""
-    if precision == "bf16":
-        return BFloat16()
-    return TF32() if precision == "tf32" else Exact()
+    return _PRODUCTS[precision]()

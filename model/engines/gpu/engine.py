@@ -15,28 +15,30 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.engines.cpu.engine import non_finite
+from monosweep.model.engines.cpu.engine import STORES, non_finite
 from monosweep.model.engines.gpu.copies import aside, send, to_host
 from monosweep.model.engines.gpu.graph import Captured, capture_checked
 from monosweep.model.engines.gpu.products import matmul_settings
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.gpu.step import StackedStep
 from monosweep.model.engines.layout import Layout
-from monosweep.model.families.two_layer.network import Weights, initial_weights
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.decay import bias_decay_table
+from monosweep.model.families.two_layer.weights import initial_weights
+from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES
-from monosweep.model.schedule import bias_decay_table, lr_table
+from monosweep.model.schedule import lr_table
 
-_STORES = ("params", "exp_avg", "exp_avg_sq")
 CHUNK_STEPS = 64
 """Steps between two looks at the losses."""
 CHUNKS_AHEAD = 4
@@ -55,48 +57,90 @@ class StackedEngine:
     """Trains a pack of trials of one shape on one device.
 
     Args:
-        configs: trials that agree on `SHAPE_FIELDS`, with optimizer Lamb.
+        configs: two-layer networks that agree on their shape, with optimizer Lamb.
         device: `cuda`, or `cpu` to test it.
     """
 
     name = "packed"
-    chunk = CHUNK_STEPS
 
-    def __init__(self, configs: tuple[TrialConfig, ...], device: str) -> None:
-        self.configs, self.step, self.layout = configs, 0, Layout.of(configs[0])
-        self._precision, dtype = configs[0].precision, DTYPES[configs[0].precision]
-        start = torch.zeros(len(configs), self.layout.row, dtype=dtype)
-        for row, config in zip(start, configs, strict=True):
-            self.layout.write(row, initial_weights(config))
-        self._host: Tensor | None = start
+    def __init__(self, configs: Sequence[TwoLayerConfig], device: str) -> None:
+        self._device = device
+        self._joining: dict[int, MemberState] = {}
+        """Who has been put in since the buffers were made."""
+        self._build({slot: MemberState(config=config) for slot, config in enumerate(configs)}, len(configs))
+
+    def _build(self, members: Mapping[int, MemberState], n_slots: int) -> None:
+        """Buffers for these members, as they are; a slot without one is empty."""
+        states = list(members.values())
+        self.configs: tuple[Any, ...] = tuple(state.config for state in states)
+        """Of each row of the stores."""
+        self._row_of: list[int | None] = [None] * n_slots
+        for row, slot in enumerate(members):
+            self._row_of[slot] = row
+        self.step = min(state.step for state in states)
+        self._ahead_by = [state.step - self.step for state in states]
+        """How many steps each row's member is ahead of `step`."""
+        self.layout = Layout.of(self.configs[0])
+        self._precision, dtype = self.configs[0].precision, DTYPES[self.configs[0].precision]
+        stores = [torch.zeros(len(states), self.layout.row, dtype=dtype) for _ in STORES]
+        for row, state in enumerate(states):
+            given = state.tensors or initial_weights(self.configs[row]).named()
+            for store, prefix in zip(stores, STORES.values(), strict=True):
+                if state.tensors or not prefix:
+                    self.layout.write(store[row], given, prefix)
+        self._host: Tensor | None = stores[0]
         """Parameters on the host as they are at `step`; None if not copied yet."""
         self._on_its_way: torch.cuda.Event | None = None
         """What to wait for before `_host` is read."""
-        params = start.to(device, copy=True)
-        self._stores = (params, torch.zeros_like(params), torch.zeros_like(params))
+        self._host_stores: list[Tensor] | None = None
+        """All stores on the host as they are at `step`; None if not copied yet."""
+        params, first, second = (store.to(self._device, copy=True) for store in stores)
+        self._stores = (params, first, second)
         self._held, self._ahead = self._stores, deque[Tensor]()
         """Parameters and moments at `step`, and the losses of the chunks that `_stores` are beyond it."""
-        self._samples = DeviceSamples(configs, device)
-        self._device, self._math = device, StackedStep(configs, self.layout, device)
-        self._lr, self._bias_decay, self._losses = params.new_zeros(3, CHUNK_STEPS, len(configs)).unbind(0)
-        self._index = torch.zeros(1, dtype=torch.int64, device=device)
+        self._samples = DeviceSamples(self.configs, self._device, self._ahead_by)
+        self._math = StackedStep(self.configs, self.layout, self._device)
+        self._lr, self._bias_decay, self._losses = params.new_zeros(3, CHUNK_STEPS, len(self.configs)).unbind(0)
+        self._index = torch.zeros(1, dtype=torch.int64, device=self._device)
         """Which step of the chunk is next; counted on the device, where a recorded step can read it."""
         self._train_step, self._train_steps = Captured(self._one_step), Captured(self._some_steps)
         self.fused = False
         """Whether fused kernels do the elementwise work."""
         self.captured = False
         """Whether steps are replayed from a CUDA graph."""
-        self.due = {"fuse", "capture"} if device == "cuda" and configs[0].n_steps >= WORTH_CAPTURING else set()
+        worth = any(c.n_steps - done >= WORTH_CAPTURING for c, done in zip(self.configs, self._done(), strict=True))
+        self.due = {"fuse", "capture"} if self._device == "cuda" and worth else set()
         """What to try before the first step."""
-        self._frozen: set[int] = set()
 
-    def advance(self, n_steps: int) -> Float64[ndarray, "steps pack"]:
-        """Train `n_steps` more; every trial's task loss at each, NaN where it is frozen."""
+    @property
+    def chunk(self) -> int:
+        """As the contract says; where more has been trained than was asked for, as much as is given out at once."""
+        return len(self._ahead[0]) if self._ahead else CHUNK_STEPS
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
+        """As the contract says."""
+        self._seat()
         with matmul_settings(self._precision):
             self._prepare()
             losses = np.concatenate([self._train(n) for n in _chunks(n_steps)])
-        losses[:, sorted(self._frozen)] = math.nan
-        return losses
+        out = np.full((n_steps, len(self._row_of)), math.nan)
+        for slot, row in enumerate(self._row_of):
+            if row is not None:
+                out[:, slot] = losses[:, row]
+        return out
+
+    def _done(self) -> list[int]:
+        """Steps that each row's member has done."""
+        return [self.step + ahead for ahead in self._ahead_by]
+
+    @property
+    def steps(self) -> list[int]:
+        """As the contract says."""
+        done = self._done()
+        steps = [0 if row is None else done[row] for row in self._row_of]
+        for slot, state in self._joining.items():
+            steps[slot] = state.step
+        return steps
 
     def _prepare(self) -> None:
         due, self.due = self.due, set()
@@ -155,11 +199,12 @@ class StackedEngine:
             self._run(n_steps)
             return [self._stores[0].clone(), self._losses[:n_steps].clone()]
 
-        self.step = 0  # where every stream's first window begins
+        self.step, ahead = 0, self._samples.in_step()  # where every stream's first window begins
         try:
             yield rehearse
         finally:
             self.step = step
+            self._samples.out_of_step(ahead)
             restore()
 
     @property
@@ -172,6 +217,7 @@ class StackedEngine:
         for the host on a stream of their own.  All is as it was at `step` until `advance` is called, and again once it
         has been called for all that was trained ahead, a chunk at a time.
         """
+        self._seat()
         self._held = (self._stores[0].clone(), self._stores[1].clone(), self._stores[2].clone())
         self._host, self._on_its_way = aside(self._held[0])
         step = self.step
@@ -193,12 +239,13 @@ class StackedEngine:
     def _settle(self, step: int) -> None:
         """`_stores` are what the engine holds, at `step`, or at the end of what it has trained ahead."""
         self.step, self._held, self._host, self._on_its_way = step, self._stores, None, None
+        self._host_stores = None
 
     def _run(self, n_steps: int) -> None:
         """Train from `step` on; nothing in here waits for the device."""
         steps = range(self.step + 1, self.step + 1 + n_steps)
-        send(lr_table(self.configs, steps), self._lr[:n_steps])
-        send(bias_decay_table(self.configs, steps), self._bias_decay[:n_steps])
+        send(lr_table(self.configs, self._done(), n_steps), self._lr[:n_steps])
+        send(bias_decay_table(self.configs, self._done(), n_steps), self._bias_decay[:n_steps])
         self._rewind()
         step = steps.start
         while step < steps.stop:
@@ -222,36 +269,61 @@ class StackedEngine:
         for _ in range(STEPS_AT_ONCE):
             self._one_step()
 
-    def weights(self, member: int) -> Weights:
-        """Parameters of one trial, on the host."""
+    def params(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says; on the host."""
+        row = self._row(slot)
         if self._host is None:
             (self._host,) = to_host([self._held[0]])
         if self._on_its_way is not None:
             self._on_its_way.synchronize()
-        return self.layout.weights(self._host[member])
+        return self.layout.named(self._host[row])
 
-    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
-        """P of one trial, on the host."""
-        return self._samples.embedding(member)
+    def _row(self, slot: int) -> int:
+        if slot in self._joining:
+            self._seat()
+        row = self._row_of[slot]
+        assert row is not None, "the slot is empty"
+        return row
+
+    def fixed(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says; on the host, without masks, which the engine has put into the weights."""
+        return self._samples.fixed(self._row(slot))
 
     def overflowed(self) -> list[bool]:
-        """Which trials hold a non-finite parameter or moment."""
-        return non_finite(dict(zip(_STORES, self._held, strict=True)))
+        """As the contract says."""
+        self._seat()
+        bad = non_finite(dict(zip(STORES, self._held, strict=True)))
+        return [row is not None and bad[row] for row in self._row_of]
 
-    def freeze(self, member: int) -> None:
-        """Report nothing of this trial any more; its row stays in the pack and touches no other."""
-        self._frozen.add(member)
+    def take(self, slot: int) -> MemberState:
+        """As the contract says."""
+        if slot in self._joining:
+            state = self._joining[slot]
+            return MemberState(config=state.config, step=state.step, tensors=state.tensors)
+        row, tensors = self._row(slot), dict[str, Tensor]()
+        if self._host_stores is None:
+            self._host_stores = to_host(self._held)
+        for store, prefix in zip(self._host_stores, STORES.values(), strict=True):
+            tensors |= {f"{prefix}{name}": tensor.clone() for name, tensor in self.layout.named(store[row]).items()}
+        return MemberState(config=self.configs[row], step=self.steps[slot], tensors=tensors)
 
-    def state(self) -> dict[str, Tensor]:
-        """All that `load` needs, on the host."""
-        return dict(zip(_STORES, to_host(self._held), strict=True))
+    def put(self, slot: int, state: MemberState | None) -> None:
+        """As the contract says.  Who leaves keeps his row, which touches no other, until half of the rows are empty;
+        all buffers are made anew for those who have joined, once they are needed."""
+        self._row_of += [None] * (slot + 1 - len(self._row_of))
+        self._row_of[slot] = None
+        self._joining.pop(slot, None)
+        if state is not None:
+            self._joining[slot] = state
 
-    def load(self, state: Mapping[str, Tensor], step: int) -> None:
-        """Continue from `state` as it was after `step`."""
-        for name, store in zip(_STORES, self._stores, strict=True):
-            store.copy_(state[name])
-        self._ahead.clear()
-        self._settle(step)
+    def _seat(self) -> None:
+        """Buffers for those who have joined, or smaller ones, once half of the rows are nobody's."""
+        seated = [slot for slot, row in enumerate(self._row_of) if row is not None]
+        too_large = seated and 2 * len(seated) <= len(self.configs) and not self._ahead
+        if self._joining or too_large:
+            members = {slot: self.take(slot) for slot in sorted([*seated, *self._joining])}
+            self._joining = {}
+            self._build(members, len(self._row_of))
 
 
 def _chunks(n_steps: int) -> list[int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import Process, capacity, stream_key
+from monosweep.model.data.stream import Process, capacity
 from monosweep.model.engines.gpu.sampling import ARRIVALS_AT_ONCE
 from monosweep.model.engines.layout import Layout
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.precision import DTYPES
 
 _LIBRARIES = 800 * 2**20
@@ -15,13 +16,17 @@ _PER_ARRIVAL = 16 + 2 * 96
 have used stays with the allocator beside the graphs' own pool."""
 
 
-def device_bytes_per_pack(config: TrialConfig) -> int:
-    """Bytes that a pack takes whatever its size."""
+def gpu_bytes(config: TwoLayerConfig) -> tuple[int, int]:
+    """Bytes that a pack takes whatever its size, and that one more trial adds."""
+    return _per_pack(config), _per_member(config)
+
+
+def _per_pack(config: TwoLayerConfig) -> int:
     return _LIBRARIES + _parts(config) * ARRIVALS_AT_ONCE * _PER_ARRIVAL
 
 
-def device_bytes_per_member(config: TrialConfig) -> int:
-    """Bytes that one more trial adds, with a data stream of its own."""
+def _per_member(config: TwoLayerConfig) -> int:
+    """With a data stream of its own."""
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     batch, rounded = config.samples_per_step, 2 if config.precision == "bf16" else 0
     # Parameters, moments, gradient, update, and five copies while the recorded step is checked.
@@ -34,19 +39,19 @@ def device_bytes_per_member(config: TrialConfig) -> int:
     return int(rows + hidden + outer + inputs + samples + maps + _stream_bytes(config)) + 2**16
 
 
-def _hidden_buffers(config: TrialConfig) -> int:
+def _hidden_buffers(config: TwoLayerConfig) -> int:
     """Activations and their gradient; for the sign of `l1` or the slopes of smooth activations, what they hold on the
     way, twice as above."""
     return (2 if config.activation == "relu" else 3) + 2 * (1 if config.activation == "relu" else 5)
 
 
-def _stream_bytes(config: TrialConfig) -> float:
+def _stream_bytes(config: TwoLayerConfig) -> float:
     process = Process(stream_key(config))
     samples = process.steps_per_block * config.samples_per_step
     arrivals = capacity(float(process.ends[-1]) * samples) + samples * len(process.always)
     return _parts(config) * arrivals * _PER_ARRIVAL
 
 
-def _parts(config: TrialConfig) -> int:
+def _parts(config: TwoLayerConfig) -> int:
     """Draws that make up a sample: `abs` takes the difference of two."""
     return 2 if config.task == "abs" else 1

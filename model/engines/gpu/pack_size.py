@@ -6,12 +6,14 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from monosweep.model.config import SHAPE_FIELDS, TrialConfig
+from monosweep.model.config import shape_of
 from monosweep.model.device import device_name
 from monosweep.model.engines.gpu.engine import CHUNK_STEPS, StackedEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 SIZES = (8, 32, 128, 512)
 """Pack sizes that are tried; a larger one has less left to gain than it loses with its worker."""
@@ -21,7 +23,7 @@ _TIMED_STEPS = 2 * CHUNK_STEPS
 _measured: dict[tuple[object, ...], int] = {}
 
 
-def useful_pack_size(configs: Sequence[TrialConfig], fits: int, device: str) -> int:
+def useful_pack_size(configs: Sequence[Any], fits: int, device: str) -> int:
     """Most members that a pack of these trials should have; measured once for each device's name and shape.
 
     Args:
@@ -29,10 +31,12 @@ def useful_pack_size(configs: Sequence[TrialConfig], fits: int, device: str) -> 
         fits: how many of such trials the device has memory for, at least 1.
     """
     most = min(len(configs), fits, SIZES[-1])
+    if not isinstance(configs[0], TwoLayerConfig):  # the engine that is timed trains no others
+        return most
     sizes = [*(size for size in SIZES if size < most), most]
     if len(sizes) == 1:
         return most
-    key = (device_name(device), *sizes, *(getattr(configs[0], name) for name in SHAPE_FIELDS))
+    key = (device_name(device), *sizes, *shape_of(configs[0]))
     if key not in _measured:
         _measured[key] = cheapest(sizes, lambda size: step_s(configs[:size], device))
     return _measured[key]
@@ -54,7 +58,7 @@ def cheapest(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
     return best
 
 
-def step_s(configs: Sequence[TrialConfig], device: str) -> float:
+def step_s(configs: Sequence[TwoLayerConfig], device: str) -> float:
     """Seconds of a step of this pack, once it is trained steadily; infinite where the device has no memory for it."""
     try:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # who trains the pack says it again

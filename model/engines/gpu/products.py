@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosweep.model.config import Precision
-from monosweep.model.engines.solo import round_to_tf32
+from monosweep.model.precision import round_to_tf32
 
 
 class DeviceProducts:

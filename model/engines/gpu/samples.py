@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import StreamKey, embedding, stream_key, target_map
+from monosweep.model.data.stream import StreamKey
 from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
 from monosweep.model.engines.gpu.sampling import DeviceStreams
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 from monosweep.model.precision import DTYPES
 
 _ALIGN = 32
@@ -28,17 +29,20 @@ class DeviceSamples:
     Args:
         configs: the pack's members.
         device: where they are trained.
+        ahead: how many steps each of them is ahead of the step that the others' methods are told.
     """
 
-    def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
+    def __init__(self, configs: Sequence[TwoLayerConfig], device: str, ahead: Sequence[int] | None = None) -> None:
         config, self._dtype, self._device = configs[0], DTYPES[configs[0].precision], device
-        kinds = _by_kind(configs)
+        keys = [(stream_key(c), by) for c, by in zip(configs, ahead or [0] * len(configs), strict=True)]
+        kinds = _by_kind(keys)
         order = [key for kind in kinds for key in kind]
         place = {key: index for index, key in enumerate(order)}
-        first = {stream_key(c): c for c in reversed(configs)}
-        self._stream_of = [place[stream_key(c)] for c in configs]
+        first = dict(zip(reversed(keys), reversed(configs), strict=True))
+        self._stream_of = [place[key] for key in keys]
         self._gather = torch.tensor(self._stream_of, device=device)
-        self.streams = [DeviceStreams(kind, self._dtype, device) for kind in kinds]
+        self.streams = [DeviceStreams([key for key, _ in kind], self._dtype, device) for kind in kinds]
+        self._ahead = [kind[0][1] for kind in kinds]
         self._embeddings = torch.stack([embedding(first[key]).to(self._dtype) for key in order])
         self._read = self._embeddings.to(device)
         self._task, batch, cells = config.task, config.samples_per_step, config.samples_per_step * config.n_features
@@ -55,20 +59,22 @@ class DeviceSamples:
         elif config.task == "abs":
             self._target = torch.zeros_like(self._f)
 
-    def embedding(self, member: int) -> Float[Tensor, "d_embed n_features"]:
-        """P of one trial, on the host."""
-        return self._embeddings[self._stream_of[member]]
+    def fixed(self, member: int) -> dict[str, Float[Tensor, "d_embed n_features"]]:
+        """P and, for the reprojector, Q of one trial, on the host."""
+        stream = self._stream_of[member]
+        maps = {} if self._map is None else {"target_map": self._map[stream].cpu()}
+        return {"embedding": self._embeddings[stream], **maps}
 
     def seek(self, step: int) -> None:
         """Make ready for `fill` to give the samples of a step."""
-        for stream in self.streams:
-            stream.seek(step)
+        for stream, ahead in zip(self.streams, self._ahead, strict=True):
+            stream.seek(step + ahead)
 
     def seek_if_due(self, step: int) -> None:
         """The same where `fill` was last called for the step before."""
-        for stream in self.streams:
-            if (step - 1) % stream.steps_ahead == 0:
-                stream.seek(step)
+        for stream, ahead in zip(self.streams, self._ahead, strict=True):
+            if (step + ahead - 1) % stream.steps_ahead == 0:
+                stream.seek(step + ahead)
 
     def scatter_with(self, kernel: Callable[..., None] | None) -> None:
         """Have `fill` use a fused kernel, or torch's operations."""
@@ -77,7 +83,19 @@ class DeviceSamples:
 
     def left(self, step: int) -> int:
         """How many steps from this one on `fill` can serve before samples have to be drawn again."""
-        return min(stream.steps_ahead - (step - 1) % stream.steps_ahead for stream in self.streams)
+        return min(
+            stream.steps_ahead - (step + ahead - 1) % stream.steps_ahead
+            for stream, ahead in zip(self.streams, self._ahead, strict=True)
+        )
+
+    def in_step(self) -> list[int]:
+        """Have all members read the samples of the step that is told, until `out_of_step` is given the answer."""
+        ahead, self._ahead = self._ahead, [0] * len(self._ahead)
+        return ahead
+
+    def out_of_step(self, ahead: list[int]) -> None:
+        """Take back `in_step`."""
+        self._ahead = ahead
 
     def fill(self) -> None:
         """Put the samples of the step in turn into the buffers; the next call puts the next step's there."""
@@ -111,11 +129,15 @@ class DeviceSamples:
         return values.index_select(0, self._gather)
 
 
-def _by_kind(configs: Sequence[TrialConfig]) -> list[list[StreamKey]]:
+_Stream = tuple[StreamKey, int]
+"""A data stream and how many steps ahead it is read."""
+
+
+def _by_kind(keys: Sequence[_Stream]) -> list[list[_Stream]]:
     """The pack's data streams; those in a list differ in nothing but their seeds."""
-    kinds: dict[StreamKey, list[StreamKey]] = {}
-    for key in dict.fromkeys(stream_key(config) for config in configs):
-        kinds.setdefault(replace(key, seed=0), []).append(key)
+    kinds: dict[_Stream, list[_Stream]] = {}
+    for key, ahead in dict.fromkeys(keys):
+        kinds.setdefault((replace(key, seed=0), ahead), []).append((key, ahead))
     return list(kinds.values())
 
 

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.data.random import random_words
-from monosweep.model.data.stream import GAP_BITS, VALUE_BITS, Process, StreamKey, capacity, generator
+from monosweep.model.data.random import generator, random_words
+from monosweep.model.data.stream import GAP_BITS, VALUE_BITS, Process, StreamKey, capacity
 from monosweep.model.engines.gpu.graph import Captured
 
 ARRIVALS_AT_ONCE = 2**20

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.cpu.engine import mask_row
 from monosweep.model.engines.gpu.products import DeviceProducts
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.lamb import lamb_step
 from monosweep.model.engines.layout import Layout
-from monosweep.model.families.two_layer.network import activate, activation_slope
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.weights import activate, activation_slope
 from monosweep.model.precision import DTYPES
 
 
@@ -30,7 +30,7 @@ class StackedStep:
         device: where they are trained.
     """
 
-    def __init__(self, configs: Sequence[TrialConfig], layout: Layout, device: str) -> None:
+    def __init__(self, configs: Sequence[TwoLayerConfig], layout: Layout, device: str) -> None:
         self.config, self.layout = configs[0], layout
         self._dtype, self._device = DTYPES[self.config.precision], device
         n, batch = len(configs), self.config.samples_per_step
@@ -56,7 +56,7 @@ class StackedStep:
     def _column(self, values: list[float]) -> Float[Tensor, "pack 1"]:
         return torch.tensor(values, dtype=self._dtype, device=self._device).view(-1, 1)
 
-    def _masks(self, configs: Sequence[TrialConfig]) -> Float[Tensor, "pack row"] | None:
+    def _masks(self, configs: Sequence[TwoLayerConfig]) -> Float[Tensor, "pack row"] | None:
         rows = {seed: mask_row(self.layout, c) for seed, c in {c.seed: c for c in configs}.items()}
         found = [torch.from_numpy(row) for c in configs if (row := rows[c.seed]) is not None]
         return torch.stack(found).to(self._device, self._dtype) if found else None

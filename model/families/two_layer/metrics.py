@@ -1,4 +1,4 @@
-"""Monosemanticity, dead neurons and feature capacity of some trials' weights; a pack's windowed losses.
+"""Monosemanticity, dead neurons and feature capacity of some trials' weights.
 
 What is computed over stacked trials here reduces each trial's numbers in the same order whoever stands beside it;
 products and activations, where a library may not, are called trial by trial.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,14 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.families.two_layer.network import Weights, responses
-from monosweep.model.schedule import loss_window
+from monosweep.model.families.contract import Look, Trained
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.weights import Weights, responses
 
 EPS = 1e-10
 """Keeps r of a dead neuron finite (eq. 7)."""
 POSITIVE_BIAS = 0.05
 """The paper's threshold for a polysemantic neuron (section 3)."""
-MIN_LOSS_STEPS = 16
-"""`min_loss` is the least mean over so many steps, or over all steps so far where they are fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class NeuronStats:
 
 
 def neuron_stats(
-    configs: Sequence[TrialConfig],
+    configs: Sequence[TwoLayerConfig],
     weights: Sequence[Weights],
     embeddings: Sequence[Float[Tensor, "d_embed n_features"]],
 ) -> NeuronStats:
@@ -82,58 +81,66 @@ def capacities(w: Float[Tensor, "pack rows n_features"]) -> Float64[Tensor, "pac
     return torch.where(lengths > 0, gram.diagonal(dim1=1, dim2=2) / total.where(total > 0, 1.0), 0.0)
 
 
-class LossRecord:
-    """Windowed and least losses of a pack, from every step's loss; the same however the steps are chunked.
+def look(members: Sequence[Trained], final: bool, rows: bool) -> list[Look]:
+    """What some networks of one shape report: `CurveMetrics`, at their last step `Metrics`, and their neurons."""
+    configs = [member.config for member in members]
+    weights = [Weights(m.params["w_in"], m.params["bias"], m.params["w_out"]) for m in members]
+    embeddings = [member.fixed["embedding"] for member in members]
+    stats, bias = neuron_stats(configs, weights, embeddings), torch.stack([w.bias for w in weights])
+    curves = [
+        {"n_mono": n_mono, "mean_bias": mean}
+        for n_mono, mean in zip(stats.mono.sum(dim=1).tolist(), bias.double().mean(dim=1).tolist(), strict=True)
+    ]
+    metrics = _metrics(configs[0], weights, embeddings, stats, bias, curves) if final else [None] * len(configs)
+    neurons = _neurons(weights, stats, bias) if rows else [None] * len(configs)
+    return [
+        Look(curve, ending, {} if columns is None else {"neurons": columns})
+        for curve, ending, columns in zip(curves, metrics, neurons, strict=True)
+    ]
 
-    Args:
-        configs: the pack's members.
-    """
 
-    def __init__(self, configs: tuple[TrialConfig, ...]) -> None:
-        self.configs = configs
-        self.step = 0
-        size = max(MIN_LOSS_STEPS, *(loss_window(c, c.n_steps) for c in configs))
-        self.recent: Float64[ndarray, "pack size"] = np.zeros((len(configs), size))
-        """The latest losses; step s stands at (s - 1) mod size."""
-        self.least: Float64[ndarray, " pack"] = np.full(len(configs), np.inf)
+def look_bytes(config: TwoLayerConfig) -> int:
+    """Temporary memory of one network's look."""
+    return 8 * (3 * config.n_neurons * config.n_features + 4 * config.n_features**2)
 
-    def push(self, losses: Float64[ndarray, "steps pack"]) -> None:
-        """Append the losses of the next steps."""
-        for start in range(0, len(losses), self.recent.shape[1]):
-            self._push(losses[start : start + self.recent.shape[1]])
 
-    def _push(self, losses: Float64[ndarray, "steps pack"]) -> None:
-        before = min(self.step, MIN_LOSS_STEPS - 1)
-        joined = np.concatenate([self._last(before), losses.T], axis=1)
-        if self.step < MIN_LOSS_STEPS:
-            first = np.cumsum(joined[:, : MIN_LOSS_STEPS - 1], axis=1)
-            means = first / np.arange(1, first.shape[1] + 1)
-            self.least = np.fmin(self.least, means.min(axis=1))
-        if (n_means := joined.shape[1] - MIN_LOSS_STEPS + 1) > 0:
-            # Summed in one fixed order, so that chunking cannot change a bit.
-            total = joined[:, :n_means].copy()
-            for shift in range(1, MIN_LOSS_STEPS):
-                total += joined[:, shift : shift + n_means]
-            self.least = np.fmin(self.least, total.min(axis=1) / MIN_LOSS_STEPS)
-        places = (self.step + np.arange(len(losses))) % self.recent.shape[1]
-        self.recent[:, places] = losses.T
-        self.step += len(losses)
+def _metrics(
+    config: TwoLayerConfig, weights: Sequence[Weights], embeddings: Sequence[Tensor], stats: NeuronStats, bias: Tensor,
+    curves: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    encoders = [w.w_in @ p for w, p in zip(weights, embeddings, strict=True)]
+    columns = zip(
+        curves,
+        stats.dead.sum(dim=1).tolist(),
+        (bias > POSITIVE_BIAS).sum(dim=1).tolist(),
+        capacities(torch.stack(encoders)).sum(dim=1).tolist(),
+        features_by_n_mono(config.n_features, stats),
+        strict=True,
+    )
+    return [
+        {
+            "n_mono": curve["n_mono"],
+            "mono_per_feature": curve["n_mono"] / config.n_features,
+            "mono_per_neuron": curve["n_mono"] / config.n_neurons,
+            "n_dead": n_dead,
+            "n_positive_bias": n_positive,
+            "mean_bias": curve["mean_bias"],
+            "capacity_sum": capacity,
+            "features_by_n_mono": by_n_mono,
+        }
+        for curve, n_dead, n_positive, capacity, by_n_mono in columns
+    ]
 
-    def _last(self, n: int) -> Float64[ndarray, "pack n"]:
-        return self.recent[:, (self.step - n + np.arange(n)) % self.recent.shape[1]]
 
-    def losses(self) -> Float64[ndarray, " pack"]:
-        """Mean loss over the window that ends at the current step."""
-        windows = np.array([loss_window(config, self.step) for config in self.configs])
-        out = np.empty(len(windows))
-        for window in np.unique(windows):
-            out[windows == window] = self._mean(int(window))[windows == window]
-        return out
-
-    def min_losses(self) -> Float64[ndarray, " pack"]:
-        """Least so far of the mean loss over the last 16 steps, or over all steps while they are fewer; never rises."""
-        return self.least
-
-    def _mean(self, n: int) -> Float64[ndarray, " pack"]:
-        mean: ndarray = np.ascontiguousarray(self._last(n)).mean(axis=1)  # each row in NumPy's order of one array
-        return mean
+def _neurons(weights: Sequence[Weights], stats: NeuronStats, bias: Tensor) -> list[dict[str, ndarray]]:
+    """Columns of `NeuronRecord` but the step."""
+    columns = {
+        "neuron": torch.arange(bias.shape[1]).expand(bias.shape),
+        "r": stats.r,
+        "bias": bias,
+        "feature": stats.feature,
+        "norm_in": torch.linalg.vector_norm(torch.stack([w.w_in.T for w in weights]), dim=1),
+        "norm_out": torch.linalg.vector_norm(torch.stack([w.w_out for w in weights]), dim=1),
+    }
+    found = {name: values.cpu().numpy() for name, values in columns.items()}
+    return [{name: values[i] for name, values in found.items()} for i in range(len(weights))]

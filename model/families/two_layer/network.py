@@ -1,104 +1,136 @@
-"""The two-layer network: initial weights, activations and their derivatives, responses to single features."""
+"""What a two-layer network does: start, samples, loss, bias decay and what it reports."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import generator
+from monosweep.model.data.stream import FeatureStream
+from monosweep.model.families.contract import Family, Knobs, Look, Loss, Trained, free_floats
+from monosweep.model.families.two_layer.config import TWO_LAYER, TwoLayerConfig
+from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
+from monosweep.model.families.two_layer.metrics import look, look_bytes
+from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
+from monosweep.model.families.two_layer.weights import activate, initial_weights, masks
+from monosweep.model.precision import product
+
+if TYPE_CHECKING:
+    from monosweep.model.families.contract import Sampler, Tensors
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One trial's parameters."""
-
-    w_in: Float[Tensor, "n_neurons d_embed"]
-    """L1"""
-    bias: Float[Tensor, " n_neurons"]
-    """b"""
-    w_out: Float[Tensor, "n_out n_neurons"]
-    """L2"""
+def _decoder_target(f: Tensor, fixed: Tensors) -> Tensor:
+    return f
 
 
-def n_out(config: TrialConfig) -> int:
-    """Outputs of the network: d_embed for `reprojector`, else n_features."""
-    return config.d_embed if config.task == "reprojector" else config.n_features
+def _abs_target(f: Tensor, fixed: Tensors) -> Tensor:
+    return f.abs()
 
 
-def initial_weights(config: TrialConfig) -> Weights:
-    """Uniform ±1/√fan_in for all three, then bias += bias_offset (section 2); float64."""
-    drawn = _drawn_weights(config.seed, config.d_embed, config.n_neurons, n_out(config))
-    w_in, bias, w_out = drawn.w_in.clone(), drawn.bias + config.bias_offset, drawn.w_out.clone()
-    if config.connectivity < 1:
-        mask = masks(config)
-        w_in, w_out = w_in * mask.w_in, w_out * mask.w_out
-    return Weights(w_in=w_in, bias=bias, w_out=w_out)
+def _reprojector_target(f: Tensor, fixed: Tensors) -> Tensor:
+    return f @ fixed["target_map"].T
 
 
-@lru_cache(maxsize=1)  # trials of one seed stand side by side in a pack
-def _drawn_weights(seed: int, d_embed: int, n_neurons: int, n_outputs: int) -> Weights:
-    """What a seed draws, shared by all that ask: not to be written to."""
-    uniform = np.random.Generator(generator(seed, "weights"))
-
-    def draw(*shape: int, fan_in: int) -> Tensor:
-        return torch.from_numpy((uniform.random(shape) * 2 - 1) / math.sqrt(fan_in))
-
-    return Weights(
-        w_in=draw(n_neurons, d_embed, fan_in=d_embed),
-        bias=draw(n_neurons, fan_in=d_embed),
-        w_out=draw(n_outputs, n_neurons, fan_in=n_neurons),
-    )
+TARGETS: dict[str, Callable[[Tensor, Tensors], Tensor]] = {
+    "decoder": _decoder_target,
+    "abs": _abs_target,
+    "reprojector": _reprojector_target,
+}
+"""What a network is to answer to features f, by `task` (eqs. 1-3)."""
 
 
-def masks(config: TrialConfig) -> Weights:
-    """Erdős–Rényi masks: 1 where a connection exists, with probability `connectivity`, else 0; float64.
+class TwoLayer(Family):
+    """y = L2 act(L1 x + b) on x = P f (section 2)."""
 
-    All biases exist (paper, claim 6: sparse layers at equal compute).
-    """
-    uniform = np.random.Generator(generator(config.seed, "masks"))
+    Config, Metrics, CurveMetrics = TWO_LAYER.config, TWO_LAYER.metrics, TWO_LAYER.curve
+    Tables: ClassVar = TWO_LAYER.tables
 
-    def draw(*shape: int) -> Tensor:
-        if config.connectivity == 1:
-            return torch.ones(shape, dtype=torch.float64)
-        return torch.from_numpy((uniform.random(shape) < config.connectivity).astype(np.float64))
+    @classmethod
+    def start(cls, config: TwoLayerConfig) -> Tensors:
+        """As the base class says."""
+        return initial_weights(config).named()
 
-    d, k = config.d_embed, config.n_neurons
-    return Weights(w_in=draw(k, d), bias=torch.ones(k, dtype=torch.float64), w_out=draw(n_out(config), k))
+    @classmethod
+    def fixed(cls, config: TwoLayerConfig) -> Tensors:
+        """As the base class says."""
+        found = {"embedding": embedding(config)}
+        if config.task == "reprojector":
+            found["target_map"] = target_map(config)
+        if config.connectivity < 1:
+            mask = masks(config)
+            found |= {"mask_in": mask.w_in, "mask_out": mask.w_out}
+        return found
 
+    @classmethod
+    def sampler(cls, config: TwoLayerConfig) -> Sampler:
+        """As the base class says."""
+        stream = FeatureStream(stream_key(config))
+        return lambda step: {"f": torch.from_numpy(stream.batch(step).dense())}
 
-def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> Float[Tensor, "*any"]:
-    """act(e) for `relu`, `gelu` (exact, with erf) or `solu` (the authors' elementwise x·exp(x))."""
-    if name == "relu":
-        return torch.clamp(e, min=0.0, out=out)
-    if name == "gelu":
-        return torch.mul(e, torch.special.ndtr(e), out=out)
-    return torch.mul(e, torch.exp(e), out=out)
+    @classmethod
+    def sample(cls, config: TwoLayerConfig, step: int) -> Tensors:
+        """As the base class says."""
+        return cls.sampler(config)(step)
 
+    @classmethod
+    def knobs(cls, config: TwoLayerConfig) -> Mapping[str, float]:
+        """As the base class says."""
+        return free_floats(config, ("l1", "bias_reg", "bias_reg_target", "lr"))
 
-def activation_slope(name: str, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """d act(e) / d e."""
-    if name == "relu":
-        return (e > 0).to(e.dtype)
-    if name == "gelu":
-        density: Tensor = torch.exp(-0.5 * e * e) / math.sqrt(2 * math.pi)
-        return torch.addcmul(torch.special.ndtr(e), e, density)
-    return (1 + e) * torch.exp(e)
+    @classmethod
+    def schedule(cls, config: TwoLayerConfig, step: int) -> Mapping[str, float]:
+        """As the base class says."""
+        return {"bias_decay": bias_decay_at(config, step)}
 
+    @classmethod
+    def loss(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors, batch: Tensors, knobs: Knobs) -> Loss:
+        """As the base class says."""
+        w_in, w_out = params["w_in"], params["w_out"]
+        if config.connectivity < 1:
+            w_in, w_out = w_in * fixed["mask_in"], w_out * fixed["mask_out"]
+        f = batch["f"]
+        x, target = f @ fixed["embedding"].T, TARGETS[config.task](f, fixed)
+        h = activate(config.activation, product(config.precision, x, w_in.T) + params["bias"])
+        y = product(config.precision, h, w_out.T)
+        loss = torch.square(y - target).sum() / len(x)
+        penalty = torch.square(params["bias"] - knobs["bias_reg_target"]).sum()
+        objective = loss + knobs["l1"] * h.abs().sum() / len(x) + knobs["bias_reg"] * penalty
+        return Loss(objective, loss, {"silent": (h <= 0).all(dim=0)})
 
-def responses(
-    config: TrialConfig, weights: Weights, embedding: Float[Tensor, "d_embed n_features"]
-) -> Float[Tensor, "n_neurons n_features"]:
-    """h_i(F_j): each neuron's response to each feature alone at strength 1; for `abs` h_i(F_j) + h_i(-F_j)
-    (section 3)."""
-    drive = weights.w_in @ embedding
-    answer = activate(config.activation, drive + weights.bias[:, None])
-    if config.task == "abs":
-        answer += activate(config.activation, weights.bias[:, None] - drive)
-    return answer
+    @classmethod
+    def after(
+        cls, config: TwoLayerConfig, params: Tensors, before: Tensors, passed: Tensors, knobs: Knobs
+    ) -> Tensors:
+        """Bias decay, as `bias_decay_mode` says."""
+        share = DECAY_SHARES[config.bias_decay_mode](params, before, passed, knobs["lr"])
+        return {**params, "bias": params["bias"] * (1 - knobs["bias_decay"] * share)}
+
+    @classmethod
+    def look(cls, members: Sequence[Trained], final: bool, rows: bool) -> list[Look]:
+        """All members together: their numbers are those of each alone."""
+        return look(members, final, rows)
+
+    @classmethod
+    def kept(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """Weights, P and Q; not the masks, which the weights have in them."""
+        return {**params, **{name: tensor for name, tensor in fixed.items() if not name.startswith("mask")}}
+
+    @classmethod
+    def summary(cls, config: TwoLayerConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
+        """As the base class says."""
+        by_n_mono = [(n, count) for n, count in enumerate(metrics["features_by_n_mono"]) if count]
+        return {
+            "monosemantic": f"{metrics['n_mono']} of {config.n_neurons} neurons ({metrics['mono_per_neuron']:.3f}), "
+            f"{metrics['mono_per_feature']:.3f} per feature",
+            "features": ", ".join(f"{count} with {n or 'no'} monosemantic neuron{'s' * (n > 1)}" for n, count in by_n_mono),
+            "dead": f"{metrics['n_dead']} of {config.n_neurons} neurons",
+            "bias": f"mean {metrics['mean_bias']:.4f}, positive in {metrics['n_positive_bias']} neurons",
+            "capacity": f"{metrics['capacity_sum']:.2f} of {config.d_embed} dimensions",
+        }
+
+    @classmethod
+    def look_bytes(cls, config: TwoLayerConfig) -> int:
+        """As the base class says."""
+        return look_bytes(config)

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.lamb import BETA1, BETA2, EPS, NORM_CAP
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 Params = dict[str, Any]
 
@@ -38,7 +38,7 @@ class JaxPack:
         n_steps: how many steps a call trains.
     """
 
-    def __init__(self, configs: Sequence[TrialConfig], n_steps: int) -> None:
+    def __init__(self, configs: Sequence[TwoLayerConfig], n_steps: int) -> None:
         start = time.perf_counter()
         self.n_steps, self.n_trials, self._config = n_steps, len(configs), configs[0]
         self._rates = [c.lr for c in configs if c.seed == configs[0].seed]
@@ -49,7 +49,7 @@ class JaxPack:
         self.compile_s = time.perf_counter() - start
         """Seconds to make this object: initial values and compilation."""
 
-    def restart(self, configs: Sequence[TrialConfig]) -> None:
+    def restart(self, configs: Sequence[TwoLayerConfig]) -> None:
         """Go back to step 0 with the same rates and, perhaps, other seeds."""
         seeds = sorted({c.seed for c in configs})
         assert [(c.seed, c.lr) for c in configs] == [(s, lr) for s in seeds for lr in self._rates]
@@ -66,13 +66,13 @@ class JaxPack:
         return np.asarray(losses).reshape(self.n_steps, self.n_trials)
 
 
-def _embedding(config: TrialConfig, key: Any) -> Any:
+def _embedding(config: TwoLayerConfig, key: Any) -> Any:
     shape = (config.n_features, config.d_embed)
     u, _, _ = jnp.linalg.svd(jax.random.normal(jax.random.fold_in(key, 2), shape), full_matrices=False)
     return u / jnp.linalg.norm(u, axis=1, keepdims=True)
 
 
-def _initial(config: TrialConfig, n_trials: int, key: Any) -> State:
+def _initial(config: TwoLayerConfig, n_trials: int, key: Any) -> State:
     """Uniform ±1/√fan_in, the same for every trial of a seed; no moments yet."""
     d, k, n = config.d_embed, config.n_neurons, config.n_features
     shapes = {"w_in": ((d, k), d), "bias": ((k,), d), "w_out": ((k, n), k)}
@@ -85,7 +85,7 @@ def _initial(config: TrialConfig, n_trials: int, key: Any) -> State:
 
 
 def _advance(
-    config: TrialConfig, n_steps: int, rates: Any, state: State, keys: Any, embeddings: Any, first: Any
+    config: TwoLayerConfig, n_steps: int, rates: Any, state: State, keys: Any, embeddings: Any, first: Any
 ) -> tuple[State, Any]:
     """`n_steps` of all trials; losses (n_steps, seeds, rates)."""
 
@@ -97,14 +97,14 @@ def _advance(
 
 
 def _step_of_seed(
-    config: TrialConfig, lr: Any, step: Any, state: State, key: Any, embedding: Any
+    config: TwoLayerConfig, lr: Any, step: Any, state: State, key: Any, embedding: Any
 ) -> tuple[State, Any]:
     f = _samples(config, jax.random.fold_in(key, step))
     x = f @ embedding
     return jax.vmap(partial(_step, x, f))(state, lr)
 
 
-def _samples(config: TrialConfig, key: Any) -> Any:
+def _samples(config: TwoLayerConfig, key: Any) -> Any:
     u = jax.random.uniform(key, (config.samples_per_step, config.n_features))
     return jnp.where(u < config.feature_prob, u / config.feature_prob, 0)
 

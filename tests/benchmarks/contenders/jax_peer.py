@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 if TYPE_CHECKING:
     from contenders.jax_pack import JaxPack
@@ -60,7 +60,7 @@ def _serve(pipe: Connection, cases: Sequence[Case]) -> None:
             pipe.send(tuple(_sample(c, p, seed) for c, p in zip(cases, packs, strict=True)))
 
 
-def _trials(case: Case, seed: int) -> tuple[TrialConfig, ...]:
+def _trials(case: Case, seed: int) -> tuple[TwoLayerConfig, ...]:
     return case.shape.trials(case.n_jax, case.n_steps, seed=seed)
 
 
@@ -79,7 +79,7 @@ def _sample(case: Case, pack: JaxPack, seed: int) -> Sample:
     )  # fmt: skip
 
 
-def _losses(case: Case, trials: Sequence[TrialConfig], trace: ndarray) -> Losses:
+def _losses(case: Case, trials: Sequence[TwoLayerConfig], trace: ndarray) -> Losses:
     losses: dict[tuple[float, int], list[float]] = {}
     for i, trial in enumerate(trials):
         if trial.lr in CHECKED_RATES:

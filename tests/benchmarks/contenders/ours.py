@@ -24,8 +24,9 @@ from monosweep.sweep.executors import inline, tune
 from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.view.counts import Counts
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.work.contract import Settings, Work
 
 Executor = Literal["ray", "inline"]
 _WARM_UP_STEPS = 3

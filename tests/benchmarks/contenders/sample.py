@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from numpy import ndarray
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.schedule import loss_window
 from monosweep.sweep.bench.shapes import RATES, SHAPES, Shape
 
@@ -65,6 +65,6 @@ class Turn:
     """Wall time besides the training: starting, compiling, scheduling, storing, ending."""
 
 
-def windowed(config: TrialConfig, trace: ndarray, step: int) -> float:
+def windowed(config: TwoLayerConfig, trace: ndarray, step: int) -> float:
     """The loss that monosweep would record at `step`, from the loss of every step."""
     return float(trace[step - loss_window(config, step) : step].mean())

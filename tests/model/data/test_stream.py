@@ -9,15 +9,16 @@ import pytest
 import torch
 from scipy import stats
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.data import stream as features
-from monosweep.model.data.stream import FeatureStream, Process, embedding, feature_probs, stream_key, target_map
+from monosweep.model.data.stream import FeatureStream, Process
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import embedding, feature_probs, stream_key, target_map
 
 ALPHA = 1e-6
 
 
 def config(**knobs):
-    return TrialConfig(**{"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50, **knobs})
+    return TwoLayerConfig(**{"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50, **knobs})
 
 
 def dense(trial, steps):

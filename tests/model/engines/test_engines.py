@@ -8,13 +8,15 @@ import pytest
 import torch
 import torch_optimizer
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.engines.cpu.products import TF32
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.lamb import lamb_step
-from monosweep.model.engines.solo import SoloEngine, round_to_tf32
+from monosweep.model.engines.solo import SoloEngine
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.precision import round_to_tf32
 
 TASKS = ("decoder", "reprojector", "abs")
 ACTIVATIONS = ("relu", "gelu", "solu")
@@ -25,7 +27,7 @@ TOLERANCE = {"fp32": 1e-4, "fp64": 1e-9}
 
 def trial(**knobs):
     shape = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "feature_prob": 0.125}
-    return TrialConfig(**{**shape, "n_steps": 300, "lr_period": 60, "lr": 0.003, **knobs})
+    return TwoLayerConfig(**{**shape, "n_steps": 300, "lr_period": 60, "lr": 0.003, **knobs})
 
 
 def compare(config, n_steps=200):
@@ -39,7 +41,7 @@ def agree(packed, solo, losses, expected):
     tolerance = TOLERANCE[solo.config.precision]
     np.testing.assert_allclose(losses, expected, rtol=tolerance)
     for name in ("w_in", "bias", "w_out"):
-        ours, theirs = getattr(packed.weights(0), name), getattr(solo.weights(), name)
+        ours, theirs = packed.params(0)[name], solo.params(0)[name]
         assert torch.linalg.vector_norm(ours - theirs) <= tolerance * torch.linalg.vector_norm(theirs)
 
 
@@ -88,11 +90,12 @@ def test_rounded_packed_equals_rounded_solo(task, activation, precision, engines
 
 
 def test_tf32_has_eleven_significant_bits():
-    values = np.float32([1 + 2**-11, 1 + 3 * 2**-11, -0.0, np.inf, -np.inf, np.nan, 3e38, -1e-30])
-    out = np.empty_like(values)
-    elementwise.round_to_tf32(values, out)
-    np.testing.assert_array_equal(out[:6], np.float32([1, 1 + 2**-9, -0.0, np.inf, -np.inf, np.nan]))
-    np.testing.assert_array_equal(out, round_to_tf32(torch.from_numpy(values)).numpy())
+    values = np.float32([1 + 2**-11, 1 + 3 * 2**-11, -0.0, np.inf, -np.inf, np.nan, 1 + 2**-10, 1 + 2**-11 + 2**-20])
+    expected = np.float32([1, 1 + 2**-9, -0.0, np.inf, -np.inf, np.nan, 1 + 2**-10, 1 + 2**-10])
+    np.testing.assert_array_equal(round_to_tf32(torch.from_numpy(values)).numpy(), expected)
+    products = TF32()
+    for n in (len(values), 3):  # the second time in a part of the first one's buffer
+        np.testing.assert_array_equal(products.operand("x", values[:n, None]), expected[:n, None])
 
 
 def test_bf16_is_rounded_as_torch_rounds():
@@ -128,9 +131,7 @@ def test_compiled_bf16_chunks_are_the_steps_in_python(knobs):
     compiled, stepwise = (PackedEngine((config,)) for _ in range(2))
     assert compiled._step.halves is not None
     exact = PackedEngine((dataclasses.replace(config, precision="fp32"),))
-    stepwise._step.fused = False
-    for group in stepwise._groups:
-        group.half = False
+    stepwise._step.fused, stepwise._step.halves = False, None
     ours, theirs, unrounded = (engine.advance(10) for engine in (compiled, stepwise, exact))
     assert np.abs(ours[:2] / theirs[:2] - 1).max() < 2e-5
     assert np.abs(ours / theirs - 1).mean() < np.abs(unrounded / theirs - 1).mean() / 4
@@ -155,7 +156,7 @@ def test_compiled_chunks_are_the_steps_in_python(knobs, precision):
     stepwise._step.fused = False
     n_steps, tolerance = min(40, config.n_steps), {"fp32": 2e-6, "fp64": 1e-14}[precision] * is_gram(config)
     np.testing.assert_allclose(compiled.advance(n_steps), stepwise.advance(n_steps), rtol=tolerance)
-    for ours, theirs in zip(compiled.state().values(), stepwise.state().values(), strict=True):
+    for ours, theirs in zip(compiled.take(0).tensors.values(), stepwise.take(0).tensors.values(), strict=True):
         assert torch.linalg.vector_norm(ours - theirs) <= 10 * tolerance * torch.linalg.vector_norm(theirs)
 
 
@@ -169,22 +170,22 @@ def test_narrow_layers_take_the_form_without_the_error(knobs, gram):
 def test_silent_network_waits_for_its_bias_to_decay():
     """With every neuron silent no gradient moves anything; only the decay brings them back."""
     engine = PackedEngine((trial(bias_offset=-3, bias_decay=10.0, n_steps=400, lr=0.01),))
-    before = engine.weights(0).w_in.clone()
+    before = engine.params(0)["w_in"].clone()
     first = engine.advance(1)
-    assert torch.equal(engine.weights(0).w_in, before)
+    assert torch.equal(engine.params(0)["w_in"], before)
     assert first[0, 0] == pytest.approx(24 * 0.125 / 3, rel=0.5)
     engine.advance(199)
-    assert not torch.equal(engine.weights(0).w_in, before)
+    assert not torch.equal(engine.params(0)["w_in"], before)
 
 
 def test_no_decay_after_the_first_half():
     config = trial(bias_offset=-3, bias_decay=0.1, n_steps=20)
     engine = PackedEngine((config,))
     engine.advance(10)
-    half = engine.weights(0).bias.clone()
+    half = engine.params(0)["bias"].clone()
     engine.advance(10)
-    assert torch.equal(engine.weights(0).bias, half)
-    start = PackedEngine((config,)).weights(0).bias
+    assert torch.equal(engine.params(0)["bias"], half)
+    start = PackedEngine((config,)).params(0)["bias"]
     torch.testing.assert_close(half, start * (1 - 0.1 * config.lr) ** 10)
 
 

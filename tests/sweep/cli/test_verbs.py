@@ -20,7 +20,9 @@ from monosweep.sweep.__main__ import VERBS, main
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.work.pack import Settings, train_pack
+from monosweep.sweep.version import code_version
+from monosweep.sweep.work.contract import Settings
+from monosweep.sweep.work.pack import train_pack
 
 COMMAND = str(Path(sys.executable).parent / "monosweep")
 FAST = ["--set", "n_steps=32"]
@@ -245,6 +247,23 @@ def test_a_row_from_elsewhere_may_differ(
     assert last.startswith("differs, as it may: another processor there, ")
 
 
+@pytest.mark.parametrize("there", ["0.1.0", "0.1.0+src.0123456789ab.git.7ff8610"])
+def test_a_row_of_other_code_may_differ(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str], there: str
+) -> None:
+    assert main(["replay", str(doctored(loss=0.125, code_version=there)), trial_id()]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"differs, as it may: trained by other code ({there}; this is {code_version()})"
+
+
+def test_the_same_sources_from_another_commit_are_the_same_code(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = f"{code_version().partition('.git.')[0]}.git.0123456"
+    assert main(["replay", str(doctored(loss=0.125, code_version=there)), trial_id()]) == 1
+    assert "must not happen" in capsys.readouterr().out
+
+
 def test_equal_numbers_from_elsewhere_are_said_to_be(
     doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,7 +277,7 @@ def test_a_row_that_differs_here_is_an_alarm(
 ) -> None:
     assert main(["replay", str(doctored(loss=0.125)), trial_id()]) == 1
     out = capsys.readouterr().out
-    assert "differs on the same hardware and library versions" in out
+    assert "differs on the same hardware, code and library versions, which must not happen" in out
     (line,) = [line for line in out.splitlines() if line.startswith("loss")]
     _, row, now, difference, equal = line.split()
     assert (row, equal) == ("0.125", "no")
@@ -345,7 +364,7 @@ def test_launch_trains_what_is_missing_and_says_what_to_type_next(
     assert lines[0].startswith("4 trials trained in ")
     assert lines[0].endswith(": 4 of 4 completed")
     assert lines[1] == f"rows      {out}: tables trials, curves, neurons; sweep tiny"
-    assert lines[2] == f"query     monosweep query {out} \"select * from trials where sweep = 'tiny'\""
+    assert lines[2] == f"query     monosweep query {out} \"from sweep('tiny')\""
     assert main(launch(out)) == 0
     assert capsys.readouterr().out.splitlines()[0] == "nothing to train: all 4 trials have their rows"
     assert main(launch(out, "--set", "repeats=3")) == 0

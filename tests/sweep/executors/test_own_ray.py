@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import inline, tune
 from monosweep.sweep.executors.connect import Cluster, connected
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.view.live import Counts, Progress
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.view.counts import Counts
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.work.contract import Settings, Work
 from processes import family
 
 Execute = Callable[[Work, Progress], None]
@@ -57,7 +58,7 @@ def train(out: Path, packs: tuple[Pack, ...], settings: Settings, execute: Execu
     work = Work(store=store, sweep="s", packs=packs, settings=settings, n_workers=2)
     with Progress(store, "s", packs, Counts(total=total), Console(file=io.StringIO())) as progress:
         execute(work, progress)
-    assert list(store.completed().values()) == ["completed"] * total
+    assert list(store.index().statuses.values()) == ["completed"] * total
 
 
 def alone(work: Work, progress: Progress) -> None:
@@ -69,7 +70,7 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     cluster: Cluster,
     waiting: set[int],
     tmp_path: Path,
-    trial: Callable[..., TrialConfig],
+    trial: Callable[..., TwoLayerConfig],
     rows: Callable[..., list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

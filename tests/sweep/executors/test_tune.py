@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import tune
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.work.pack import Settings, Work
+from monosweep.sweep.work.contract import Settings, Work
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monosweep.model.config import SHAPE_FIELDS, ConfigError, TrialConfig
+from monosweep.model.config import ConfigError, shape_of
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.plan.packs import (
     LARGEST_PACK,
     LARGEST_SHORT_PACK,
@@ -26,13 +27,13 @@ from monosweep.sweep.plan.packs import (
 GIGABYTE = 10**9
 
 
-def footprint(config: TrialConfig) -> tuple[int, int]:
+def footprint(config: TwoLayerConfig) -> tuple[int, int]:
     return 10_000_000, 40_000 * config.n_neurons
 
 
-def trial(**values: Any) -> TrialConfig:
+def trial(**values: Any) -> TwoLayerConfig:
     small = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "batch_size": 64, "n_steps": 256}
-    return TrialConfig(**(small | values))
+    return TwoLayerConfig(**(small | values))
 
 
 configs = st.builds(
@@ -47,21 +48,21 @@ configs = st.builds(
 sweeps = st.lists(configs, max_size=150)
 
 
-def auto(trials: list[TrialConfig], n_workers: int, memory_bytes: int = 8 * GIGABYTE) -> list[Pack]:
+def auto(trials: list[TwoLayerConfig], n_workers: int, memory_bytes: int = 8 * GIGABYTE) -> list[Pack]:
     return make_packs(trials, pack_size="auto", n_workers=n_workers, memory_bytes=memory_bytes, footprint=footprint)
 
 
-def check_each_once_in_one_shape(trials: list[TrialConfig], packs: list[Pack]) -> None:
+def check_each_once_in_one_shape(trials: list[TwoLayerConfig], packs: list[Pack]) -> None:
     members = Counter(config.trial_id for pack in packs for config in pack.configs)
     assert members == Counter({config.trial_id for config in trials})
     for pack in packs:
-        assert len({tuple(getattr(c, name) for name in SHAPE_FIELDS) for c in pack.configs}) == 1
+        assert len({shape_of(c) for c in pack.configs}) == 1
         assert pack.configs[0].optimizer == "Lamb" or len(pack.configs) == 1
 
 
 @given(sweeps, st.integers(1, 9), st.integers(100_000_000, 2 * GIGABYTE))
 @settings(deadline=None)
-def test_auto_keeps_every_rule(trials: list[TrialConfig], n_workers: int, memory_each: int) -> None:
+def test_auto_keeps_every_rule(trials: list[TwoLayerConfig], n_workers: int, memory_each: int) -> None:
     packs = auto(trials, n_workers, memory_each * n_workers)
     check_each_once_in_one_shape(trials, packs)
     for pack in packs:
@@ -74,7 +75,7 @@ def test_auto_keeps_every_rule(trials: list[TrialConfig], n_workers: int, memory
 
 @given(sweeps, st.integers(1, 20))
 @settings(deadline=None)
-def test_a_given_size_is_kept(trials: list[TrialConfig], size: int) -> None:
+def test_a_given_size_is_kept(trials: list[TwoLayerConfig], size: int) -> None:
     packs = make_packs(trials, pack_size=size, n_workers=3, memory_bytes=1, footprint=footprint)
     check_each_once_in_one_shape(trials, packs)
     assert max((len(pack.configs) for pack in packs), default=0) <= size
@@ -82,7 +83,7 @@ def test_a_given_size_is_kept(trials: list[TrialConfig], size: int) -> None:
 
 @given(sweeps, st.integers(0, 10**6))
 @settings(deadline=None)
-def test_order_and_repetition_of_trials_change_nothing(trials: list[TrialConfig], shuffle_seed: int) -> None:
+def test_order_and_repetition_of_trials_change_nothing(trials: list[TwoLayerConfig], shuffle_seed: int) -> None:
     shuffled = trials + trials[:5]
     random.Random(shuffle_seed).shuffle(shuffled)
     assert auto(shuffled, 3) == auto(trials, 3)
@@ -130,7 +131,7 @@ def test_where_it_is_known_what_is_useful_packs_are_no_smaller_than_workers_ask_
     trials = [trial(seed=seed) for seed in range(n_trials)]
     asked = []
 
-    def useful(group: Sequence[TrialConfig], fits: int) -> int:
+    def useful(group: Sequence[TwoLayerConfig], fits: int) -> int:
         asked.append((len(group), fits))
         return 32
 

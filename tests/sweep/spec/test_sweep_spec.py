@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec, presets
 
 SMALL = "base: {n_features: 16, d_embed: 4, n_neurons: 32, batch_size: 64, n_steps: 256}\n"
@@ -156,7 +157,14 @@ def test_merge_keys_may_be_overridden(write: Callable[[str], str]) -> None:
 
 def test_name_defaults_to_the_files_stem(write: Callable[[str], str]) -> None:
     assert load_spec(write(SMALL)).name == "sweep-1"
-    assert load_spec(write(SMALL + "name: paper/LR1\n")).sweep_name == "paper-LR1"
+    assert load_spec(write(SMALL + "name: paper/LR1\n")).name == "paper/LR1"
+
+
+@pytest.mark.parametrize("name", ["a/progress", "lr/2/lease"])
+def test_names_that_files_beside_a_spec_have_are_refused(write: Callable[[str], str], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"name must not end in /progress or /lease; .*; got '{name}'"):
+        load_spec(write(SMALL + f"name: {name}\n"))
+    assert load_spec(write(SMALL + "name: progress\n")).name == "progress"
 
 
 @pytest.mark.parametrize(
@@ -386,4 +394,4 @@ def test_json_that_is_not_a_spec_is_one_clear_line() -> None:
 
 def test_defaults_are_the_papers(write: Callable[[str], str]) -> None:
     (config,) = expand(load_spec(write("description: nothing but defaults\n")))
-    assert config == TrialConfig()
+    assert config == TwoLayerConfig()

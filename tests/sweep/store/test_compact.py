@@ -55,14 +55,14 @@ def test_settled_packs_become_one_part_and_nothing_else_changes(store: Store, tm
     done = compact(store, grace_s=0)
     assert (done.n_merged, done.n_into, done.n_removed, done.damaged) == (15, 3, 15, ())
     for table in TABLES:
-        merged, *rest = sorted(parts(tmp_path / "out", table), reverse=True)
-        assert (merged.startswith("part-merged-"), rest) == (True, ["part-bad.parquet"])
+        merged, rest = sorted(parts(tmp_path / "out", table), reverse=True)
+        assert (merged.startswith("part-merged-"), rest.startswith("part-bad-")) == (True, True)
     assert (shown(store.root), store.index()) == (before, index)
     trial_id = config(3).trial_id
     assert store.trial_row(trial_id)["pack_id"] == "1"
     assert [row["step"] for row in store.curve_rows(trial_id, "1")] == [1, 2]
-    assert store.pack_statuses("s", "3") == ["diverged", "diverged"]
-    assert store.pack_statuses("s", "bad") == ["failed"]
+    assert store.pack_rows("s", "3") == {config(6).trial_id: "diverged", config(7).trial_id: "diverged"}
+    assert store.pack_rows("s", "bad") == {config(99).trial_id: "failed"}
     assert compact(store, grace_s=0).n_into == 0
 
 
@@ -81,7 +81,7 @@ def test_a_failed_pack_is_retried_under_its_own_name(store: Store) -> None:
     assert store.trial_row(config(99).trial_id)["status"] == "completed"
     before = shown(store.root)
     compact(store, grace_s=0)
-    assert store.pack_statuses("s", "bad") == ["completed"]
+    assert store.pack_rows("s", "bad") == {config(99).trial_id: "completed"}
     assert shown(store.root) == before
 
 
@@ -92,7 +92,54 @@ def test_a_worker_that_comes_late_with_a_merged_pack_changes_nothing(store: Stor
     assert shown(store.root) == before
     assert store.index().n_hidden == 0
     assert compact(store, grace_s=0).n_removed == 3
-    assert "part-1.parquet" not in parts(tmp_path / "out")
+    assert not [name for name in parts(tmp_path / "out") if name.startswith("part-1")]
+
+
+def test_members_that_left_their_pack_at_different_times_are_merged_together(store: Store, tmp_path: Path) -> None:
+    commit(store, "long", [50, 51])
+    commit(store, "long", [52])
+    before = shown(store.root)
+    assert len(before["trials"]) == 14
+    compact(store, grace_s=0)
+    assert shown(store.root) == before
+    commit(store, "long", [53], "failed")
+    commit(store, "long", [54])
+    before = shown(store.root)
+    assert len(store.pack_rows("s", "long")) == 5
+    compact(store, grace_s=0)
+    assert (shown(store.root), store.index().n_hidden) == (before, 0)
+    assert len(parts(tmp_path / "out")) == 3, "merged, and two that have failed"
+    assert len(store.pack_rows("s", "long")) == 5
+
+
+def test_compactions_that_overlap_show_all_members_of_a_pack_once(store: Store) -> None:
+    """One has seen less of it than the other, and merged it into what has more packs; then two members more."""
+    commit(store, "long", [50, 51])
+    names = list(shown_parts(store, "trials")[0])
+    commit(store, "long", [52])
+    long = [name for name in shown_parts(store, "trials")[0] if "part-long-" in name]
+    for some in ([name for name in names if "bad" not in name], long):
+        for table in TABLES:
+            compaction._merge(store, table, {name.replace("trials", table): frozenset() for name in some})
+    commit(store, "long", [53])
+    assert [len(shown(store.root)[table]) for table in TABLES] == [15 * n for n in (1, 2, 3)]
+    assert len(store.pack_rows("s", "long")) == 4
+    compact(store, grace_s=0)
+    assert [len(shown(store.root)[table]) for table in TABLES] == [15 * n for n in (1, 2, 3)]
+
+
+def test_a_part_that_is_named_by_its_pack_alone_gives_way_to_newer_ones(store: Store, tmp_path: Path) -> None:
+    """As version 1 of the schema named them: its curves were written, and then its worker died."""
+    for table in TABLES:
+        (part,) = (tmp_path / "out" / table / "sweep=s").glob("part-1-*")
+        part.rename(part.with_name("part-1.parquet"))
+    before = shown(store.root)
+    assert set(store.pack_rows("s", "1")) == {config(2).trial_id, config(3).trial_id}
+    commit(store, "1", [2])
+    commit(store, "1", [3])
+    assert [len(shown(store.root)[table]) for table in TABLES] == [len(before[table]) for table in TABLES]
+    compact(store, grace_s=0)
+    assert shown(store.root) == before
 
 
 def test_a_root_is_right_after_a_sigkill_between_any_two_operations(tmp_path: Path) -> None:
@@ -199,8 +246,10 @@ def test_what_interrupted_packs_left_behind_goes_once_it_is_old(store: Store, tm
                "neurons/sweep=s/.part-gone.parquet.7-0000.tmp"]  # fmt: skip
     store.write_spec("s", "{}")
     store.save_checkpoint("s", "later", b"state")
-    kept = ["curves/sweep=s/part-later.parquet", "curves/sweep=s/part-young.parquet"]
-    sound = store.get("curves/sweep=s/part-0.parquet")
+    store.save_checkpoint("s", "soon", b"state")
+    soon = f"curves/sweep=s/part-soon-{'0' * 16}.parquet"
+    kept = ["curves/sweep=s/part-later.parquet", soon, "curves/sweep=s/part-young.parquet"]
+    sound = next((out / "curves" / "sweep=s").glob("part-0-*")).read_bytes()
     for name in (*orphans, *kept):
         store.put(name, sound)
         if "young" not in name:
@@ -215,11 +264,11 @@ def test_what_interrupted_packs_left_behind_goes_once_it_is_old(store: Store, tm
 
 
 def test_a_damaged_part_is_set_aside_and_the_rest_is_merged(store: Store, tmp_path: Path) -> None:
-    victim = tmp_path / "out" / "curves" / "sweep=s" / "part-2.parquet"
+    (victim,) = (tmp_path / "out" / "curves" / "sweep=s").glob("part-2-*")
     victim.write_bytes(victim.read_bytes()[:-20])
     done = compact(store, grace_s=0)
-    assert done.damaged == ("curves/sweep=s/part-2.parquet",)
-    assert (tmp_path / "out" / "quarantine" / "curves" / "sweep=s" / "part-2.parquet").exists()
+    assert done.damaged == (f"curves/sweep=s/{victim.name}",)
+    assert (tmp_path / "out" / "quarantine" / "curves" / "sweep=s" / victim.name).exists()
     assert set(store.index().statuses) == {config(seed).trial_id for seed in (0, 1, 2, 3, 6, 7, 8, 9, 99)}
     assert {row["pack_id"] for row in shown(store.root)["curves"]} == {"0", "1", "3", "4", "bad"}
     commit(store, "2", [4, 5])

@@ -50,14 +50,14 @@ def test_damage_is_found_left_out_and_set_aside(tmp_path: Path, table: str, dama
     store, said = Store.create(str(tmp_path)), list[str]()
     for i in range(2):
         commit(store, f"{i}", [i])
-    victim = tmp_path / table / "sweep=s" / "part-1.parquet"
+    (victim,) = (tmp_path / table / "sweep=s").glob("part-1-*")
     victim.write_bytes(DAMAGE[damage](victim.read_bytes()))
     root = open_root(str(tmp_path), said.append)
     assert root.sql(f"select distinct pack_id from {table}").to_pylist() == [{"pack_id": "0"}]
-    assert [line.split(",")[0] for line in said] == [f"left out {table}/sweep=s/part-1.parquet"]
-    assert list(set_aside_damaged(store, "s")) == [f"{table}/sweep=s/part-1.parquet"]
+    assert [line.split(",")[0] for line in said] == [f"left out {table}/sweep=s/{victim.name}"]
+    assert list(set_aside_damaged(store, "s")) == [f"{table}/sweep=s/{victim.name}"]
     assert set(store.index().statuses) == {config(0).trial_id}
-    assert (tmp_path / "quarantine" / table / "sweep=s" / "part-1.parquet").exists()
+    assert (tmp_path / "quarantine" / table / "sweep=s" / victim.name).exists()
     assert set_aside_damaged(store, "s") == {}
 
 
@@ -94,10 +94,21 @@ def test_the_other_packs_of_a_merged_part_keep_their_rows(tmp_path: Path) -> Non
     for path in (tmp_path / "curves" / "sweep=s").iterdir():
         path.unlink()
     for path, data in curves.items():
-        path.write_bytes(flipped(0.02)(data) if path.name == "part-1.parquet" else data)
+        path.write_bytes(flipped(0.02)(data) if path.name.startswith("part-1-") else data)
     set_aside_damaged(store, "s")
     assert set(store.index().statuses) == {config(0).trial_id, config(2).trial_id}
     assert store.index().n_hidden == 0
+
+
+def test_only_the_members_without_their_curves_are_lost(tmp_path: Path) -> None:
+    """Two of a pack were committed first, one later; the latter's curves are damaged."""
+    store = Store.create(str(tmp_path))
+    commit(store, "p", [0, 1])
+    commit(store, "p", [2])
+    victim = max((tmp_path / "curves" / "sweep=s").iterdir(), key=lambda path: -path.stat().st_size)
+    victim.write_bytes(flipped(0.02)(victim.read_bytes()))
+    set_aside_damaged(store, "s")
+    assert set(store.pack_rows("s", "p")) == {config(0).trial_id, config(1).trial_id}
 
 
 def test_a_launch_says_so_and_trains_again(tmp_path: Path, rows: Rows) -> None:

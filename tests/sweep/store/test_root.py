@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,21 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.records import Metrics, TrialStatus
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.root import MARKER, Store, StoreError
-from monosweep.sweep.store.schema import Key, Provenance, arrow_table, config_of, trial_row
+from monosweep.sweep.store.schema import Key, Provenance, arrow_table, config_in, trial_row
 
-Trial = Callable[..., TrialConfig]
-_METRICS = Metrics(
-    loss=0.5, min_loss=0.25, n_mono=3, mono_per_feature=3 / 16, mono_per_neuron=3 / 32, n_dead=0,
-    n_positive_bias=5, mean_bias=-0.5, capacity_sum=4.0, features_by_n_mono=[13, 3],
-)  # fmt: skip
+Trial = Callable[..., TwoLayerConfig]
+_METRICS = {
+    "loss": 0.5, "min_loss": 0.25, "n_mono": 3, "mono_per_feature": 3 / 16, "mono_per_neuron": 3 / 32, "n_dead": 0,
+    "n_positive_bias": 5, "mean_bias": -0.5, "capacity_sum": 4.0, "features_by_n_mono": [13, 3],
+}  # fmt: skip
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def commit(
-    store: Store, configs: list[TrialConfig], pack_id: str, status: str = "completed", sweep: str = "s",
+    store: Store, configs: list[TwoLayerConfig], pack_id: str, status: str = "completed", sweep: str = "s",
     finished_at: datetime = _NOON, extra: str = "", neurons: Sequence[dict[str, Any]] = (),
 ) -> None:  # fmt: skip
     """Commit a pack whose rows all have the same status."""
@@ -55,7 +56,7 @@ def files(root: Path) -> list[str]:
 def test_a_new_root_has_a_marker_and_opens_again(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "results"
     Store.create(str(root))
-    assert json.loads((root / MARKER).read_text()) == {"format": "monosweep results", "schema_version": 1}
+    assert json.loads((root / MARKER).read_text()) == {"format": "monosweep results", "schema_version": 2}
     assert Store.open(str(root)).root == Store.create(str(root)).root == str(root)
 
 
@@ -129,7 +130,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(small_disk: Path, trial: T
     left = files(small_disk)
     assert not [name for name in left if name.endswith(".tmp")]
     assert [n for n in left if "trials" in n] == [n for n in before if "trials" in n]
-    assert store.completed() == {trial(seed=1).trial_id: "completed"}
+    assert store.index().statuses == {trial(seed=1).trial_id: "completed"}
 
 
 def test_a_pack_whose_neurons_do_not_fit_is_not_there(small_disk: Path, trial: Trial) -> None:
@@ -143,7 +144,7 @@ def test_a_pack_whose_neurons_do_not_fit_is_not_there(small_disk: Path, trial: T
     ]  # fmt: skip
     with pytest.raises(StoreError, match="no space left"):
         commit(store, [trial()], "p", neurons=neurons)
-    assert (store.completed(), store.pack_statuses("s", "p")) == ({}, [])
+    assert (store.index().statuses, store.pack_rows("s", "p")) == ({}, {})
 
 
 def test_a_pack_is_committed_by_its_trials_and_loses_its_checkpoint(tmp_path: Path, trial: Trial) -> None:
@@ -152,21 +153,35 @@ def test_a_pack_is_committed_by_its_trials_and_loses_its_checkpoint(tmp_path: Pa
     assert store.load_checkpoint("s", "p") == b"state"
     assert store.list_checkpoints("s") == ["p"]
     commit(store, [trial()], "p")
-    assert files(tmp_path) == [
-        "curves/sweep=s/part-p.parquet",
-        MARKER,
-        "neurons/sweep=s/part-p.parquet",
-        "trials/sweep=s/part-p.parquet",
-    ]
-    assert store.list_checkpoints("s") == []
+    assert store.list_checkpoints("s") == ["p"], "other members may still be in training"
+    store.drop_checkpoint("s", "p")
+    part = f"part-p-{sha256(trial().trial_id.encode()).hexdigest()[:16]}.parquet"
+    assert files(tmp_path) == [f"curves/sweep=s/{part}", MARKER, f"neurons/sweep=s/{part}", f"trials/sweep=s/{part}"]
     assert store.load_checkpoint("s", "p") is None
     store.drop_checkpoint("s", "p")
+
+
+def test_members_of_a_pack_are_committed_one_after_another(tmp_path: Path, trial: Trial) -> None:
+    store = Store.create(str(tmp_path))
+    a, b, c = (trial(seed=seed) for seed in range(3))
+    commit(store, [a, b], "p", "diverged")
+    assert store.pack_rows("s", "p") == {a.trial_id: "diverged", b.trial_id: "diverged"}
+    before = files(tmp_path)
+    commit(store, [b, a], "p", "diverged")
+    assert files(tmp_path) == before, "the same members have the same part in any order"
+    commit(store, [c], "p")
+    commit(store, [trial(seed=7)], "q")
+    assert store.pack_rows("s", "p") == {a.trial_id: "diverged", b.trial_id: "diverged", c.trial_id: "completed"}
+    assert store.pack_rows("s", "other") == store.pack_rows("t", "p") == {}
+    assert (len(store.index().statuses), store.index().n_hidden) == (4, 0)
+    for config in (a, c):
+        assert [row["step"] for row in store.curve_rows(config.trial_id, "p")] == [1, 2]
 
 
 def test_committing_again_overwrites(tmp_path: Path, trial: Trial) -> None:
     store = Store.create(str(tmp_path))
     commit(store, [trial()], "p", "failed")
-    assert store.pack_statuses("s", "p") == ["failed"]
+    assert store.pack_rows("s", "p") == {trial().trial_id: "failed"}
     commit(store, [trial()], "p")
     index = store.index()
     assert (index.statuses, index.n_hidden) == ({trial().trial_id: "completed"}, 0)
@@ -183,7 +198,7 @@ def test_the_shown_row_is_the_best_then_the_first(tmp_path: Path, trial: Trial) 
     commit(store, [trial()], "d", sweep="other")
     commit(store, [trial()], "e", sweep="other")
     row = store.trial_row(trial().trial_id)
-    assert (row["pack_id"], config_of(row), row["features_by_n_mono"]) == ("d", trial(), [13, 3])
+    assert (row["pack_id"], config_in(row), row["features_by_n_mono"]) == ("d", trial(), [13, 3])
     index = store.index()
     assert (index.statuses, index.n_hidden) == ({trial().trial_id: "completed"}, 4)
 
@@ -193,12 +208,13 @@ def test_a_damaged_part_is_named_and_counts_as_missing(tmp_path: Path, trial: Tr
     store = Store.create(str(tmp_path))
     commit(store, [trial(seed=1)], "good")
     commit(store, [trial(seed=2)], "bad")
-    (tmp_path / "trials/sweep=s/part-bad.parquet").write_bytes(damage)
+    (bad,) = tmp_path.glob("trials/sweep=s/part-bad-*")
+    bad.write_bytes(damage)
     index = store.index()
     assert index.statuses == {trial(seed=1).trial_id: "completed"}
-    assert index.unreadable == ("trials/sweep=s/part-bad.parquet",)
+    assert index.unreadable == (f"trials/sweep=s/{bad.name}",)
     assert store.trial_row(trial(seed=1).trial_id)["seed"] == 1
-    assert store.pack_statuses("s", "bad") == []
+    assert store.pack_rows("s", "bad") == {}
 
 
 def test_half_written_files_are_not_seen(tmp_path: Path, trial: Trial) -> None:
@@ -229,7 +245,7 @@ def test_an_empty_root_has_no_trials(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path))
     with pytest.raises(StoreError, match="has 0 trials"):
         store.trial_row("0123456789abcdef")
-    assert store.completed() == {}
+    assert store.index().statuses == {}
 
 
 def test_sweeps_and_heartbeats(tmp_path: Path) -> None:
@@ -275,8 +291,10 @@ def test_everything_on_s3(s3_root: str, trial: Trial) -> None:
     opened = Store.open(s3_root)
     index = opened.index()
     assert (len(index.statuses), index.n_hidden, opened.sweeps()) == (2, 1, ["s"])
-    assert opened.list_checkpoints("s") == []
     opened.drop_checkpoint("s", "p")
+    opened.drop_checkpoint("s", "p")
+    assert opened.list_checkpoints("s") == []
+    assert set(opened.pack_rows("s", "p")) == {trial(seed=1).trial_id, trial(seed=2).trial_id}
     assert opened.trial_row(trial(seed=1).trial_id)["pack_id"] == "p"
     assert len(opened.curve_rows(trial(seed=2).trial_id, "p")) == 2
 

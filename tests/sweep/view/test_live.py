@@ -1,27 +1,25 @@
-"""What people see: counts that never count twice, rates, lines in a log, and the status of a root."""
+"""What people see while a sweep trains: counts that never count twice, rates, and lines in a log."""
 
 from __future__ import annotations
 
 import io
-import os
-import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
-from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.view.live import Counts, Progress, Speed, describe, duration, read_status
-from monosweep.sweep.work.pack import PackProgress, Settings, train_pack
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.live import Progress
+from monosweep.sweep.work.contract import PackProgress
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 _SPEC = SweepSpec(
     name="s", base={"n_features": 16, "d_embed": 4, "n_neurons": 32, "batch_size": 64, "n_steps": 64}, repeats=4
 )
@@ -106,53 +104,3 @@ def test_a_terminal_gets_a_bar(store: Store, packs: tuple[Pack, Pack]) -> None:
     assert isinstance(console.file, io.StringIO)
     assert "━" in console.file.getvalue()
     assert "0/4 trials done" in console.file.getvalue()
-
-
-def test_status_follows_a_driver(store: Store, packs: tuple[Pack, Pack]) -> None:
-    (before,) = read_status(store.root)
-    assert (before.live, before.updated_at, before.counts) == (False, None, Counts(total=4))
-    with Progress(store, "s", packs, Counts(total=4), quiet()):
-        train_pack(store, "s", packs[0], Settings())
-        (during,) = read_status(store.root, "s")
-        assert during.live
-        assert during.counts.completed == 2
-    (after,) = read_status(store.root)
-    assert not after.live
-    assert after.updated_at is not None
-    assert (after.counts.completed, after.counts.missing, after.n_hidden) == (2, 2, 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "live"),
-    [
-        ({}, True),
-        ({"state": "stopped"}, False),
-        ({"pid": 2**22 + 1}, False),
-        ({"host": "elsewhere", "pid": 2**22 + 1}, True),
-        ({"updated_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}, False),
-    ],
-)
-def test_a_heartbeat_counts_while_it_is_fresh(store: Store, fields: dict[str, Any], live: bool) -> None:
-    beat = {
-        "state": "running", "pid": os.getpid(), "host": socket.gethostname(), "running": 3,
-        "updated_at": datetime.now(UTC).isoformat(),
-        "speed": {"steps_per_s": 2.0, "trials_per_hour": 3.0, "seconds_left": 4.0},
-    }  # fmt: skip
-    store.write_heartbeat("s", {**beat, **fields})
-    (status,) = read_status(store.root)
-    assert (status.live, status.counts.running) == (live, 3 if live else 0)
-    assert status.speed.steps_per_s == (2.0 if live else None)
-
-
-def test_status_needs_a_sweep_that_is_there(store: Store) -> None:
-    with pytest.raises(StoreError, match="no sweep 'quick'"):
-        read_status(store.root, "quick")
-
-
-def test_lines_for_people() -> None:
-    assert describe(Counts(total=4), Speed()) == "0/4 trials done"
-    speed = Speed(steps_per_s=5000, trials_per_hour=1234.4, seconds_left=70)
-    assert describe(Counts(total=9, completed=4, diverged=1, failed=2, running=1), speed) == (
-        "4/9 trials done · 1 diverged · 2 failed · 1 running · 1,234 trials/h · 5,000 steps/s · 1 min left"
-    )
-    assert [duration(s) for s in (0.4, 59, 61, 7300, 200_000)] == ["0 s", "59 s", "1 min", "2.0 h", "2.3 days"]

@@ -11,21 +11,15 @@ from typing import Any
 
 import pytest
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.work.pack import (
-    MAX_RETRIES,
-    PackProgress,
-    Settings,
-    Work,
-    after_losses,
-    settled_progress,
-    train_pack,
-)
+from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Settings, Work
+from monosweep.sweep.work.failures import after_losses, settled_progress
+from monosweep.sweep.work.pack import train_pack
 
-Trial = Callable[..., TrialConfig]
+Trial = Callable[..., TwoLayerConfig]
 Rows = Callable[..., list[dict[str, Any]]]
 TABLES = ("trials", "curves", "neurons")
 SETTINGS = Settings(slice_s=0.01)
@@ -50,7 +44,7 @@ def memory_left(n_bytes: int) -> Iterator[None]:
 
 
 def weights(root: str) -> list[str]:
-    return sorted(path.name.split("-step")[1] for path in Path(root).glob("weights/*/*"))
+    return sorted(path.name.split("-step")[1].split("-")[0] for path in Path(root).glob("weights/*/*"))
 
 
 def test_rows_are_what_the_trainer_says(store: Store, trial: Trial, rows: Rows) -> None:
@@ -66,8 +60,8 @@ def test_rows_are_what_the_trainer_says(store: Store, trial: Trial, rows: Rows) 
         metrics = result.metrics
         assert (row["status"], row["error"]) == (result.status, result.error)
         assert row["last_step"] == result.last_step
-        assert row["loss"] == (metrics.loss if metrics else None)
-        assert row["features_by_n_mono"] == (metrics.features_by_n_mono if metrics else None)
+        assert row["loss"] == (metrics["loss"] if metrics else None)
+        assert row["features_by_n_mono"] == (metrics["features_by_n_mono"] if metrics else None)
         assert row["engine"] == "packed"
         assert row["library_versions"].startswith("python 3.")
     assert len(rows(store.root, "curves")) == sum(len(r.curve["step"]) for r in results.values())
@@ -80,7 +74,7 @@ def test_weights_are_kept_as_asked(tmp_path: Path, trial: Trial) -> None:
         store = Store.create(str(tmp_path / keep))
         train_pack(store, "s", Pack((trial(n_steps=8),)), Settings(save_weights=keep))  # type: ignore[arg-type]
         kept[keep] = weights(store.root)
-    steps = [f"{step:010d}.safetensors" for step in (1, 2, 4, 8)]
+    steps = [f"{step:010d}" for step in (1, 2, 4, 8)]
     assert kept == {"none": [], "final": steps[-1:], "log2": steps}
 
 
@@ -100,7 +94,7 @@ def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(
     deadline = time.monotonic() + 1.2
     first = train_pack(stopped, "s", pack, SETTINGS, should_stop=lambda: time.monotonic() > deadline)
     assert (stopped.list_checkpoints("s"), first.finished) == ([pack.pack_id], False)
-    assert stopped.completed() == {}
+    assert stopped.index().statuses == {}
     reports: list[PackProgress] = []
     train_pack(stopped, "s", pack, SETTINGS, reports.append)
     assert reports[0].model_steps == first.model_steps > 0
@@ -121,7 +115,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_left_out(store: Store, tria
     (warning,) = (warning for report in reports for warning in report.warnings)
     assert warning.startswith(f"the checkpoint of pack {pack.pack_id} ")
     assert warning.endswith("the pack starts over")
-    assert store.completed() == {trial().trial_id: "completed"}
+    assert store.index().statuses == {trial().trial_id: "completed"}
 
 
 def test_a_member_that_cannot_be_trained_fails_alone(
@@ -159,7 +153,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(small_disk: Path, trial: Trial) 
     with pytest.raises(StoreError, match="no space left"):
         train_pack(store, "s", Pack(tuple(trial(seed=seed) for seed in range(8))), SETTINGS)
     (small_disk / "filler").unlink()
-    assert store.completed() == {}
+    assert store.index().statuses == {}
 
 
 def test_after_too_many_losses_halves_are_trained_and_a_single_trial_fails(

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.families.two_layer.mechanism import amplitudes, kinks, line, linear_map, owners, part, split
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 N, D = 6, 3
 
 
-def config(**knobs: Any) -> TrialConfig:
+def config(**knobs: Any) -> TwoLayerConfig:
     sizes = {"n_features": N, "d_embed": D, "n_neurons": 5, "batch_size": 8, "n_steps": 8}
-    return TrialConfig.from_dict({**sizes, **knobs})
+    return TwoLayerConfig.from_dict({**sizes, **knobs})
 
 
 def by_hand() -> dict[str, np.ndarray]:
@@ -34,7 +34,7 @@ def by_hand() -> dict[str, np.ndarray]:
     return {"w_in": w_in, "bias": bias, "w_out": w_out, "embedding": embedding}
 
 
-def random_network(seed: int, **knobs: Any) -> tuple[dict[str, np.ndarray], TrialConfig]:
+def random_network(seed: int, **knobs: Any) -> tuple[dict[str, np.ndarray], TwoLayerConfig]:
     rng, made = np.random.default_rng(seed), config(**knobs)
     n_out = D if made.task == "reprojector" else N
     shapes = {"w_in": (5, D), "bias": (5,), "w_out": (n_out, 5), "embedding": (D, N), "target_map": (D, N)}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from monosweep.analysis.families.two_layer.responses import activate, displayed, monosemanticity, responses
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 EYE = {"w_in": np.eye(3), "bias": np.array([0.0, -0.5, -2.0]), "embedding": np.eye(3)}
 
 
-def config(**values: object) -> TrialConfig:
-    return TrialConfig.from_dict({"n_features": 3, "d_embed": 3, "n_neurons": 3, "batch_size": 1, **values})
+def config(**values: object) -> TwoLayerConfig:
+    return TwoLayerConfig.from_dict({"n_features": 3, "d_embed": 3, "n_neurons": 3, "batch_size": 1, **values})
 
 
 @pytest.mark.parametrize(

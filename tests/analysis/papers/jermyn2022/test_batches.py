@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from monosweep.analysis.papers.jermyn2022.batches import BATCHES, PAPER, SCALES, SMALL, Scale
-from monosweep.model.config import TrialConfig
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.spec.sweep_spec import expand, load_spec, preset_names
 
 SHARED = {"RG1": ("LR3", "LR1"), "ER1": ("K1",)}
@@ -41,7 +41,7 @@ def test_all_of_a_size_is_the_union_of_its_batches(scale: Scale) -> None:
 
 def test_the_papers_presets_are_its_table_1() -> None:
     lr1 = expand(load_spec("paper/LR1"))
-    assert lr1[0] == TrialConfig(lr=0.001) and [c.lr for c in lr1] == [0.001, 0.003, 0.005, 0.007, 0.01, 0.03]
+    assert lr1[0] == TwoLayerConfig(lr=0.001) and [c.lr for c in lr1] == [0.001, 0.003, 0.005, 0.007, 0.01, 0.03]
     k0 = {c.n_neurons: c.batch_size for c in expand(load_spec("paper/K0"))}
     assert k0[16] == 2**19 and k0[384] == 2**14 and k0[2048] == 2**12 and len(k0) == 9
     assert {c.n_steps for c in expand(load_spec("paper/E3"))} == {2**20}
@@ -73,7 +73,7 @@ def test_small_takes_at_most_its_budget_of_steps() -> None:
 
 
 def test_another_knob_or_size_is_no_batch() -> None:
-    row = TrialConfig(lr=0.01).to_dict()
+    row = TwoLayerConfig(lr=0.01).to_dict()
     lr1 = PAPER.batches["LR1"]
     assert lr1.holds(row) and lr1.holds({**row, "precision": "bf16", "seed": 7})
     assert not any(batch.holds({**row, "l1": 1e-3, "lr": 0.02}) for batch in PAPER.batches.values())

@@ -23,8 +23,8 @@ from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.stats.ranks import correlation
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import open_root
-from monosweep.model.config import TrialConfig
-from monosweep.sweep.store.schema import config_of
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.sweep.store.schema import config_in
 
 from ...conftest import Made
 from ...paper_tables import SPOILT, Row, ideal_network, ideal_rows
@@ -173,7 +173,7 @@ def test_the_ideal_network_gives_the_papers_numbers(made: Made) -> None:
 
 
 def test_the_second_kink_is_that_of_features_with_two_neurons() -> None:
-    config = TrialConfig(n_features=2, d_embed=2, n_neurons=3, batch_size=1, n_steps=1)
+    config = TwoLayerConfig(n_features=2, d_embed=2, n_neurons=3, batch_size=1, n_steps=1)
     network = {
         "w_in": np.array([[1.0, 0], [1, 0], [0, 1]]), "bias": np.array([-0.8, -0.3, -0.5]),
         "w_out": np.zeros((2, 3)), "embedding": np.eye(2),
@@ -311,4 +311,4 @@ def test_every_claim_gives_its_reasons() -> None:
 
 
 def test_the_ideal_rows_are_trials_that_could_be(tables: dict[str, list[Row]]) -> None:
-    assert all(config_of(row).trial_id == row["trial_id"] for row in tables["small"])
+    assert all(config_in(row).trial_id == row["trial_id"] for row in tables["small"])

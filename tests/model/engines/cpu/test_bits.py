@@ -1,5 +1,6 @@
 """Bits depend on the config alone: not on whether code was compiled just now, nor on how steps are chunked."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import embedding
 from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
-from monosweep.model.families.two_layer.network import Weights
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import embedding
+from monosweep.model.families.two_layer.weights import Weights
 
 SMALL = {"n_features": 64, "d_embed": 16, "n_neurons": 128, "batch_size": 256}
 KNOBS = {"n_steps": 64, "feature_prob": 1 / 16, "l1": 1e-4, "bias_reg": 1e-4, "bias_decay": 0.03, "bias_offset": -0.3}
@@ -39,11 +40,11 @@ CLASSES = {
 
 def trained(name, chunk=None):
     """Every loss of a trial, and its state at the end."""
-    config = TrialConfig(**{**KNOBS, **CLASSES[name]})
+    config = TwoLayerConfig(**{**KNOBS, **CLASSES[name]})
     engine, chunk = PackedEngine((config,)), chunk or config.n_steps
     with reproducible("cpu"):
         losses = [engine.advance(min(chunk, config.n_steps - done)) for done in range(0, config.n_steps, chunk)]
-    return [np.concatenate(losses), *(store.numpy() for store in engine.state().values())]
+    return [np.concatenate(losses), *(tensor.numpy() for tensor in engine.take(0).tensors.values())]
 
 
 def digests():
@@ -74,7 +75,7 @@ def test_bits_do_not_depend_on_how_steps_are_chunked(name, chunk):
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_a_loss_next_to_zero_is_not_below_it(precision):
     """A network that answers every feature exactly, in the form that takes the difference of squares."""
-    config = TrialConfig(
+    config = TwoLayerConfig(
         n_features=40, d_embed=40, n_neurons=44, batch_size=2000, feature_prob=0.1, n_steps=8, lr=1e-12,
         precision=precision,
     )  # fmt: skip
@@ -82,7 +83,9 @@ def test_a_loss_next_to_zero_is_not_below_it(precision):
     engine = PackedEngine((config,))
     w_in, w_out = torch.zeros(44, 40).double(), torch.zeros(40, 44).double()
     w_in[:40], w_out[:, :40] = embedding(config).T, torch.eye(40)
-    engine.layout.write(engine.params[0], Weights(w_in, torch.zeros(44).double(), w_out))
+    about = Weights(w_in, torch.zeros(44).double(), w_out).named()
+    state = engine.take(0)
+    engine.put(0, dataclasses.replace(state, tensors={**state.tensors, **about}))
     losses = engine.advance(8)
     assert (losses >= 0).all() and (losses < {"fp32": 1e-11, "fp64": 1e-20}[precision]).all()
 

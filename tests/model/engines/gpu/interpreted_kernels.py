@@ -6,16 +6,16 @@ The interpreter rounds to bf16 toward zero, where a GPU rounds to the nearest.
 import pytest
 import torch
 
-from monosweep.model.data.stream import stream_key
 from monosweep.model.engines.gpu import kernels
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.graph import same_bits
 from monosweep.model.engines.gpu.sampling import DeviceStreams
 from monosweep.model.engines.lamb import lamb_step
 from monosweep.model.engines.layout import ALIGN
-from monosweep.model.families.two_layer.network import activate, activation_slope
+from monosweep.model.families.two_layer.samples import stream_key
+from monosweep.model.families.two_layer.weights import activate, activation_slope
 
-from .test_graph import KNOBS, pack
+from .test_graph import KNOBS, pack, stores
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning"),
@@ -189,7 +189,7 @@ def test_the_fused_step_is_the_step(knobs):
     torch.testing.assert_close(
         torch.from_numpy(fused.advance(4)), torch.from_numpy(plain.advance(4)), rtol=tolerance, atol=0
     )
-    for ours, theirs in zip(fused.state().values(), plain.state().values(), strict=True):
+    for ours, theirs in zip(stores(fused), stores(plain), strict=True):
         assert torch.linalg.vector_norm(ours - theirs) <= tolerance * torch.linalg.vector_norm(theirs)
 
 

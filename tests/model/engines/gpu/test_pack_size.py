@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.gpu import pack_size
 from monosweep.model.engines.gpu.pack_size import cheapest, step_s, useful_pack_size
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 SHAPE = {"n_features": 8, "d_embed": 4, "n_neurons": 8, "batch_size": 4, "n_steps": 16}
 
 
 def trials(n, **knobs):
-    return [TrialConfig(**{**SHAPE, **knobs}, seed=seed) for seed in range(n)]
+    return [TwoLayerConfig(**{**SHAPE, **knobs}, seed=seed) for seed in range(n)]
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.data.stream import FeatureStream, stream_key
+from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.gpu.sampling import DeviceStreams
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.samples import stream_key
 
 KNOBS = [
     {"feature_prob": 1 / 64}, {"feature_prob": 0.1}, {"feature_prob": 0.995}, {"feature_prob": 1.0},
@@ -18,7 +19,7 @@ SEEDS = (0, 3, 2**62 + 5)
 
 def keys_of(seeds=SEEDS, **knobs):
     shape = {"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50}
-    return [stream_key(TrialConfig(**{**shape, **knobs}, seed=seed)) for seed in seeds]
+    return [stream_key(TwoLayerConfig(**{**shape, **knobs}, seed=seed)) for seed in seeds]
 
 
 def filled(streams, keys, spare=1):

@@ -1,19 +1,18 @@
 """Definitions of the spec against slow computations written differently: plain loops over numbers."""
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from scipy import special
 
-from monosweep.model.config import TrialConfig
-from monosweep.model.families.two_layer.metrics import LossRecord, capacities, features_by_n_mono, neuron_stats
-from monosweep.model.families.two_layer.network import Weights, activate, activation_slope, initial_weights, n_out
-from monosweep.model.schedule import loss_window
-from monosweep.model.train import PackTrainer
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.metrics import capacities, features_by_n_mono, neuron_stats
+from monosweep.model.families.two_layer.weights import Weights, activate, activation_slope, initial_weights
+from monosweep.model.train import PackTrainer, weights_bytes
 
 ACT = {
     "relu": lambda e: max(e, 0.0),
@@ -23,7 +22,7 @@ ACT = {
 
 
 def config(**knobs):
-    return TrialConfig(**{"n_features": 7, "d_embed": 3, "n_neurons": 9, "batch_size": 16, **knobs})
+    return TwoLayerConfig(**{"n_features": 7, "d_embed": 3, "n_neurons": 9, "batch_size": 16, **knobs})
 
 
 def random_weights(trial, seed=0):
@@ -57,7 +56,7 @@ def test_r_dead_and_feature_are_eq_7_by_plain_loops(task, activation):
 
 def handmade():
     """Neurons 0 and 1 answer feature 0 alone, 2 answers feature 1 alone, 3 answers two, 4 is dead."""
-    trial = TrialConfig(n_features=3, d_embed=3, n_neurons=5, batch_size=4)
+    trial = TwoLayerConfig(n_features=3, d_embed=3, n_neurons=5, batch_size=4)
     w_in = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, -1]], dtype=torch.float64)
     weights = Weights(w_in=w_in, bias=torch.zeros(5).double(), w_out=torch.zeros(3, 5).double())
     return trial, weights, torch.eye(3).double()
@@ -131,45 +130,13 @@ def test_activations_and_their_slopes(name):
 
 @pytest.mark.parametrize("task", ["decoder", "reprojector"])
 def test_initial_weights_are_uniform_within_one_over_root_fan_in(task):
-    trial = TrialConfig(n_features=40, d_embed=16, n_neurons=100, batch_size=4, bias_offset=-2, task=task)
+    trial = TwoLayerConfig(n_features=40, d_embed=16, n_neurons=100, batch_size=4, bias_offset=-2, task=task)
     start = initial_weights(trial)
-    assert start.w_out.shape == (n_out(trial), 100) and n_out(trial) == (16 if task == "reprojector" else 40)
+    assert start.w_out.shape == (trial.n_out, 100) and trial.n_out == (16 if task == "reprojector" else 40)
     for values, bound in ((start.w_in, 1 / 4), (start.bias + 2, 1 / 4), (start.w_out, 1 / 10)):
         assert float(values.abs().max()) <= bound
         assert float(values.abs().max()) > 0.9 * bound
         assert abs(float(values.mean())) < 5 * bound / math.sqrt(3 * values.numel())
-
-
-def brute_min(losses):
-    return min(float(np.mean(losses[max(0, end - 16) : end])) for end in range(1, len(losses) + 1))
-
-
-@pytest.mark.parametrize("chunks", [[1] * 90, [90], [7, 8, 1, 16, 58], [3] * 30])
-def test_windowed_and_least_losses_by_brute_force(chunks):
-    configs = (config(lr_period=4), config(lr_period=20))
-    losses = np.random.default_rng(0).random((90, 2)) + np.linspace(1, 0, 90)[:, None]
-    record = LossRecord(configs)
-    done = 0
-    for chunk in chunks:
-        record.push(losses[done : done + chunk])
-        done += chunk
-        for member, trial in enumerate(configs):
-            alone = LossRecord((trial,))
-            alone.push(losses[:done, member, None])
-            assert alone.losses()[0] == record.losses()[member]
-            assert alone.min_losses()[0] == record.min_losses()[member]
-            window = losses[done - loss_window(trial, done) : done, member]
-            assert record.losses()[member] == pytest.approx(window.mean(), rel=1e-12)
-            assert record.min_losses()[member] == pytest.approx(brute_min(losses[:done, member]), rel=1e-12)
-
-
-def test_a_least_loss_never_rises():
-    record, least = LossRecord((config(),)), []
-    for loss in (1.0, 3.0, 2.0, *[4.0] * 20, *[0.5] * 20):
-        record.push(np.array([[loss]]))
-        least.append(record.min_losses()[0])
-    assert least[:23] == [1.0] * 23 and least[-1] == 0.5
-    assert all(later <= earlier for earlier, later in itertools.pairwise(least))
 
 
 def test_zero_output_has_the_derived_loss():
@@ -177,28 +144,24 @@ def test_zero_output_has_the_derived_loss():
     trial = config(n_features=64, d_embed=8, batch_size=4096, feature_prob=1 / 8, bias_offset=-9, n_steps=64)
     trainer = PackTrainer([trial], "cpu")
     points = [snapshot.points[0] for snapshot in trainer]
-    assert points[-1].loss == pytest.approx(64 / 8 / 3, rel=0.01)
+    assert points[-1]["loss"] == pytest.approx(64 / 8 / 3, rel=0.01)
 
 
 def test_metrics_of_a_finished_trial_agree_with_its_neurons_and_weights():
-    import safetensors.torch
-
     trial = config(n_features=16, d_embed=4, n_neurons=32, n_steps=300, lr=0.02, feature_prob=0.1)
-    trainer = PackTrainer([trial], "cpu")
-    for _ in trainer:
-        pass
-    (result,) = trainer.results()
-    saved = safetensors.torch.load(trainer.weights_bytes())
+    *_, last = PackTrainer([trial], "cpu", keep_weights="final")
+    (result,) = last.left
+    saved = safetensors.torch.load(weights_bytes(last.weights, last.step))
     bias = saved[f"{trial.trial_id}/bias"]
-    m, neurons = result.metrics, result.neurons
-    assert m.n_mono == (neurons["r"] > 0.999).sum() == result.curve["n_mono"][-1]
-    assert m.mono_per_feature == m.n_mono / 16 and m.mono_per_neuron == m.n_mono / 32
-    assert m.n_positive_bias == int((bias > 0.05).sum()) == (neurons["bias"] > 0.05).sum()
-    assert m.mean_bias == pytest.approx(float(bias.mean()), rel=1e-5)
-    assert sum(m.features_by_n_mono) == 16
-    assert sum(i * n for i, n in enumerate(m.features_by_n_mono)) == m.n_mono
+    m, neurons = result.metrics, result.tables["neurons"]
+    assert m["n_mono"] == (neurons["r"] > 0.999).sum() == result.curve["n_mono"][-1]
+    assert m["mono_per_feature"] == m["n_mono"] / 16 and m["mono_per_neuron"] == m["n_mono"] / 32
+    assert m["n_positive_bias"] == int((bias > 0.05).sum()) == (neurons["bias"] > 0.05).sum()
+    assert m["mean_bias"] == pytest.approx(float(bias.mean()), rel=1e-5)
+    assert sum(m["features_by_n_mono"]) == 16
+    assert sum(i * n for i, n in enumerate(m["features_by_n_mono"])) == m["n_mono"]
     assert result.last_step == 300 and result.curve["step"].tolist() == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
-    assert m.loss == result.curve["loss"][-1] and m.min_loss == result.curve["min_loss"][-1]
+    assert m["loss"] == result.curve["loss"][-1] and m["min_loss"] == result.curve["min_loss"][-1]
     w_in = saved[f"{trial.trial_id}/w_in"]
     np.testing.assert_allclose(neurons["norm_in"], w_in.norm(dim=1).numpy(), rtol=1e-6)
     np.testing.assert_allclose(saved[f"{trial.trial_id}/embedding"].norm(dim=0).numpy(), 1, rtol=1e-6)

@@ -3,21 +3,12 @@
 import pytest
 
 from monosweep.model import device
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.gpu import pack_size
-from monosweep.sweep import drive
-from monosweep.sweep.drive import LaunchOptions, gpu_shares
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.sweep.executors import site as sites
 from monosweep.sweep.executors.tune import resources
+from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import make_packs
-
-
-@pytest.mark.parametrize(
-    ("n_workers", "n_gpus", "packs_per_gpu"), [(1, 1, 1), (8, 8, 1), (1, 4, 1), (2, 1, 2), (3, 2, 2), (9, 4, 3)]
-)
-def test_workers_beyond_the_gpus_share_them(n_workers, n_gpus, packs_per_gpu):
-    sharing, memory = gpu_shares(n_workers, n_gpus, 80 * 10**9)
-    assert sharing == packs_per_gpu
-    assert memory / n_workers <= 80 * 10**9 / sharing
 
 
 @pytest.mark.parametrize("packs_per_gpu", [1, 2, 3, 7, 64])
@@ -35,11 +26,11 @@ def test_a_pack_on_a_cpu_asks_for_no_gpu():
 def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monkeypatch, dry_run, sizes, asked):
     calls = []
     monkeypatch.setattr(device, "resolve", lambda name: "cuda")
-    monkeypatch.setattr(drive, "_n_gpus", lambda: 1)
-    monkeypatch.setattr(drive, "_gpu_memory", lambda: 80 * 10**9)
+    monkeypatch.setattr(sites, "n_gpus", lambda: 1)
+    monkeypatch.setattr(sites, "gpu_memory", lambda: 80 * 10**9)
     monkeypatch.setattr(pack_size, "useful_pack_size", lambda group, fits, on: (calls.append(len(group)), 20)[1])
-    site = drive._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
-    trials = [TrialConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
+    site, _ = sites._here(LaunchOptions(executor="inline", device="cuda", dry_run=dry_run))
+    trials = [TwoLayerConfig(n_features=8, d_embed=4, n_neurons=8, batch_size=8, n_steps=8, seed=s) for s in range(60)]
     packs = make_packs(
         trials, pack_size="auto", n_workers=site.n_workers, memory_bytes=site.memory_bytes,
         footprint=lambda config: (10**9, 10**6), useful=site.useful,
@@ -49,4 +40,5 @@ def test_packs_are_as_large_as_the_gpu_says_unless_nothing_is_to_be_trained(monk
 
 
 def test_a_cpu_is_not_asked():
-    assert drive._here(LaunchOptions(executor="inline", device="cpu")).useful is None
+    site, packs_per_gpu = sites._here(LaunchOptions(executor="inline", device="cpu"))
+    assert (site.useful, packs_per_gpu) == (None, 1)

@@ -1,0 +1,210 @@
+"""Any family, packed: its loss of one trial, differentiated and mapped over the members by `torch.func`.
+
+Members' tensors are stacked, an update rule works on the stacks, and no operation of a family sees two members.  How a
+library multiplies a stack of matrices may depend on how many there are: members are equal to those trained alone to
+`TOLERANCE`, not always to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from numpy import ndarray
+from torch import Tensor
+
+from monosweep.model.config import TrialConfig
+from monosweep.model.engines.lamb import MOMENTS, lamb_step
+from monosweep.model.families import family_of
+from monosweep.model.families.contract import Family
+from monosweep.model.member import MemberState
+from monosweep.model.precision import DTYPES
+from monosweep.model.schedule import lr_table
+
+TOLERANCE = 1e-5
+"""Relative difference of single-precision losses between packs, at most, over some hundred steps."""
+
+
+class VmappedEngine:
+    """Trains a pack of any family with Lamb.
+
+    Args:
+        configs: trials of one shape.
+        device: `cpu` or `cuda`.
+    """
+
+    name = "vmapped"
+    chunk = 16
+
+    def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
+        self._family, self._device, self._dtype = family_of(configs[0]), device, DTYPES[configs[0].precision]
+        self._slots: list[MemberState | None] = [MemberState(config=config) for config in configs]
+        self._fixed: dict[int, dict[str, Tensor]] = {}
+        self._stack: _Stack | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        """As the contract says."""
+        done = 0 if self._stack is None else self._stack.done
+        return [0 if state is None else state.step + done for state in self._slots]
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
+        """As the contract says."""
+        stack = self._stacked()
+        losses = np.full((n_steps, len(self._slots)), np.nan)
+        losses[:, stack.slots] = stack.advance(n_steps)
+        return losses
+
+    def take(self, slot: int) -> MemberState:
+        """As the contract says."""
+        state = self._slots[slot]
+        assert state is not None, "an empty slot has nothing to take"
+        if self._stack is None:
+            return state
+        step = state.step + self._stack.done
+        return MemberState(config=state.config, step=step, tensors=self._stack.take(slot))
+
+    def put(self, slot: int, state: MemberState | None) -> None:
+        """As the contract says."""
+        self._slots = [None if held is None else self.take(i) for i, held in enumerate(self._slots)]
+        self._stack = None
+        self._slots[slot : slot + 1] = [state]
+        self._fixed.pop(slot, None)
+
+    def params(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says."""
+        return self._stacked().params(slot)
+
+    def fixed(self, slot: int) -> Mapping[str, Tensor]:
+        """As the contract says."""
+        if slot not in self._fixed:
+            state = self._slots[slot]
+            assert state is not None
+            fixed = self._family.fixed(state.config)
+            self._fixed[slot] = {name: tensor.to(self._device, self._dtype) for name, tensor in fixed.items()}
+        return self._fixed[slot]
+
+    def overflowed(self) -> list[bool]:
+        """As the contract says."""
+        stack = self._stacked()
+        bad = [False] * len(self._slots)
+        for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
+            bad[slot] = overflowed
+        return bad
+
+    def _stacked(self) -> _Stack:
+        if self._stack is None:
+            members = {slot: state for slot, state in enumerate(self._slots) if state is not None}
+            fixed = [self.fixed(slot) for slot in members]
+            self._stack = _Stack(self._family, members, fixed, self._dtype, self._device)
+        return self._stack
+
+
+class _Stack:
+    """The members of a pack as they were put in, side by side; who comes or goes makes a new one."""
+
+    def __init__(
+        self, family: type[Family], members: Mapping[int, MemberState], fixed: Sequence[Mapping[str, Tensor]],
+        dtype: torch.dtype, device: str,
+    ) -> None:  # fmt: skip
+        self.slots, self.done = list(members), 0
+        self._family, self._dtype, self._device = family, dtype, device
+        states = list(members.values())
+        self._configs, self._first = [state.config for state in states], [state.step for state in states]
+        given = [{**family.start(state.config), **state.tensors} for state in states]
+        self._names = tuple(family.start(self._configs[0]))
+        self._params = self._of(given, self._names)
+        self._moments = [
+            {name: self._moment(given, f"{kind}.{name}", name) for name in self._names} for kind in MOMENTS
+        ]
+        self._fixed = self._of(fixed, tuple(fixed[0]))
+        self._knobs = self._numbers([family.knobs(config) for config in self._configs])
+        self._samplers = {key: family.sampler(self._configs[m[0]]) for key, m in self._streams().items()}
+        shape, decays = self._configs[0], family.after.__func__ is not Family.after.__func__  # type: ignore[attr-defined]
+
+        def objective(params: Any, fixed: Any, batch: Any, knobs: Any) -> tuple[Tensor, tuple[Tensor, Any]]:
+            found = family.loss(shape, params, fixed, batch, knobs)
+            return found.objective, (found.loss, dict(found.passed))
+
+        self._gradients: Callable[..., Any] = torch.func.vmap(torch.func.grad(objective, has_aux=True))
+        self._after = torch.func.vmap(lambda *about: dict(family.after(shape, *about))) if decays else None
+
+    def _of(self, given: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
+        return {name: torch.stack([one[name].to(self._device, self._dtype) for one in given]) for name in names}
+
+    def _moment(self, given: Sequence[Mapping[str, Tensor]], name: str, like: str) -> Tensor:
+        return torch.stack(
+            [one.get(name, torch.zeros_like(one[like])).to(self._device, self._dtype) for one in given]
+        )
+
+    def _numbers(self, given: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
+        """(member) of each knob."""
+        return {name: self._tensor([one[name] for one in given]) for name in given[0]}
+
+    def _tensor(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=self._dtype, device=self._device)
+
+    def _streams(self) -> dict[Any, list[int]]:
+        """Members that read the same samples: the same stream, at the same step."""
+        found: dict[Any, list[int]] = {}
+        for member, config in enumerate(self._configs):
+            found.setdefault((config.stream(), self._first[member]), []).append(member)
+        return found
+
+    def advance(self, n_steps: int) -> Float64[ndarray, "steps members"]:
+        rates = self._tensor(lr_table(self._configs, [first + self.done for first in self._first], n_steps))
+        losses = torch.empty(n_steps, len(self._configs), dtype=torch.float64)
+        for index in range(n_steps):
+            losses[index] = self._step(rates[index])
+        return losses.numpy()
+
+    def _step(self, lr: Tensor) -> Tensor:
+        self.done += 1
+        scheduled = [
+            self._family.schedule(config, first + self.done)
+            for config, first in zip(self._configs, self._first, strict=True)
+        ]
+        knobs = {**self._knobs, **self._numbers(scheduled)}
+        before = {name: tensor.clone() for name, tensor in self._params.items()} if self._after else {}
+        grads, (loss, passed) = self._gradients(self._params, self._fixed, self._batch(), knobs)
+        for name in self._names:
+            # Of stacks that lie in one piece these are views, so what is stepped is the stacks themselves.
+            first, second = (kind[name].view(len(lr), -1) for kind in self._moments)
+            params, slopes = self._params[name].view(len(lr), -1), grads[name].reshape(len(lr), -1)
+            lamb_step(params, slopes, first, second, torch.empty_like(params), (slice(None),), lr)
+        if self._after:
+            after = self._after(self._params, before, passed, knobs)
+            self._params = {name: after[name].contiguous() for name in self._names}
+        losses: Tensor = loss.detach().cpu().double()
+        return losses
+
+    def _batch(self) -> dict[str, Tensor]:
+        drawn: dict[int, dict[str, Tensor]] = {}
+        for (key, first), members in self._streams().items():
+            batch = self._samplers[key, first](first + self.done)
+            drawn |= dict.fromkeys(members, {name: self._placed(tensor) for name, tensor in batch.items()})
+        return {name: torch.stack([drawn[m][name] for m in range(len(self._configs))]) for name in drawn[0]}
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+
+    def params(self, slot: int) -> dict[str, Tensor]:
+        member = self.slots.index(slot)
+        return {name: tensor[member] for name, tensor in self._params.items()}
+
+    def take(self, slot: int) -> dict[str, Tensor]:
+        member = self.slots.index(slot)
+        stacks = self._params | {
+            f"{kind}.{name}": moments[name] for kind, moments in zip(MOMENTS, self._moments, strict=True) for name in moments
+        }
+        return {name: tensor[member].cpu().clone() for name, tensor in stacks.items()}
+
+    def overflowed(self) -> list[bool]:
+        finite = torch.ones(len(self.slots), dtype=torch.bool, device=self._device)
+        for tensors in (self._params, *self._moments):
+            for tensor in tensors.values():
+                finite &= torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1)
+        return torch.logical_not(finite).tolist()

@@ -1,0 +1,140 @@
+"""Where a launch trains: in this process, on a Ray of its own, or on a running cluster.
+
+    LaunchOptions -> ready() -> Ready: what packs depend on (`plan.Site`), and what trains them
+
+Ray and torch are heavy: what needs them is imported by the branch that does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from monosweep.model.config import ConfigError
+from monosweep.sweep.executors import inline
+from monosweep.sweep.plan.machine import device_named, free_memory, gpu_memory, gpu_shares, n_cores, n_gpus
+from monosweep.sweep.plan.options import LaunchOptions
+from monosweep.sweep.plan.packs import Useful
+from monosweep.sweep.plan.plan import Site
+from monosweep.sweep.work.contract import Work
+from monosweep.sweep.work.progress import Listener
+
+if TYPE_CHECKING:
+    from monosweep.sweep.executors.connect import Cluster
+
+Execute = Callable[[Work, Listener, Callable[[], bool]], None]
+"""Trains all packs and tells of them; once the last says so, checkpoints those in training and returns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """An executor that can begin at once."""
+
+    site: Site
+    execute: Execute
+
+
+@contextmanager
+def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[Ready]:
+    """The executor for so many trials, for the length of a block; a dry run starts nothing.
+
+    Raises:
+        ConfigError: if a cluster has no place for a pack.
+    """
+    if options.executor == "inline" or (options.dry_run and options.address is None):
+        yield Ready(site=_here(options)[0], execute=inline.execute)
+    elif options.address is None:
+        with _own_ray(options, n_trials, should_stop) as own:
+            yield own
+    else:
+        with _cluster(options, options.address, should_stop) as cluster:
+            yield cluster
+
+
+@contextmanager
+def _own_ray(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[Ready]:
+    """A Ray on this machine that ends with the block."""
+    _import_meanwhile("monosweep.model.train")
+    from monosweep.sweep.executors import connect, tune  # Ray
+
+    here, packs_per_gpu = _here(options)
+    with connect.connected(None, min(here.n_workers, n_trials)) as cluster:
+        useful = _asked_there(here.device, should_stop)
+        site = Site(device=here.device, n_workers=here.n_workers, memory_bytes=here.memory_bytes, useful=useful)
+        yield Ready(site=site, execute=partial(tune.execute, cluster, packs_per_gpu=packs_per_gpu))
+
+
+@contextmanager
+def _cluster(options: LaunchOptions, address: str, should_stop: Callable[[], bool]) -> Iterator[Ready]:
+    from monosweep.sweep.executors import connect, tune  # Ray
+
+    with connect.connected(address, None) as cluster:
+        yield Ready(site=_there(options, cluster, should_stop), execute=partial(tune.execute, cluster))
+
+
+def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool]) -> Site:
+    """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
+    from monosweep.sweep.executors import connect  # Ray
+
+    device = _cluster_device(options.device, cluster.n_gpus)
+    slots = cluster.n_gpus if device == "cuda" else cluster.n_cpus
+    if not (slots or options.workers):
+        what = "GPU" if device == "cuda" else "CPU"
+        raise ConfigError(
+            f"--address must be that of a cluster with a free {what}; {options.address} has none now; if it starts "
+            f"workers when they are needed, say how many and which: --workers N --device cpu or cuda"
+        )
+    n_workers = options.workers or slots
+    known = cluster.memory_per_cpu if device == "cpu" else 0
+    share = known or connect.free_on_a_worker(device, should_stop)
+    useful = _asked_there(device, should_stop)
+    return Site(device=device, n_workers=n_workers, memory_bytes=n_workers * share, useful=useful)
+
+
+def _asked_there(device: str, should_stop: Callable[[], bool]) -> Useful | None:
+    """As a worker's GPU says."""
+    if device == "cpu":
+        return None
+    from monosweep.model.engines.gpu.pack_size import useful_pack_size  # torch
+    from monosweep.sweep.executors import connect  # Ray
+
+    return lambda group, fits: connect.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
+
+
+def _here(options: LaunchOptions) -> tuple[Site, int]:
+    """This machine, and how many packs share a GPU of it."""
+    device = device_named(options.device)
+    slots = 1 if options.executor == "inline" else n_gpus() if device == "cuda" else n_cores()
+    n_workers = options.workers or slots
+    sharing, memory = gpu_shares(n_workers, slots, gpu_memory()) if device == "cuda" else (1, free_memory())
+    useful = _asked_here(options.dry_run) if device == "cuda" else None
+    return Site(device=device, n_workers=n_workers, memory_bytes=memory, useful=useful), sharing
+
+
+def _asked_here(dry_run: bool) -> Useful:
+    """As this machine's GPU says; a dry run does not ask it."""
+    from monosweep.model.engines.gpu.pack_size import SIZES, useful_pack_size  # torch
+
+    return lambda group, fits: SIZES[-1] if dry_run else useful_pack_size(tuple(group), fits, "cuda")
+
+
+def _cluster_device(device: str, n_gpus: int) -> str:
+    return ("cuda" if n_gpus else "cpu") if device == "auto" else device
+
+
+def _import_meanwhile(module: str) -> None:
+    """Import it in another thread; who needs it waits, and finds what is wrong with it.
+
+    No daemon: a process that ends in the middle of loading torch may crash.
+    """
+
+    def try_to() -> None:
+        with suppress(Exception):
+            importlib.import_module(module)
+
+    threading.Thread(target=try_to).start()

@@ -1,0 +1,76 @@
+"""What a root says of its families: what their columns mean and, of a user's own, the text that they are made from.
+
+    launch -> Store.write_family -> families/NAME.json -> views of analysis; replay and workers that need the text
+
+So results stay readable, and trials replayable, where a user's file is not.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from monosweep.model.config import field_defaults
+from monosweep.model.families import describe, register, source_of
+from monosweep.model.families.contract import Description
+from monosweep.model.families.user_file import Source
+from monosweep.sweep.store.files import Storage
+from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of
+
+FOLDER = "families"
+
+
+def write_family(storage: Storage, name: str) -> None:
+    """Say in the root what a family is."""
+    storage.put(_file(name, source_of(name)), json.dumps(about(name), indent=2).encode())
+
+
+def about(name: str) -> dict[str, Any]:
+    """A family as the root has it: name, columns by table, and a user's text."""
+    family, source = describe(name), source_of(name)
+    return {
+        "name": name,
+        "columns": {table: _columns(table, family) for table in tables_of(family)},
+        "digest": source.digest if source else None,
+        "file": source.file if source else None,
+        "class": source.class_name if source else None,
+        "text": source.text if source else None,
+    }
+
+
+def _columns(table: str, family: Description) -> list[dict[str, Any]]:
+    defaults = field_defaults(family.config)
+    return [
+        {
+            "name": column.name, "type": str(column.type), "doc": column.doc,
+            "knob": table == "trials" and column.name in defaults, "default": defaults.get(column.name),
+        }
+        for column in columns(table, family)
+    ]  # fmt: skip
+
+
+def _file(name: str, source: Source | None) -> str:
+    """`two_layer.json`, or `my_toy.py-MyToy-DIGEST.json`, so that two versions of a file stand side by side."""
+    return f"{FOLDER}/{name}.json" if source is None else f"{FOLDER}/{name.replace(':', '-')}-{source.digest}.json"
+
+
+def known_families(storage: Storage) -> list[dict[str, Any]]:
+    """What the root says of its families, in no order; none in a root of schema version 1."""
+    return [dict(json.loads(storage.get(name))) for name in storage.names(FOLDER, ".json")]
+
+
+def load_families(storage: Storage) -> None:
+    """Make the users' families of a root known to this process, by running their text.
+
+    Raises:
+        ConfigError: if one of them defines no family.
+    """
+    for told in known_families(storage):
+        if told.get("text"):
+            register(Source(told["file"], told["class"], told["text"]))
+
+
+def known_tables(storage: Storage) -> tuple[str, ...]:
+    """What trials leave in this root, `trials` first."""
+    own = (table for told in known_families(storage) for table in told["columns"] if table not in SHARED)
+    return (*TABLES, *(table for table in dict.fromkeys(own) if table not in TABLES))

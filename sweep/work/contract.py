@@ -1,0 +1,61 @@
+"""What an executor is given and what a worker tells: the words that both sides of a launch share.  Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.store.root import Store
+
+Keep = Literal["none", "final", "log2"]
+MAX_RETRIES = 3
+"""How often a pack is taken up again from its checkpoint after its worker died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a worker has to know besides its pack."""
+
+    device: str = "cpu"
+    """`cpu` or `cuda`."""
+    save_weights: Keep = "none"
+    """Which recorded steps' weights to keep."""
+    record_neurons: Literal["final", "log2"] = "final"
+    """Which recorded steps go into `neurons`."""
+    slice_s: float = 10.0
+    """Seconds of training between two progress reports."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What an executor is given: the packs of one launch."""
+
+    store: Store
+    sweep: str
+    packs: tuple[Pack, ...]
+    settings: Settings
+    n_workers: int
+    """Packs in training at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackProgress:
+    """How far a pack is.  Everything counts its members, over all halves it may have been split into."""
+
+    pack_id: str
+    n_trials: int
+    model_steps: int
+    """Steps of single trials done, those from a checkpoint included; n_trials·n_steps at the end."""
+    trained_steps: int
+    """The same without those from a checkpoint: what this worker has done since it took the pack."""
+    ended: Mapping[TrialStatus, int] = field(default_factory=dict)
+    """Trials whose rows are committed."""
+    finished: bool = False
+    """Every member has its row."""
+    stopped: bool = False
+    """It is checkpointed, and this worker trains it no further."""
+    warnings: tuple[str, ...] = ()
+    """What the user should hear about since the last report."""

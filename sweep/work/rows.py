@@ -1,0 +1,111 @@
+"""What a worker commits: results of members, and words about those that have none, as rows with their provenance."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from monosweep.model.config import TrialConfig
+from monosweep.model.families import description_of
+from monosweep.model.families.contract import Description
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, tables_of, trial_row
+from monosweep.sweep.version import code_version
+
+if TYPE_CHECKING:
+    from monosweep.model.train import TrialResult
+
+_Columns = Mapping[str, np.ndarray[Any, Any]]
+
+
+def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, device: str) -> dict[str, pa.Table]:
+    """The parts of some members of a pack that have ended, trial by trial.
+
+    Args:
+        results: of one family, at least one.
+        engine: that trained them.
+        device: on which.
+    """
+    name, family = _device_name(device), description_of(results[0].config)
+    rows = [
+        trial_row(
+            Key(trial_id=result.config.trial_id, pack_id=pack_id), result.config, _metrics(result),
+            _provenance(result.status, result.error, result.last_step, result.wall_time_s, engine, device, name),
+        )
+        for result in results
+    ]  # fmt: skip
+    columns = {"curves": [(r.config.trial_id, r.curve) for r in results]}
+    columns |= {table: [(r.config.trial_id, r.tables[table]) for r in results] for table in family.tables}
+    stacked = {table: _stacked(table, family, pack_id, members) for table, members in columns.items()}
+    return {"trials": arrow_table("trials", rows, family), **stacked}
+
+
+def failed_tables(
+    pack_id: str, configs: Sequence[TrialConfig], error: str, engine: str, device: str
+) -> dict[str, pa.Table]:
+    """The parts of trials that cannot be trained."""
+    name, family = _device_name(device), description_of(configs[0])
+    rows = [
+        trial_row(
+            Key(trial_id=config.trial_id, pack_id=pack_id), config, None,
+            _provenance(TrialStatus.FAILED, error, 0, 0.0, engine, device, name),
+        )
+        for config in configs
+    ]  # fmt: skip
+    empty = {table: arrow_table(table, [], family) for table in tables_of(family) if table != "trials"}
+    return {"trials": arrow_table("trials", rows, family), **empty}
+
+
+def _device_name(device: str) -> str:
+    from monosweep.model.device import device_name  # torch
+
+    return device_name(device)
+
+
+def _metrics(result: TrialResult) -> Mapping[str, Any] | None:
+    return result.metrics if result.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED) else None
+
+
+def _stacked(table: str, family: Description, pack_id: str, members: Sequence[tuple[str, _Columns]]) -> pa.Table:
+    """The members' arrays below one another, with the key columns in front."""
+    counts = [len(arrays["step"]) for _, arrays in members]
+    stacked: dict[str, Any] = {
+        "trial_id": np.repeat([trial_id for trial_id, _ in members], counts),
+        "pack_id": [pack_id] * sum(counts),
+    }
+    schema = arrow_schema(table, family)
+    for name in schema.names[2:]:
+        stacked[name] = np.concatenate([arrays[name] for _, arrays in members])
+    return pa.table([pa.array(stacked[f.name]).cast(f.type) for f in schema], schema=schema)
+
+
+def _provenance(
+    status: TrialStatus, error: str | None, last_step: int, wall_time_s: float,
+    engine: str, device: str, name: str,
+) -> Provenance:  # fmt: skip
+    return Provenance(
+        status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
+        device=device, device_name=name, code_version=code_version(),
+        library_versions=_library_versions(), finished_at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+@cache
+def _library_versions() -> str:
+    libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "pyarrow"))
+    return f"python {platform.python_version()}, {libraries}"
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
+        return "unknown"
