@@ -17,22 +17,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from monosweep.model.config import ConfigError, Shape, TrialConfig, UserError
     from monosweep.model.data.random import generator
-    from monosweep.model.families.contract import Family, Loss
-    from monosweep.model.families.two_layer.config import Metrics, NeuronRecord, TwoLayerConfig
+    from monosweep.model.families.two_layer.config import TwoLayerConfig
+    from monosweep.model.family import Family, Loss
     from monosweep.model.member import MemberState
     from monosweep.model.precision import product
-    from monosweep.model.records import CurvePoint, TrialStatus
+    from monosweep.model.records import Float32, Int32, TrialStatus
     from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
     from monosweep.model.watch import watch_trial
 
 __all__ = [
     "ConfigError",
-    "CurvePoint",
     "Family",
+    "Float32",
+    "Int32",
     "Loss",
     "MemberState",
-    "Metrics",
-    "NeuronRecord",
     "PackTrainer",
     "Shape",
     "Snapshot",
@@ -50,11 +49,11 @@ __all__ = [
 _HOMES = {
     "config": ("ConfigError", "Shape", "TrialConfig", "UserError"),
     "data.random": ("generator",),
-    "families.contract": ("Family", "Loss"),
-    "families.two_layer.config": ("Metrics", "NeuronRecord", "TwoLayerConfig"),
+    "family": ("Family", "Loss"),
+    "families.two_layer.config": ("TwoLayerConfig",),
     "member": ("MemberState",),
     "precision": ("product",),
-    "records": ("CurvePoint", "TrialStatus"),
+    "records": ("Float32", "Int32", "TrialStatus"),
     "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
     "watch": ("watch_trial",),
 }

@@ -1,12 +1,15 @@
 """Members as bytes (safetensors), and back: any of them, into a pack on any engine.
 
-    | header: {"monosweep_checkpoint_2": {pack, members: [{config, step, curve, …}]}} | tensors "PLACE/NAME" |
+    | header: {"monosweep_checkpoint_2": {pack, source, members: [{config, step, curve, …}]}} | tensors |
+
+Tensors are "PLACE/tensors/NAME", "PLACE/losses", and "PLACE/rows/TABLE/COLUMN/INDEX" for each recorded step.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,26 +19,27 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from monosweep.model.config import ConfigError
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families import config_of
+from monosweep.model.families.user_file import Source, load
 from monosweep.model.member import MemberState, Rows
 from monosweep.model.records import CHECKPOINT_FORMAT as FORMAT
 
-_ROWS = "rows"
-
 
 def to_bytes(members: Sequence[MemberState], about: Mapping[str, Any]) -> bytes:
-    """A checkpoint of some members.
+    """A checkpoint of some members of one pack.
 
     Args:
         about: what else to keep, as JSON.
     """
     tensors: dict[str, Tensor] = {}
     for place, member in enumerate(members):
-        tensors |= {f"{place}/{name}": tensor for name, tensor in member.tensors.items()}
-        tensors[f"{place}/latest"] = torch.from_numpy(np.ascontiguousarray(member.latest))
-        tensors |= {f"{place}/{name}": torch.from_numpy(values) for name, values in _flat(member.rows).items()}
-    told = {**about, "members": [_plain(member) for member in members]}
+        tensors |= {f"{place}/tensors/{name}": tensor for name, tensor in member.tensors.items()}
+        tensors[f"{place}/losses"] = torch.from_numpy(np.ascontiguousarray(member.latest))
+        tensors |= {f"{place}/rows/{name}": torch.from_numpy(values) for name, values in _flat(member.rows).items()}
+    sources = [member.config.SOURCE for member in members[:1]]
+    source = asdict(sources[0]) if sources and sources[0] else None
+    told = {"pack": dict(about), "source": source, "members": [_plain(member) for member in members]}
     return serialise(tensors, {FORMAT: json.dumps(told)})
 
 
@@ -45,29 +49,28 @@ def from_bytes(data: bytes, only: Collection[str] | None = None) -> tuple[list[M
     Raises:
         ConfigError: if `data` is no whole checkpoint of this format.
     """
-    about, members = _header(data)
     try:
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, ValueError) as error:
+        told = _told(_metadata(data))
+        own: list[dict[str, Tensor]] = [{} for _ in told["members"]]
+        for name, tensor in safetensors.torch.load(data).items():
+            place, _, rest = name.partition("/")
+            own[int(place)][rest] = tensor
+        members = zip(told["members"], own, strict=True)
+        chosen = [(about, tensors) for about, tensors in members if only is None or about["trial_id"] in only]
+        return [_member(_config(about, told["source"]), about, tensors) for about, tensors in chosen], told["pack"]
+    except (SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
         raise _broken(error) from None
-    own: dict[str, dict[str, Tensor]] = {str(i): {} for i in range(len(members))}
-    for name, tensor in tensors.items():
-        place, _, rest = name.partition("/")
-        own[place][rest] = tensor
-    chosen = [i for i, told in enumerate(members) if only is None or told["trial_id"] in only]
-    return [_member(members[i], own[str(i)]) for i in chosen], about
 
 
-def _header(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    try:
-        about = json.loads(_metadata(data)[FORMAT])
-        return about, about.pop("members")
-    except (KeyError, ValueError, TypeError) as error:
-        raise _broken(error) from None
+def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
+    if FORMAT not in metadata:
+        raise ValueError(f"it is {', '.join(metadata) or 'nothing'} and not {FORMAT}")
+    return json.loads(metadata[FORMAT])  # type: ignore[no-any-return]
 
 
 def _broken(error: Exception) -> ConfigError:
-    return ConfigError(f"not a monosweep checkpoint ({error}); delete it to start over")
+    problem = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(f"not a monosweep checkpoint ({problem}); delete it to start over")
 
 
 def _plain(member: MemberState) -> dict[str, Any]:
@@ -77,22 +80,30 @@ def _plain(member: MemberState) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _member(told: Mapping[str, Any], own: dict[str, Tensor]) -> MemberState:
+def _config(about: Mapping[str, Any], source: Mapping[str, str] | None) -> TrialConfig:
+    """A member's config; of a user's family, as the family was when the checkpoint was written."""
+    values = about["config"]
+    config = config_of(values) if source is None else load(Source(**source)).Config.from_dict(values)
+    if config.trial_id != about["trial_id"]:
+        raise ValueError(f"it holds trial {config.trial_id} under the name {about['trial_id']}")
+    return config
+
+
+def _member(config: TrialConfig, about: Mapping[str, Any], own: Mapping[str, Tensor]) -> MemberState:
     rows: Rows = {}
-    recorded = [name for name in own if name.startswith(f"{_ROWS}/")]
-    for name in sorted(recorded, key=lambda name: int(name.rpartition("/")[2])):
-        _, table, column, _ = name.split("/")
-        rows.setdefault(table, {}).setdefault(column, []).append(own.pop(name).numpy())
-    latest = own.pop("latest").numpy()
+    recorded = [name.split("/")[1:] for name in own if name.startswith("rows/")]
+    for table, column, index in sorted(recorded, key=lambda parts: int(parts[2])):
+        rows.setdefault(table, {}).setdefault(column, []).append(own[f"rows/{table}/{column}/{index}"].numpy())
+    tensors = {name.removeprefix("tensors/"): tensor for name, tensor in own.items() if name.startswith("tensors/")}
     return MemberState(
-        config=config_of(told["config"]), step=told["step"], tensors=own, latest=latest, least=told["least"],
-        curve=tuple(told["curve"]), rows=rows, seconds=told["seconds"],
+        config=config, step=about["step"], tensors=tensors, latest=own["losses"].numpy(), least=about["least"],
+        curve=tuple(about["curve"]), rows=rows, seconds=about["seconds"],
     )  # fmt: skip
 
 
 def _flat(rows: Rows) -> dict[str, ndarray]:
     return {
-        f"{_ROWS}/{table}/{column}/{index}": values.copy()  # members may share theirs, safetensors may not
+        f"{table}/{column}/{index}": np.ascontiguousarray(values)
         for table, columns in rows.items()
         for column, arrays in columns.items()
         for index, values in enumerate(arrays)

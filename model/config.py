@@ -118,8 +118,11 @@ class TrialConfig(_Named):
         return self.step_cost()
 
     def stream(self) -> tuple[Any, ...]:
-        """All that the trial's data depend on, its shape aside; trials with equal ones share their samples."""
-        return (self.seed,)
+        """All that the trial's data depend on, its shape aside; trials with equal ones share their samples.
+
+        A family that does not say has its samples depend on whatever they may depend on.
+        """
+        return tuple(value for name, value in self.to_dict().items() if name not in ("lr", "lr_schedule", "lr_period"))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -192,19 +195,19 @@ AT_LEAST_ONE = ("batch_size", "n_steps", "lr_period")
 _LARGEST = 2**31
 
 
-def _once(function: Callable[[Any], T]) -> Callable[[Any], T]:
+def once_a_class(function: Callable[[Any], T]) -> Callable[[Any], T]:
     """`function`, called once for each config class; mypy takes a dataclass' `__hash__` for that of the class."""
     return cast("Callable[[Any], T]", cache(function))
 
 
-@_once
+@once_a_class
 def field_types(config: type[Any]) -> dict[str, Any]:
     """The fields of a family's config, in order, and their types."""
     hints = get_type_hints(config)
     return {f.name: hints[f.name] for f in fields(config)}
 
 
-@_once
+@once_a_class
 def field_defaults(config: type[Any]) -> dict[str, Any]:
     """The fields' defaults.
 
@@ -217,7 +220,7 @@ def field_defaults(config: type[Any]) -> dict[str, Any]:
     return {f.name: f.default for f in fields(config)}
 
 
-@_once
+@once_a_class
 def shape_fields(config: type[Any]) -> tuple[str, ...]:
     """Fields that all members of a pack share; the others are vectors over the pack."""
     hints = get_type_hints(config, include_extras=True)

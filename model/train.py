@@ -23,7 +23,7 @@ from monosweep.model.device import reproducible, resolve
 from monosweep.model.engines import EngineName, make_engine
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.families import description_of, family_of
-from monosweep.model.families.contract import Look, Trained, names
+from monosweep.model.family import Look, Trained, names
 from monosweep.model.losses import LossRecord
 from monosweep.model.member import MemberState, Rows
 from monosweep.model.memory import LOOK_BYTES

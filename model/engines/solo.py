@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from monosweep.model.config import ConfigError, TrialConfig, unknown_name
 from monosweep.model.data.random import generator
-from monosweep.model.engines.lamb import MOMENTS
 from monosweep.model.families import family_of
+from monosweep.model.family import shared
 from monosweep.model.member import MemberState
+from monosweep.model.optimizers import MOMENTS
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_at
 
@@ -90,7 +91,7 @@ class SoloEngine:
         self.network = {name: nn.Parameter(self._placed(tensor)) for name, tensor in self.family.start(config).items()}
         """The trained tensors."""
         self._fixed = {name: self._placed(tensor) for name, tensor in self.family.fixed(config).items()}
-        self._sampler = self.family.sampler(config)
+        self._sampler, self._shared = self.family.sampler(config), shared(config)
         self.optimizer = make_optimizer(config, self.network.values())
 
     def _placed(self, tensor: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class SoloEngine:
         self.step += 1
         knobs = {**self.family.knobs(self.config), **self.family.schedule(self.config, self.step)}
         batch = {name: self._placed(tensor) for name, tensor in self._sampler(self.step).items()}
-        found = self.family.loss(self.config, self.network, self._fixed, batch, knobs)
+        found = self.family.loss(self._shared, self.network, self._fixed, batch, knobs)
         self.optimizer.zero_grad()
         self._backward(found.objective)
         for group in self.optimizer.param_groups:
@@ -121,10 +122,10 @@ class SoloEngine:
         self._update()
         with torch.no_grad():
             now = self.params(0)
-            for name, tensor in self.family.after(self.config, now, before, found.passed, knobs).items():
+            for name, tensor in self.family.after(self._shared, now, before, found.passed, knobs).items():
                 if tensor is not now[name]:
                     self.network[name].copy_(tensor)
-        return float(found.loss.detach())
+        return float(found.reported.detach())
 
     def _update(self) -> None:
         if self.config.optimizer != "Adahessian":

@@ -8,7 +8,8 @@ library multiplies a stack of matrices may depend on how many there are: members
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,13 +18,17 @@ from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.config import TrialConfig
-from monosweep.model.engines.lamb import MOMENTS, lamb_step
 from monosweep.model.families import family_of
-from monosweep.model.families.contract import Family
+from monosweep.model.family import Family, shared
 from monosweep.model.member import MemberState
+from monosweep.model.optimizers import MOMENTS, lamb_step
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_table
 
+if TYPE_CHECKING:
+    from monosweep.model.family import Sampler
+
+_AFTER = Family.after.__func__  # type: ignore[attr-defined]
 TOLERANCE = 1e-5
 """Relative difference of single-precision losses between packs, at most, over some hundred steps."""
 
@@ -53,9 +58,10 @@ class VmappedEngine:
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
         """As the contract says."""
-        stack = self._stacked()
         losses = np.full((n_steps, len(self._slots)), np.nan)
-        losses[:, stack.slots] = stack.advance(n_steps)
+        if any(self._slots):
+            stack = self._stacked()
+            losses[:, stack.slots] = stack.advance(n_steps)
         return losses
 
     def take(self, slot: int) -> MemberState:
@@ -63,7 +69,7 @@ class VmappedEngine:
         state = self._slots[slot]
         assert state is not None, "an empty slot has nothing to take"
         if self._stack is None:
-            return state
+            return MemberState(config=state.config, step=state.step, tensors=state.tensors)
         step = state.step + self._stack.done
         return MemberState(config=state.config, step=step, tensors=self._stack.take(slot))
 
@@ -84,13 +90,15 @@ class VmappedEngine:
             state = self._slots[slot]
             assert state is not None
             fixed = self._family.fixed(state.config)
-            self._fixed[slot] = {name: tensor.to(self._device, self._dtype) for name, tensor in fixed.items()}
+            self._fixed[slot] = {name: _placed(tensor, self._device, self._dtype) for name, tensor in fixed.items()}
         return self._fixed[slot]
 
     def overflowed(self) -> list[bool]:
         """As the contract says."""
-        stack = self._stacked()
         bad = [False] * len(self._slots)
+        if not any(self._slots):
+            return bad
+        stack = self._stacked()
         for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
             bad[slot] = overflowed
         return bad
@@ -100,7 +108,19 @@ class VmappedEngine:
             members = {slot: state for slot, state in enumerate(self._slots) if state is not None}
             fixed = [self.fixed(slot) for slot in members]
             self._stack = _Stack(self._family, members, fixed, self._dtype, self._device)
+            # What they held is in the stack now.
+            self._slots = [s and MemberState(config=s.config, step=s.step) for s in self._slots]
         return self._stack
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A data stream from some step on."""
+
+    sampler: Sampler
+    first: int
+    """Steps that its members had done."""
+    members: list[int]
 
 
 class _Stack:
@@ -114,26 +134,33 @@ class _Stack:
         self._family, self._dtype, self._device = family, dtype, device
         states = list(members.values())
         self._configs, self._first = [state.config for state in states], [state.step for state in states]
-        given = [{**family.start(state.config), **state.tensors} for state in states]
-        self._names = tuple(family.start(self._configs[0]))
+        given = [state.tensors or family.start(state.config) for state in states]
+        self._names = tuple(name for name in given[0] if not name.startswith(tuple(f"{kind}." for kind in MOMENTS)))
         self._params = self._of(given, self._names)
         self._moments = [
             {name: self._moment(given, f"{kind}.{name}", name) for name in self._names} for kind in MOMENTS
         ]
         self._fixed = self._of(fixed, tuple(fixed[0]))
         self._knobs = self._numbers([family.knobs(config) for config in self._configs])
-        self._samplers = {key: family.sampler(self._configs[m[0]]) for key, m in self._streams().items()}
-        shape, decays = self._configs[0], family.after.__func__ is not Family.after.__func__  # type: ignore[attr-defined]
+        self._streams = self._of_members()
+        self._set_up()
+
+    def _set_up(self) -> None:
+        family, about = self._family, shared(self._configs[0])
 
         def objective(params: Any, fixed: Any, batch: Any, knobs: Any) -> tuple[Tensor, tuple[Tensor, Any]]:
-            found = family.loss(shape, params, fixed, batch, knobs)
-            return found.objective, (found.loss, dict(found.passed))
+            found = family.loss(about, params, fixed, batch, knobs)
+            return found.objective, (found.reported, dict(found.passed))
 
-        self._gradients: Callable[..., Any] = torch.func.vmap(torch.func.grad(objective, has_aux=True))
-        self._after = torch.func.vmap(lambda *about: dict(family.after(shape, *about))) if decays else None
+        # One stream for all is no stack of copies.
+        batches = None if len(self._streams) == 1 else 0
+        gradients = torch.func.grad(objective, has_aux=True)
+        self._gradients: Callable[..., Any] = torch.func.vmap(gradients, in_dims=(0, 0, batches, 0))
+        changes = getattr(family.after, "__func__", family.after) is not _AFTER
+        self._after = torch.func.vmap(lambda *given: dict(family.after(about, *given))) if changes else None
 
     def _of(self, given: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
-        return {name: torch.stack([one[name].to(self._device, self._dtype) for one in given]) for name in names}
+        return {name: torch.stack([_placed(one[name], self._device, self._dtype) for one in given]) for name in names}
 
     def _moment(self, given: Sequence[Mapping[str, Tensor]], name: str, like: str) -> Tensor:
         return torch.stack(
@@ -147,12 +174,12 @@ class _Stack:
     def _tensor(self, values: Any) -> Tensor:
         return torch.tensor(values, dtype=self._dtype, device=self._device)
 
-    def _streams(self) -> dict[Any, list[int]]:
-        """Members that read the same samples: the same stream, at the same step."""
+    def _of_members(self) -> list[_Stream]:
+        """The members' data streams; who reads the same one at the same step shares its samples."""
         found: dict[Any, list[int]] = {}
         for member, config in enumerate(self._configs):
             found.setdefault((config.stream(), self._first[member]), []).append(member)
-        return found
+        return [_Stream(self._family.sampler(self._configs[m[0]]), self._first[m[0]], m) for m in found.values()]
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps members"]:
         rates = self._tensor(lr_table(self._configs, [first + self.done for first in self._first], n_steps))
@@ -176,20 +203,18 @@ class _Stack:
             params, slopes = self._params[name].view(len(lr), -1), grads[name].reshape(len(lr), -1)
             lamb_step(params, slopes, first, second, torch.empty_like(params), (slice(None),), lr)
         if self._after:
-            after = self._after(self._params, before, passed, knobs)
+            after = self._params | self._after(self._params, before, passed, knobs)
             self._params = {name: after[name].contiguous() for name in self._names}
         losses: Tensor = loss.detach().cpu().double()
         return losses
 
     def _batch(self) -> dict[str, Tensor]:
-        drawn: dict[int, dict[str, Tensor]] = {}
-        for (key, first), members in self._streams().items():
-            batch = self._samplers[key, first](first + self.done)
-            drawn |= dict.fromkeys(members, {name: self._placed(tensor) for name, tensor in batch.items()})
-        return {name: torch.stack([drawn[m][name] for m in range(len(self._configs))]) for name in drawn[0]}
-
-    def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+        drawn = [stream.sampler(stream.first + self.done) for stream in self._streams]
+        placed = [{name: _placed(tensor, self._device, self._dtype) for name, tensor in one.items()} for one in drawn]
+        if len(placed) == 1:
+            return placed[0]
+        of = {member: batch for batch, stream in zip(placed, self._streams, strict=True) for member in stream.members}
+        return {name: torch.stack([of[m][name] for m in range(len(self._configs))]) for name in placed[0]}
 
     def params(self, slot: int) -> dict[str, Tensor]:
         member = self.slots.index(slot)
@@ -197,9 +222,9 @@ class _Stack:
 
     def take(self, slot: int) -> dict[str, Tensor]:
         member = self.slots.index(slot)
-        stacks = self._params | {
-            f"{kind}.{name}": moments[name] for kind, moments in zip(MOMENTS, self._moments, strict=True) for name in moments
-        }
+        stacks = dict(self._params)
+        for kind, moments in zip(MOMENTS, self._moments, strict=True):
+            stacks |= {f"{kind}.{name}": tensor for name, tensor in moments.items()}
         return {name: tensor[member].cpu().clone() for name, tensor in stacks.items()}
 
     def overflowed(self) -> list[bool]:
@@ -208,3 +233,7 @@ class _Stack:
             for tensor in tensors.values():
                 finite &= torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1)
         return torch.logical_not(finite).tolist()
+
+
+def _placed(tensor: Tensor, device: str, dtype: torch.dtype) -> Tensor:
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
-from monosweep.model.families.contract import Description, Family
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import Source, is_reference, load, read_source
+from monosweep.model.family import Description, Family
 
 
 def _two_layer() -> type[Family]:

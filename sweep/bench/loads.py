@@ -20,9 +20,9 @@ from monosweep.model.engines.cpu.compiled_step import is_half
 from monosweep.model.engines.cpu.engine import PackedEngine, block_rows
 from monosweep.model.engines.cpu.gemm import gemm
 from monosweep.model.engines.cpu.jit import compiled
-from monosweep.model.engines.layout import Layout
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.layout import Layout
 
 Kind = Literal["packed", "solo", "gemm", "numpy", "torch", "memory"]
 Burst = Callable[[], float]

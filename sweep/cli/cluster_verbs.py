@@ -128,6 +128,11 @@ def _submit(spec: SweepSpec, out: str, args: SubmitArgs | ResumeArgs) -> Job:
 
     check_root(out)
     _check_idle(out, spec.name)
+    return Cluster(args.address).submit(spec, out, driver_options(args))
+
+
+def driver_options(args: SubmitArgs | ResumeArgs) -> Sequence[str]:
+    """What the job's `monosweep launch` is told; one that resumes trains all that its sweep was asked for."""
     options = ["--device", args.device]
     if (workers := worker_count(args.workers)) is not None:
         options += ["--workers", str(workers)]
@@ -135,7 +140,7 @@ def _submit(spec: SweepSpec, out: str, args: SubmitArgs | ResumeArgs) -> Job:
         options.append("--retry-failed")
     if isinstance(args, ResumeArgs):
         options.append("--unfinished")
-    return Cluster(args.address).submit(spec, out, options)
+    return options
 
 
 def _check_idle(out: str, sweep: str) -> None:

@@ -237,7 +237,7 @@ def _print_comparison(
     """The tables and the verdict of a replay; whether it is as it should be."""
     from monosweep.model.device import device_name
     from monosweep.model.families import description_of
-    from monosweep.model.families.contract import names as field_names
+    from monosweep.model.family import names as field_names
     from monosweep.model.records import Losses
     from monosweep.sweep.view.replay import compare, compare_curve, describe, provenance_here, verdict
 

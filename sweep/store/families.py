@@ -12,8 +12,8 @@ from typing import Any
 
 from monosweep.model.config import field_defaults
 from monosweep.model.families import describe, register, source_of
-from monosweep.model.families.contract import Description
 from monosweep.model.families.user_file import Source
+from monosweep.model.family import Description
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of
 

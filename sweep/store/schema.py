@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types
 from monosweep.model.families import OURS, config_of, describe
-from monosweep.model.families.contract import Description
 from monosweep.model.families.user_file import load
+from monosweep.model.family import Description
 from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
 
 SCHEMA_VERSION = 2

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import description_of
-from monosweep.model.families.contract import Description
+from monosweep.model.family import Description
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, tables_of, trial_row
 from monosweep.sweep.version import code_version

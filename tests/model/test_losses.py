@@ -28,7 +28,8 @@ def says(record, configs, member, losses):
     trial, alone = configs[member], LossRecord((configs[member],))
     alone.push(np.array(losses)[:, None])
     assert record.steps[member] == len(losses)
-    assert record.losses(configs)[member] == alone.losses((trial,))[0] == pytest.approx(brute_mean(trial, losses), 1e-12)
+    said = record.losses(configs)[member]
+    assert said == alone.losses((trial,))[0] == pytest.approx(brute_mean(trial, losses), rel=1e-12)
     assert record.least[member] == alone.least[0] == pytest.approx(brute_least(losses), rel=1e-12)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from monosweep.model.engines.cpu import gemm
-from monosweep.model.engines.layout import Layout
+from monosweep.model.families.two_layer.layout import Layout
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.bench.crew import Crew
 from monosweep.sweep.bench.loads import Load

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from monosweep.model.engines.cpu.jit import compiled
 from monosweep.model.engines.cpu.lanes import add_scaled, long_dot, relu_row, relu_slope_row
-from monosweep.model.engines.lamb import BETA1, BETA2, EPS, NORM_CAP
+from monosweep.model.optimizers import BETA1, BETA2, EPS, NORM_CAP
 
 
 @compiled

@@ -25,9 +25,9 @@ from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
 from monosweep.model.engines.cpu.products import products
-from monosweep.model.engines.layout import Layout
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.decay import bias_decay_at
+from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.families.two_layer.weights import activate, activation_slope, initial_weights, masks
 from monosweep.model.member import MemberState

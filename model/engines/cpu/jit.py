@@ -10,7 +10,8 @@ from typing import Any
 import numba
 
 _HERE = Path(__file__).parent
-_SOURCES = tuple(_HERE / f"{name}.py" for name in ("jit", "lanes", "elementwise", "gemm", "compiled_step", "../lamb"))
+_NAMES = ("jit", "lanes", "elementwise", "gemm", "compiled_step", "../../optimizers")
+_SOURCES = tuple((_HERE / f"{name}.py").resolve() for name in _NAMES)
 
 
 def cache_folder(sources: Iterable[Path]) -> Path:

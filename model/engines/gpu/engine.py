@@ -31,9 +31,9 @@ from monosweep.model.engines.gpu.graph import Captured, capture_checked
 from monosweep.model.engines.gpu.products import matmul_settings
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.gpu.step import StackedStep
-from monosweep.model.engines.layout import Layout
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.decay import bias_decay_table
+from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.weights import initial_weights
 from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from monosweep.model.engines.lamb import BETA1, BETA2, EPS, NORM_CAP
+from monosweep.model.optimizers import BETA1, BETA2, EPS, NORM_CAP
 
 _TILE = 1024
 _LARGE_TILE = 2048

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from monosweep.model.data.stream import Process, capacity
 from monosweep.model.engines.gpu.sampling import ARRIVALS_AT_ONCE
-from monosweep.model.engines.layout import Layout
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.precision import DTYPES
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from monosweep.model.engines.cpu.engine import mask_row
 from monosweep.model.engines.gpu.products import DeviceProducts
 from monosweep.model.engines.gpu.samples import DeviceSamples
-from monosweep.model.engines.lamb import lamb_step
-from monosweep.model.engines.layout import Layout
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.weights import activate, activation_slope
+from monosweep.model.optimizers import lamb_step
 from monosweep.model.precision import DTYPES
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from monosweep.model.config import ConfigError, Shape, TrialConfig
-from monosweep.model.families.contract import Description
+from monosweep.model.family import Description
 from monosweep.model.records import Float32, Int32
 
 Task = Literal["decoder", "reprojector", "abs"]

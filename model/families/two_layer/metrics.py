@@ -16,9 +16,9 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.families.contract import Look, Trained
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.weights import Weights, responses
+from monosweep.model.family import Look, Trained
 
 EPS = 1e-10
 """Keeps r of a dead neuron finite (eq. 7)."""

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from monosweep.model.data.stream import FeatureStream
-from monosweep.model.families.contract import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.families.two_layer.config import TWO_LAYER, TwoLayerConfig
 from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
 from monosweep.model.families.two_layer.metrics import look, look_bytes
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 from monosweep.model.families.two_layer.weights import activate, initial_weights, masks
+from monosweep.model.family import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.precision import product
 
 if TYPE_CHECKING:
-    from monosweep.model.families.contract import Sampler, Tensors
+    from monosweep.model.family import Sampler, Tensors
 
 
 def _decoder_target(f: Tensor, fixed: Tensors) -> Tensor:
@@ -120,11 +120,12 @@ class TwoLayer(Family):
     @classmethod
     def summary(cls, config: TwoLayerConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """As the base class says."""
-        by_n_mono = [(n, count) for n, count in enumerate(metrics["features_by_n_mono"]) if count]
+        counts = enumerate(metrics["features_by_n_mono"])
+        by_n_mono = [(n or "no", "s" * (n > 1), count) for n, count in counts if count]
         return {
             "monosemantic": f"{metrics['n_mono']} of {config.n_neurons} neurons ({metrics['mono_per_neuron']:.3f}), "
             f"{metrics['mono_per_feature']:.3f} per feature",
-            "features": ", ".join(f"{count} with {n or 'no'} monosemantic neuron{'s' * (n > 1)}" for n, count in by_n_mono),
+            "features": ", ".join(f"{count} with {n} monosemantic neuron{s}" for n, s, count in by_n_mono),
             "dead": f"{metrics['n_dead']} of {config.n_neurons} neurons",
             "bias": f"mean {metrics['mean_bias']:.4f}, positive in {metrics['n_positive_bias']} neurons",
             "capacity": f"{metrics['capacity_sum']:.2f} of {config.d_embed} dimensions",

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy import ndarray
 
-from monosweep.model.engines.lamb import BETA1, BETA2, EPS, NORM_CAP
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.optimizers import BETA1, BETA2, EPS, NORM_CAP
 
 Params = dict[str, Any]
 

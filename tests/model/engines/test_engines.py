@@ -13,9 +13,9 @@ from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.cpu.products import TF32
 from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.model.engines.lamb import lamb_step
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.optimizers import lamb_step
 from monosweep.model.precision import round_to_tf32
 
 TASKS = ("decoder", "reprojector", "abs")

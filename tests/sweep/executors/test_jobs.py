@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from monosweep.model.config import ConfigError
 from monosweep.sweep.__main__ import main
+from monosweep.sweep.cli.arguments import LaunchArgs, ResumeArgs, SubmitArgs
+from monosweep.sweep.cli.cluster_verbs import driver_options
+from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.executors.jobs import Cluster, ClusterError, check_root
 from monosweep.sweep.executors.shipping import SPEC, bundled, runtime_env
+from monosweep.sweep.parse import parse
 from monosweep.sweep.spec.sweep_spec import SweepSpec, load_spec
 from monosweep.sweep.store.files import Storage, StoreError
 from monosweep.sweep.store.root import Store
@@ -155,6 +161,24 @@ def test_resume_asks_which(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     )
     assert main(["resume", str(tmp_path / "r"), "tinny"]) == 2
     assert "did you mean 'tiny'?" in capsys.readouterr().err
+
+
+def test_resuming_trains_all_that_was_asked_for() -> None:
+    resume = driver_options(ResumeArgs(out="/r", workers="2", retry_failed=True))
+    assert resume == ["--device", "auto", "--workers", "2", "--retry-failed", "--unfinished"]
+    assert parse(LaunchArgs, ["tiny", *resume], prog="monosweep launch", description="").unfinished
+    assert driver_options(SubmitArgs(spec="tiny", out="/r")) == ["--device", "auto"]
+
+
+def test_nothing_is_left_to_resume_where_another_sweep_has_trained_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tiny = load_spec("tiny")
+    for name in ("one", "two"):
+        options = LaunchOptions(executor="inline", device="cpu")
+        launch(tiny.model_copy(update={"name": name}), str(tmp_path / "r"), options, Console(file=io.StringIO()))
+    assert main(["resume", str(tmp_path / "r"), "two"]) == 0
+    assert capsys.readouterr().out == "nothing to resume: all 4 trials of two have their rows\n"
 
 
 def test_a_worker_elsewhere_says_that_it_does_not_see_the_root(tmp_path: Path) -> None:

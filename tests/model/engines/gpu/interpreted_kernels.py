@@ -10,10 +10,10 @@ from monosweep.model.engines.gpu import kernels
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.graph import same_bits
 from monosweep.model.engines.gpu.sampling import DeviceStreams
-from monosweep.model.engines.lamb import lamb_step
-from monosweep.model.engines.layout import ALIGN
+from monosweep.model.families.two_layer.layout import ALIGN
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.families.two_layer.weights import activate, activation_slope
+from monosweep.model.optimizers import lamb_step
 
 from .test_graph import KNOBS, pack, stores
 
