@@ -10,11 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monosweep.model.config import FIRST_FAMILY, UserError, field_defaults, unknown_name
+from monosweep.model.config import UserError, field_defaults, unknown_name
 from monosweep.model.families import OURS
 
-DEFAULT_FAMILY = FIRST_FAMILY
-"""The family of rows that name none."""
 _NO_KNOBS = ("seed", "family")
 Row = dict[str, Any]
 

@@ -117,7 +117,7 @@ ARROWS = {
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
     "analysis.tables": ["analysis.knobs", "model.config", "model.families", "model.records", "sweep.store"],
     "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
-    "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
+    "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.families": [
         "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",
     ],

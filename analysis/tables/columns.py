@@ -17,13 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from monosweep.analysis.knobs import OWN_KNOBS, Knob
-from monosweep.sweep.store import schema
+from monosweep.model.families import OURS
+from monosweep.sweep.store.schema import ASKED, arrow_schema, tables_of
 
-ASKED = "asked"
-"""The table of what sweeps were asked for.  It has no packs: its rows stand whether their trials have ended or not."""
-OWN_TABLES = tuple(dict.fromkeys((*schema.TABLES, ASKED)))
-"""Those that every root has."""
-_ASKED = (("trial_id", pa.string()), ("config", pa.string()), ("asked_at", pa.timestamp("us", tz="UTC")))
 _KEY = (pa.field("trial_id", pa.string()), pa.field("pack_id", pa.string()))
 _TAKEN = {"weights", "checkpoints", "sweeps", "families", "raw"}
 """Folders of a root that hold no table, and a name that queries need."""
@@ -47,14 +43,13 @@ class Columns:
 
     @property
     def packed(self) -> tuple[str, ...]:
-        """The tables whose rows belong to packs, `trials` first."""
+        """The tables whose rows belong to packs, `trials` first.  What was asked for stands whoever trains it."""
         return tuple(table for table in self.tables if table != ASKED)
 
 
 def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> Columns:
     """The columns of a root with these files of families, by path; what of them cannot be used is told to `notice`."""
-    tables = {table: list(_own(table)) for table in OWN_TABLES}
-    knobs = dict(OWN_KNOBS)
+    tables, knobs = _own(), dict(OWN_KNOBS)
     for path in sorted(declared):
         try:
             name, columns = _declared(declared[path])
@@ -69,15 +64,15 @@ def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> 
     return Columns({table: pa.schema(fields) for table, fields in tables.items()}, knobs)
 
 
-def _own(table: str) -> Iterator[pa.Field]:
-    if table == ASKED:
-        yield from pa.schema(_ASKED)
-        return
-    names = schema.arrow_schema(table).names
-    for field in schema.arrow_schema(table):
-        yield field
-        if field.name == "pack_id" and table == "trials" and "family" not in names:
-            yield pa.field("family", pa.string(), metadata={"doc": "What kind of thing the trial trains."})
+def _own() -> dict[str, list[pa.Field]]:
+    """The tables that every root has: those of our families, and what was asked for."""
+    tables: dict[str, list[pa.Field]] = {}
+    for family in OURS.values():
+        for table in tables_of(family):
+            known = tables.setdefault(table, [])
+            names = {field.name for field in known}
+            known += [field for field in arrow_schema(table, family) if field.name not in names]
+    return tables | {ASKED: list(arrow_schema(ASKED))}
 
 
 def _declared(data: bytes) -> tuple[str, dict[str, list[dict[str, Any]]]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from monosweep.analysis.tables.columns import ASKED
 from monosweep.analysis.tables.storage import Files, Part, Piece
 from monosweep.sweep.store.parts import current, damage, packs_of
+from monosweep.sweep.store.schema import ASKED
 
 
 class Parts:

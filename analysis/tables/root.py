@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from monosweep.analysis.knobs import DEFAULT_FAMILY, sweepable
-from monosweep.analysis.tables.columns import ASKED, Columns, columns_of
+from monosweep.analysis.knobs import sweepable
+from monosweep.analysis.tables.columns import Columns, columns_of
 from monosweep.analysis.tables.guard import USERS_FAULT, QueryError, check_select, interruptible, reason_of
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
 from monosweep.analysis.tables.storage import Files, Part, RootError, first_line, quoted
 from monosweep.analysis.tables.views import create_members, create_raw, create_shown, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
-from monosweep.model.config import TrialConfig
-from monosweep.sweep.store.schema import config_in
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig
+from monosweep.sweep.store.schema import ASKED, config_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,13 +118,14 @@ class Root:
         """What the trial was trained from.
 
         Raises:
-            QueryError: as `trial` does, or if the trial is of a family that has a config of its own.
+            QueryError: as `trial` does, or if the trial is of a user's family that this process has not met.
         """
         row = self.trial(trial_id)
-        if row["family"] != DEFAULT_FAMILY:
+        try:
+            return config_in(row)
+        except ConfigError as error:
             knobs = ", ".join(self.knobs(row["family"]))
-            raise QueryError(f"trial {row['trial_id']} is of family {row['family']}; its row has its knobs: {knobs}")
-        return config_in(row)
+            raise QueryError(f"trial {row['trial_id']}: {error}; its row has its knobs: {knobs}") from None
 
     def weights(self, trial_id: str) -> dict[str, np.ndarray]:
         """The last saved weights of a trial, float32, by the names that its family gives them.
@@ -155,7 +156,7 @@ class Root:
             self._families = {here: columns_of(declared, self._tell)}
         return self._families[here]
 
-    def knobs(self, family: str = DEFAULT_FAMILY) -> tuple[str, ...]:
+    def knobs(self, family: str = FIRST_FAMILY) -> tuple[str, ...]:
         """The columns of `trials` that specs set for trials of a family, without the seed."""
         return sweepable(self.columns().knobs.get(family, ()))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monosweep.model.config import UserError
+from monosweep.sweep.store.names import from_path
 from monosweep.sweep.store.parts import is_merged
 
 if TYPE_CHECKING:
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SWEEP_PREFIX = "sweep="
-
-
-def name_in(folder: str) -> str:
-    """The sweep of a partition as its user named it: a slash is a dot in paths, and no name holds a dot.
-
-    >>> name_in("sweep=paper.LR1"), name_in("sweep=paper-LR1")
-    ('paper/LR1', 'paper-LR1')
-    """
-    return folder.removeprefix(SWEEP_PREFIX).replace(".", "/")
 
 
 class RootError(UserError):
@@ -117,7 +109,7 @@ class Files(ABC):
         for path, size, mtime_ns in self.listing(folder):
             sweep, name = path.split("/")[-2:]
             if sweep.startswith(SWEEP_PREFIX) and name.startswith("part-") and name.endswith(suffix):
-                found.append(Part(name_in(sweep), path, size, mtime_ns))
+                found.append(Part(from_path(sweep.removeprefix(SWEEP_PREFIX)), path, size, mtime_ns))
         return sorted(found)
 
 

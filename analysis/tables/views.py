@@ -14,10 +14,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from monosweep.analysis.knobs import DEFAULT_FAMILY, Knob
-from monosweep.analysis.tables.columns import ASKED
+from monosweep.analysis.knobs import Knob
 from monosweep.analysis.tables.storage import Files, Piece, identifier, quoted
+from monosweep.model.config import FIRST_FAMILY
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import ASKED
 
 PREFERENCE = (TrialStatus.COMPLETED, TrialStatus.DIVERGED, TrialStatus.STOPPED, TrialStatus.FAILED)
 """Which row of a trial is shown if it has several."""
@@ -68,7 +69,7 @@ _SHOWN_OF = (
     f"(SELECT sweep, trial_id, pack_id FROM raw.trials {_ONE_PER_TRIAL}) USING (sweep, trial_id, pack_id)"
 )
 
-_FAMILY = f"coalesce(family, {quoted(DEFAULT_FAMILY)})"
+_FAMILY = f"coalesce(family, {quoted(FIRST_FAMILY)})"
 
 
 def _with_defaults(knobs: Mapping[str, tuple[Knob, ...]]) -> str:

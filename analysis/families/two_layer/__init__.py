@@ -1,6 +1,6 @@
 """What the weights of a two-layer toy model do: responses to features, the mechanism behind them, and its figures."""
 
-from monosweep.analysis.knobs import DEFAULT_FAMILY
+from monosweep.model.families.two_layer.config import TWO_LAYER
 
-FAMILY = DEFAULT_FAMILY
+FAMILY = TWO_LAYER.name
 """Its name in the column `family`; rows of older roots, which name none, are its own."""
