@@ -236,11 +236,12 @@ class PackTrainer:
 
     def _snapshot(self, left: list[TrialResult]) -> Snapshot:
         start, step = time.perf_counter(), self.step
-        for slot, overflowed in enumerate(self._engine.overflowed()):
-            if overflowed and self._slots[slot]:
-                left.append(self._overflow(slot))
         steps = self._engine.steps
         due = [slot for slot, m in self._live().items() if is_recorded(steps[slot], m.config.n_steps)]
+        overflowed = self._engine.overflowed() if due else []
+        # Whoever is not at a recorded step is not asked: when others are at theirs must not matter.
+        left += [self._overflow(slot) for slot in due if overflowed[slot]]
+        due = [slot for slot in due if not overflowed[slot]]
         self._run_ahead(due)
         looks = self._look(due, final=False)
         self._share(start)
