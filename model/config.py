@@ -232,6 +232,22 @@ def shape_of(config: TrialConfig) -> tuple[Any, ...]:
     return (config.DIGEST, *(getattr(config, name) for name in shape_fields(type(config))))
 
 
+class Meanings(dict[str, T]):
+    """What each value of a knob means.  A value that is not here raises: none silently means another.
+
+    >>> Meanings("task", {"decoder": 1})["encoder"]
+    Traceback (most recent call last):
+    monosweep.model.config.ConfigError: unknown task 'encoder'; did you mean 'decoder'?
+    """
+
+    def __init__(self, knob: str, meanings: Mapping[str, T]) -> None:
+        super().__init__(meanings)
+        self._knob = knob
+
+    def __missing__(self, value: str) -> T:
+        raise ConfigError(unknown_name(self._knob, value, list(self)))
+
+
 def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> str:
     """One line for a name that does not exist, with the nearest that does."""
     import difflib

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import ConfigError, TrialConfig, unknown_name
 from monosweep.model.engines import engine_name
 from monosweep.model.engines.cpu.memory import cpu_bytes
 from monosweep.model.engines.gpu.memory import gpu_bytes
@@ -20,7 +20,13 @@ for the gradients), at most."""
 
 
 def bytes_of_pack(config: TrialConfig, device: str = "cpu") -> tuple[int, int]:
-    """Bytes of `device` that a pack of such trials takes: whatever its size, and for each member."""
+    """Bytes of `device` that a pack of such trials takes: whatever its size, and for each member.
+
+    Raises:
+        ConfigError: if the device is neither `cpu` nor `cuda`.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(unknown_name("device", device, ["cpu", "cuda"]))
     if engine_name(config, device) == "packed":
         hand_tuned = {"cpu": cpu_bytes, "cuda": gpu_bytes}
         per_pack, per_member = hand_tuned[device](config)  # type: ignore[arg-type]

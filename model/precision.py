@@ -8,7 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32, "tf32": torch.float32}
+from monosweep.model.config import Meanings
+
+DTYPES = Meanings(
+    "precision", {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32, "tf32": torch.float32}
+)
 """Type of parameters, moments and element-wise arithmetic by `precision`."""
 
 
@@ -52,9 +56,9 @@ class _TF32Product(torch.autograd.Function):
         return grad @ b.mT, a.mT @ grad
 
 
-_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "fp32": _exact, "fp64": _exact, "bf16": _bf16, "tf32": _tf32,
-}  # fmt: skip
+_PRODUCTS: Meanings[Callable[[Tensor, Tensor], Tensor]] = Meanings(
+    "precision", {"fp32": _exact, "fp64": _exact, "bf16": _bf16, "tf32": _tf32}
+)
 
 
 def round_to_tf32(values: Tensor) -> Tensor:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import Meanings, TrialConfig
+
+_HALF_WAVES: Meanings[Callable[[TrialConfig], int]] = Meanings(
+    "lr_schedule",
+    {"constant": lambda config: 0, "cosine": lambda config: config.lr_period,
+     "cosine_to_zero": lambda config: config.n_steps},
+)  # fmt: skip
 
 
 def lr_at(config: TrialConfig, step: int) -> float:
@@ -44,7 +50,7 @@ def _wave(half_wave: int, done: int, n_steps: int) -> list[float]:
 
 def _half_wave(config: TrialConfig) -> int:
     """Steps from the peak rate to zero; 0 if it stays."""
-    return {"constant": 0, "cosine": config.lr_period, "cosine_to_zero": config.n_steps}[config.lr_schedule]
+    return _HALF_WAVES[config.lr_schedule](config)
 
 
 def _cosine(step: int, half_wave: int) -> float:

@@ -11,14 +11,14 @@ import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.checkpoint import from_bytes, serialise, to_bytes
-from monosweep.model.config import ConfigError, TrialConfig, shape_of
+from monosweep.model.config import ConfigError, TrialConfig, shape_of, unknown_name
 from monosweep.model.device import reproducible, resolve
 from monosweep.model.engines import EngineName, make_engine
 from monosweep.model.engines.gpu.engine import StackedEngine
@@ -110,6 +110,9 @@ class PackTrainer:
         engine: EngineName = "auto",
         keep_weights: Keep = "none",
     ) -> None:
+        for kind, value, known in (("record", record, Record), ("keep_weights", keep_weights, Keep)):
+            if value not in get_args(known):
+                raise ConfigError(unknown_name(kind, value, get_args(known)))
         self.configs = tuple(configs)
         """All that have ever been members, in the order in which they came."""
         self.device, self.record, self.keep_weights = resolve(device), record, keep_weights
@@ -233,11 +236,12 @@ class PackTrainer:
 
     def _snapshot(self, left: list[TrialResult]) -> Snapshot:
         start, step = time.perf_counter(), self.step
-        for slot, overflowed in enumerate(self._engine.overflowed()):
-            if overflowed and self._slots[slot]:
-                left.append(self._overflow(slot))
         steps = self._engine.steps
         due = [slot for slot, m in self._live().items() if is_recorded(steps[slot], m.config.n_steps)]
+        overflowed = self._engine.overflowed() if due else []
+        # Whoever is not at a recorded step is not asked: when others are at theirs must not matter.
+        left += [self._overflow(slot) for slot in due if overflowed[slot]]
+        due = [slot for slot in due if not overflowed[slot]]
         self._run_ahead(due)
         looks = self._look(due, final=False)
         self._share(start)

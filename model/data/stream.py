@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 
+from monosweep.model.config import ConfigError, unknown_name
 from monosweep.model.data.random import generator
 
 POWER_LAW_EXPONENT = -1.1
@@ -32,7 +33,7 @@ def probabilities(n_features: int, feature_prob: float, feature_dist: str) -> Fl
     if feature_dist == "uniform":
         return np.full(n_features, feature_prob)
     if feature_dist != "power_law":
-        raise ValueError(f"no feature distribution {feature_dist!r}")
+        raise ConfigError(unknown_name("feature_dist", feature_dist, ["uniform", "power_law"]))
     weights = np.arange(1, n_features + 1, dtype=np.float64) ** POWER_LAW_EXPONENT
     probs: ndarray = np.minimum(1.0, weights * (feature_prob / weights.mean()))
     return probs

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from monosweep.model.config import ConfigError
+from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.families import config_of
 from monosweep.model.families.two_layer.config import TwoLayerConfig, paper_batch_size
 
 
@@ -22,8 +23,19 @@ def test_batch_size_rule_is_two_to_the_23_over_k_rounded_down(k):
 
 def test_trial_id_is_stable_across_versions():
     # Tables in the world hold these ids: a change here orphans them.
-    assert TwoLayerConfig().trial_id == "728ed0565efcb00e"
-    assert TwoLayerConfig(lr=0.01, seed=3, task="abs").trial_id == "54bb925d83eec4fa"
+    ids = {
+        "728ed0565efcb00e": {},
+        "7c708bdd693d80e4": {"lr": 0.02, "seed": 7},
+        "4fe4652c2af075cc": {"task": "reprojector"},
+        "54bb925d83eec4fa": {"lr": 0.01, "seed": 3, "task": "abs"},
+        "858f85ddbc31b4a2": {"task": "abs", "activation": "gelu", "n_neurons": 64},
+        "bf9d4a370ee50385": {
+            "precision": "bf16", "batch_size": 100, "optimizer": "Yogi", "lr_period": 64, "bias_decay": 0.1,
+        },
+    }  # fmt: skip
+    for trial_id, knobs in ids.items():
+        assert TwoLayerConfig(**knobs).trial_id == trial_id
+        assert config_of(knobs).trial_id == config_of({"family": "two_layer", **knobs}).trial_id == trial_id
 
 
 def test_trial_id_ignores_how_a_value_was_written():
@@ -44,6 +56,18 @@ def test_trial_id_depends_on_every_field():
     assert {"family", *others} == set(TwoLayerConfig().to_dict())
     ids = {TwoLayerConfig(**{name: value}).trial_id for name, value in others.items()}
     assert len(ids | {TwoLayerConfig().trial_id}) == len(others) + 1
+
+
+def test_a_family_is_named_by_its_configs():
+    assert TwoLayerConfig().family == TwoLayerConfig(family="two_layer").family == "two_layer"
+    with pytest.raises(ConfigError, match="family must be 'two_layer' for this config; got 'three_layer'"):
+        TwoLayerConfig(family="three_layer")
+    with pytest.raises(ConfigError, match="unknown family 'two_layers'; did you mean 'two_layer'"):
+        config_of({"family": "two_layers"})
+    with pytest.raises(ConfigError, match="family must be a word; got 3"):
+        config_of({"family": 3})
+    with pytest.raises(ConfigError, match="family must be '' for this config"):
+        TrialConfig()
 
 
 def test_from_dict_round_trips():

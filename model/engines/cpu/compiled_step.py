@@ -24,7 +24,7 @@ from monosweep.model.engines.cpu.elementwise import (
 from monosweep.model.engines.cpu.gemm import gemm, has_bf16
 from monosweep.model.engines.cpu.jit import compiled
 from monosweep.model.engines.cpu.lanes import dot, long_dot
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import REPROJECTS, TwoLayerConfig
 
 _WORTHWHILE = 0.8
 """Of the operations: fewer are not worth smaller products and the sums that cancel."""
@@ -49,7 +49,7 @@ def is_gram(config: TwoLayerConfig) -> bool:
     The error takes three products of 2 N k operations a sample.  Instead there are two of 2 k² a sample, and two of
     2 N k² a step; what the targets add is sparse.  So it is for layers narrower than the features are many.
     """
-    if config.task == "reprojector" or config.precision == "bf16":
+    if REPROJECTS[config.task] or config.precision == "bf16":
         return False
     n, k, batch = config.n_features, config.n_neurons, config.samples_per_step
     return k * (4 + 4 * n / batch) < _WORTHWHILE * 6 * n

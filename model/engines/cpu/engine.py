@@ -20,12 +20,13 @@ from jaxtyping import Float, Float64, Int64, UInt16
 from numpy import ndarray
 from torch import Tensor
 
+from monosweep.model.config import ConfigError, Meanings, unknown_name
 from monosweep.model.data.embedding import orthonormal_map
 from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
 from monosweep.model.engines.cpu.products import products
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import REPROJECTS, TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.decay import bias_decay_at
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
@@ -93,7 +94,9 @@ class _Group:
         return _Chunk(x, cells, _ANSWERS[self.config.task](values), bounds, dense)
 
 
-_ANSWERS: dict[str, Callable[[ndarray], ndarray]] = {"decoder": np.array, "abs": np.abs, "reprojector": np.array}
+_ANSWERS: Meanings[Callable[[ndarray], ndarray]] = Meanings(
+    "task", {"decoder": np.array, "abs": np.abs, "reprojector": np.array}
+)
 """Of present features' strengths, what the network is to answer there, by task; for `reprojector`, `dense` is."""
 
 
@@ -106,7 +109,7 @@ def _maps(seed: int, sizes: tuple[int, int], reprojector: bool, dtype: torch.dty
 def fixed_maps(config: TwoLayerConfig) -> dict[str, Tensor]:
     """P and, for the reprojector, Q, in the type of the trial; shared, not to be written to."""
     sizes = (config.n_features, config.d_embed)
-    return _maps(config.seed, sizes, config.task == "reprojector", DTYPES[config.precision])
+    return _maps(config.seed, sizes, REPROJECTS[config.task], DTYPES[config.precision])
 
 
 def _mapped(
@@ -202,7 +205,7 @@ class _Step:
             relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
             np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
         elif mode != "rate":
-            raise ValueError(f"no bias_decay_mode {mode!r}")
+            raise ConfigError(unknown_name("bias_decay_mode", mode, ["rate", "per_neuron", "tied_to_update"]))
         return share
 
     def _gradients(self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice) -> float:
@@ -234,7 +237,7 @@ class _Step:
 
     def _activate(self, h: Float[ndarray, "n n_neurons"], bias: Float[ndarray, " n_neurons"]) -> None:
         """act(e + b) in the place of e; keeps the slope where it cannot be told from h."""
-        if self.config.activation == "relu":
+        if TOLD_BY_ANSWER[self.config.activation]:
             elementwise.relu(h, bias)
             return
         elementwise.add_bias(h, bias)
@@ -248,7 +251,7 @@ class _Step:
         Args:
             fresh: whether this is the step's first block.
         """
-        if self.config.activation == "relu":
+        if TOLD_BY_ANSWER[self.config.activation]:
             elementwise.relu_slope(dh, h, l1, self.bias_grads, fresh)
             return
         if l1:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
+from monosweep.model.config import Meanings
 from monosweep.model.engines.cpu import gemm
 from monosweep.model.precision import round_to_tf32
 
@@ -91,7 +92,9 @@ class BFloat16:
         return self._buffers[key]
 
 
-_PRODUCTS: dict[str, Callable[[], Products]] = {"fp32": Exact, "fp64": Exact, "bf16": BFloat16, "tf32": TF32}
+_PRODUCTS: Meanings[Callable[[], Products]] = Meanings(
+    "precision", {"fp32": Exact, "fp64": Exact, "bf16": BFloat16, "tf32": TF32}
+)
 
 
 def products(precision: str) -> Products:

@@ -13,6 +13,7 @@ from torch import Tensor
 from monosweep.model.engines.gpu import kernels
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.gpu.step import StackedStep
+from monosweep.model.families.two_layer.config import TOLD_BY_ANSWER
 
 
 class FusedStep(StackedStep):
@@ -24,7 +25,7 @@ class FusedStep(StackedStep):
     def _make_buffers(self, n: int, batch: int) -> None:
         k, dtype = self.layout.n_neurons, torch.bfloat16 if self.config.precision == "bf16" else torch.float32
         self._h, self._dh = (self._zeros(n, batch, k, dtype=dtype) for _ in range(2))
-        self._e = self._h if self.config.activation == "relu" else torch.zeros_like(self._h)
+        self._e = self._h if TOLD_BY_ANSWER[self.config.activation] else torch.zeros_like(self._h)
         self._error = self._zeros(n, batch, self.layout.n_out, dtype=dtype)
         self._grads = self._zeros(n, self.layout.row, dtype=dtype)
         self._bias_grads = self._zeros(n, k, dtype=torch.float32)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monosweep.model.data.stream import Process, capacity
+from monosweep.model.engines.gpu.products import ROUNDS_TO
 from monosweep.model.engines.gpu.sampling import ARRIVALS_AT_ONCE
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import SIGNED, TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.precision import DTYPES
@@ -28,13 +29,13 @@ def _per_pack(config: TwoLayerConfig) -> int:
 def _per_member(config: TwoLayerConfig) -> int:
     """With a data stream of its own."""
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
-    batch, rounded = config.samples_per_step, 2 if config.precision == "bf16" else 0
+    batch, rounded = config.samples_per_step, 2 * (ROUNDS_TO[config.precision] == "bf16")
     # Parameters, moments, gradient, update, and five copies while the recorded step is checked.
     rows = layout.row * (item * (12 + (config.connectivity < 1)) + 2 * rounded)
     hidden = batch * config.n_neurons * (item * _hidden_buffers(config) + 3 * rounded)
     outer = batch * layout.n_out * (item * 3 + 2 * rounded)  # the error; its target, gathered
     inputs = 4 * batch * (config.d_embed + 32) * item
-    samples = batch * config.n_features * item * (2 if config.task == "abs" else 1) + 2 * batch * config.d_embed * item
+    samples = batch * config.n_features * item * _parts(config) + 2 * batch * config.d_embed * item
     maps = 2 * config.d_embed * config.n_features * item
     return int(rows + hidden + outer + inputs + samples + maps + _stream_bytes(config)) + 2**16
 
@@ -42,7 +43,7 @@ def _per_member(config: TwoLayerConfig) -> int:
 def _hidden_buffers(config: TwoLayerConfig) -> int:
     """Activations and their gradient; for the sign of `l1` or the slopes of smooth activations, what they hold on the
     way, twice as above."""
-    return (2 if config.activation == "relu" else 3) + 2 * (1 if config.activation == "relu" else 5)
+    return 2 + 2 * 1 if TOLD_BY_ANSWER[config.activation] else 3 + 2 * 5
 
 
 def _stream_bytes(config: TwoLayerConfig) -> float:
@@ -54,4 +55,4 @@ def _stream_bytes(config: TwoLayerConfig) -> float:
 
 def _parts(config: TwoLayerConfig) -> int:
     """Draws that make up a sample: `abs` takes the difference of two."""
-    return 2 if config.task == "abs" else 1
+    return 2 if SIGNED[config.task] else 1

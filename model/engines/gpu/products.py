@@ -14,8 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.config import Precision
+from monosweep.model.config import Meanings, Precision
 from monosweep.model.precision import round_to_tf32
+
+ROUNDS_TO = Meanings("precision", {"fp32": None, "fp64": None, "bf16": "bf16", "tf32": "tf32"})
+"""What products' operands are rounded to."""
 
 
 class DeviceProducts:
@@ -27,20 +30,21 @@ class DeviceProducts:
     """
 
     def __init__(self, precision: Precision, device: str) -> None:
-        self.precision, self._device = precision, device
+        self._rounds_to = ROUNDS_TO[precision]
+        self._in_tf32_here = self._rounds_to == "tf32" and device == "cpu"
         self._buffers: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def operand(self, name: str, values: Float[Tensor, "pack rows columns"]) -> Tensor:
         """`values` as a product wants them; the same name twice reuses one buffer."""
-        if self.precision == "bf16":
+        if self._rounds_to == "bf16":
             return self._buffer(name, values).copy_(values)
-        if self.precision == "tf32" and self._device == "cpu":
+        if self._in_tf32_here:
             return round_to_tf32(values)
         return values
 
     def product(self, a: Tensor, b: Tensor, out: Float[Tensor, "pack rows columns"]) -> None:
         """a @ b into `out`; `a` and `b` are operands, transposed or not."""
-        if self.precision == "bf16":
+        if self._rounds_to == "bf16":
             out.copy_(torch.bmm(a, b, out=self._buffer("out", out)))
         else:
             torch.bmm(a, b, out=out)
@@ -60,9 +64,9 @@ def matmul_settings(precision: Precision) -> Iterator[None]:
     """
     matmul = torch.backends.cuda.matmul
     name = "fp32_precision" if hasattr(matmul, "fp32_precision") else "allow_tf32"
-    tf32: object = precision == "tf32"
+    tf32: object = ROUNDS_TO[precision] == "tf32"
     if name == "fp32_precision":
-        tf32 = "tf32" if precision == "tf32" else "ieee"
+        tf32 = "tf32" if tf32 else "ieee"
     wanted = {name: tf32, "allow_bf16_reduced_precision_reduction": False}
     before = {setting: getattr(matmul, setting) for setting in wanted}
     try:

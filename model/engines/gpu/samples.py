@@ -15,7 +15,7 @@ from torch import Tensor
 from monosweep.model.data.stream import StreamKey
 from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
 from monosweep.model.engines.gpu.sampling import DeviceStreams
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import REPROJECTS, SIGNED, TwoLayerConfig
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 from monosweep.model.precision import DTYPES
 
@@ -53,10 +53,10 @@ class DeviceSamples:
         self._x = torch.zeros(len(order), batch, _aligned(width), dtype=self._dtype, device=device)[..., :width]
         self._map: Tensor | None = None
         self._target = self._f
-        if config.task == "reprojector":
+        if REPROJECTS[config.task]:
             self._map = torch.stack([target_map(first[key]).to(self._dtype) for key in order]).to(device)
             self._target = torch.zeros_like(self._x)
-        elif config.task == "abs":
+        elif SIGNED[config.task]:
             self._target = torch.zeros_like(self._f)
 
     def fixed(self, member: int) -> dict[str, Float[Tensor, "d_embed n_features"]]:
@@ -106,7 +106,7 @@ class DeviceSamples:
             torch.bmm(self._f, self._read.mT, out=self._x)
             if self._map is not None:
                 torch.bmm(self._f, self._map.mT, out=self._target)
-        if self._task == "abs":
+        if SIGNED[self._task]:
             torch.abs(self._f, out=self._target)
 
     def inputs(self, products: DeviceProducts) -> Float[Tensor, "pack batch d_embed"]:

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosweep.model.config import ConfigError, unknown_name
 from monosweep.model.engines.cpu.engine import mask_row
 from monosweep.model.engines.gpu.products import DeviceProducts
 from monosweep.model.engines.gpu.samples import DeviceSamples
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.weights import activate, activation_slope
 from monosweep.model.optimizers import lamb_step
@@ -46,7 +47,7 @@ class StackedStep:
     def _make_buffers(self, n: int, batch: int) -> None:
         self._h, self._dh = (self._zeros(n, batch, self.layout.n_neurons) for _ in range(2))
         # ReLU's slope can be told from its answers; the others need what went in.
-        self._e = self._h if self.config.activation == "relu" else torch.zeros_like(self._h)
+        self._e = self._h if TOLD_BY_ANSWER[self.config.activation] else torch.zeros_like(self._h)
         self._error = self._zeros(n, batch, self.layout.n_out)
         self._grads, self._update = (self._zeros(n, self.layout.row) for _ in range(2))
 
@@ -107,7 +108,7 @@ class StackedStep:
         """dL/de in the place of dL/dh."""
         if self._l1 is not None:
             self._dh.addcmul_(torch.sign(self._h), self._l1)
-        if self.config.activation == "relu":
+        if TOLD_BY_ANSWER[self.config.activation]:
             torch.ops.aten.threshold_backward.grad_input(self._dh, self._h, 0, grad_input=self._dh)
         else:
             self._dh.mul_(activation_slope(self.config.activation, self._e))
@@ -125,10 +126,14 @@ class StackedStep:
 
     def _decay_share(self, encoder: Tensor, before: Tensor | None) -> Float[Tensor, "pack n_neurons"]:
         """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
-        if self.config.bias_decay_mode == "per_neuron":
+        mode = self.config.bias_decay_mode
+        if mode == "per_neuron":
             return (self._h <= 0).all(dim=1).to(encoder)
-        if before is not None:
+        if mode == "tied_to_update":
+            assert before is not None
             moved: Tensor = torch.linalg.vector_norm(encoder - before, dim=1)
             size: Tensor = torch.linalg.vector_norm(encoder, dim=1)
             return (1 - (moved / size).masked_fill(size == 0, 0.0) / self._peak_lr).clamp_min(0)
+        if mode != "rate":
+            raise ConfigError(unknown_name("bias_decay_mode", mode, ["rate", "per_neuron", "tied_to_update"]))
         return torch.ones_like(encoder[:, 0])

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from monosweep.model.config import ConfigError, Shape, TrialConfig
+from monosweep.model.config import ConfigError, Meanings, Shape, TrialConfig
 from monosweep.model.family import Description
 from monosweep.model.records import Float32, Int32
 
@@ -18,6 +18,13 @@ Task = Literal["decoder", "reprojector", "abs"]
 Activation = Literal["relu", "gelu", "solu"]
 FeatureDist = Literal["uniform", "power_law"]
 BiasDecayMode = Literal["rate", "per_neuron", "tied_to_update"]
+
+SIGNED = Meanings("task", {"decoder": False, "reprojector": False, "abs": True})
+"""Whether features are differences f1 - f2 of two draws, each at ε/2 (eq. 3), by task."""
+REPROJECTS = Meanings("task", {"decoder": False, "reprojector": True, "abs": False})
+"""Whether the target is a map of the features into as many dimensions as the network reads (eq. 2), by task."""
+TOLD_BY_ANSWER = Meanings("activation", {"relu": True, "gelu": False, "solu": False})
+"""Whether an activation's slope can be told from its answer; else what went in has to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +102,7 @@ class TwoLayerConfig(TrialConfig):
     @property
     def n_out(self) -> int:
         """Outputs of the network: d_embed for `reprojector`, else n_features."""
-        return self.d_embed if self.task == "reprojector" else self.n_features
+        return self.d_embed if REPROJECTS[self.task] else self.n_features
 
     def step_cost(self) -> float:
         """Multiply-adds of a step's matrix products, up to a constant."""

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
+from monosweep.model.config import Meanings
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 Tensors = Mapping[str, Tensor]
@@ -48,5 +49,7 @@ def _still_decay(params: Tensors, before: Tensors, passed: Tensors, peak_lr: Any
     return share
 
 
-DECAY_SHARES = {"rate": _all_decay, "per_neuron": _silent_decay, "tied_to_update": _still_decay}
+DECAY_SHARES = Meanings(
+    "bias_decay_mode", {"rate": _all_decay, "per_neuron": _silent_decay, "tied_to_update": _still_decay}
+)
 """How much of the bias decay each neuron feels, 0 to 1, by `bias_decay_mode`."""

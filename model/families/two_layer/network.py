@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from monosweep.model.config import Meanings
 from monosweep.model.data.stream import FeatureStream
-from monosweep.model.families.two_layer.config import TWO_LAYER, TwoLayerConfig
+from monosweep.model.families.two_layer.config import REPROJECTS, TWO_LAYER, TwoLayerConfig
 from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
 from monosweep.model.families.two_layer.metrics import look, look_bytes
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
@@ -33,11 +34,9 @@ def _reprojector_target(f: Tensor, fixed: Tensors) -> Tensor:
     return f @ fixed["target_map"].T
 
 
-TARGETS: dict[str, Callable[[Tensor, Tensors], Tensor]] = {
-    "decoder": _decoder_target,
-    "abs": _abs_target,
-    "reprojector": _reprojector_target,
-}
+TARGETS: Meanings[Callable[[Tensor, Tensors], Tensor]] = Meanings(
+    "task", {"decoder": _decoder_target, "abs": _abs_target, "reprojector": _reprojector_target}
+)
 """What a network is to answer to features f, by `task` (eqs. 1-3)."""
 
 
@@ -56,7 +55,7 @@ class TwoLayer(Family):
     def fixed(cls, config: TwoLayerConfig) -> Tensors:
         """As the base class says."""
         found = {"embedding": embedding(config)}
-        if config.task == "reprojector":
+        if REPROJECTS[config.task]:
             found["target_map"] = target_map(config)
         if config.connectivity < 1:
             mask = masks(config)

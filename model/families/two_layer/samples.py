@@ -8,12 +8,12 @@ from torch import Tensor
 
 from monosweep.model.data.embedding import orthonormal_map
 from monosweep.model.data.stream import StreamKey, probabilities
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import SIGNED, TwoLayerConfig
 
 
 def stream_key(config: TwoLayerConfig) -> StreamKey:
     """The key of the data stream that `config` trains on."""
-    signed = config.task == "abs"
+    signed = SIGNED[config.task]
     return StreamKey(
         seed=config.seed,
         n_features=config.n_features,

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.config import unknown_name
+from monosweep.model.config import Meanings
 from monosweep.model.data.random import generator
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import SIGNED, TwoLayerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,11 @@ def _solu_slope(e: Tensor) -> Tensor:
     return (1 + e) * torch.exp(e)
 
 
-_ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+_ACTIVATIONS: Meanings[tuple[Any, Any]] = Meanings("activation", {
     "relu": (_relu, _relu_slope),
     "gelu": (_gelu, _gelu_slope),  # exact, with erf
     "solu": (_solu, _solu_slope),  # the authors' elementwise x·exp(x)
-}
+})  # fmt: skip
 """act(e) and d act(e) / d e."""
 
 
@@ -111,9 +111,9 @@ def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> 
     """act(e) for `relu`, `gelu` or `solu`.
 
     Raises:
-        ValueError: for any other.
+        ConfigError: for any other.
     """
-    answer: Tensor = _activation(name)[0](e, out=out)
+    answer: Tensor = _ACTIVATIONS[name][0](e, out=out)
     return answer
 
 
@@ -121,16 +121,10 @@ def activation_slope(name: str, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any
     """d act(e) / d e.
 
     Raises:
-        ValueError: as `activate`.
+        ConfigError: as `activate`.
     """
-    slope: Tensor = _activation(name)[1](e)
+    slope: Tensor = _ACTIVATIONS[name][1](e)
     return slope
-
-
-def _activation(name: str) -> tuple[Any, Any]:
-    if name not in _ACTIVATIONS:
-        raise ValueError(unknown_name("activation", name, list(_ACTIVATIONS)))
-    return _ACTIVATIONS[name]
 
 
 def responses(
@@ -140,6 +134,6 @@ def responses(
     (section 3)."""
     drive = weights.w_in @ embedding
     answer = activate(config.activation, drive + weights.bias[:, None])
-    if config.task == "abs":
+    if SIGNED[config.task]:
         answer += activate(config.activation, weights.bias[:, None] - drive)
     return answer

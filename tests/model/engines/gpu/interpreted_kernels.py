@@ -6,6 +6,7 @@ The interpreter rounds to bf16 toward zero, where a GPU rounds to the nearest.
 import pytest
 import torch
 
+from monosweep.model.config import ConfigError
 from monosweep.model.engines.gpu import kernels
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.graph import same_bits
@@ -40,6 +41,13 @@ def test_activations_as_torch_computes_them(name, size, dtype):
     found, expected = torch.empty_like(e), activate(name, e.float() + bias[:, None])
     kernels.activate(name, e, bias, found)
     torch.testing.assert_close(found.float(), expected, rtol=ROUNDED[dtype], atol=1e-6)
+
+
+def test_an_activation_without_a_kernel_is_not_taken_for_another():
+    e, bias = torch.zeros(1, 2, 3), torch.zeros(1, 3)
+    for call in (lambda: kernels.activate("tanh", e, bias, e), lambda: kernels.times_slope("tanh", e, e, bias, None)):
+        with pytest.raises(ConfigError, match="unknown activation 'tanh'"):
+            call()
 
 
 def test_relu_works_in_place_and_keeps_nan():
