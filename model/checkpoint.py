@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.families import config_of
-from monosweep.model.families.user_file import Source, load
+from monosweep.model.families import config_from
 from monosweep.model.member import MemberState, Rows
 from monosweep.model.records import CHECKPOINT_FORMAT as FORMAT
 
@@ -82,8 +81,7 @@ def _plain(member: MemberState) -> dict[str, Any]:
 
 def _config(about: Mapping[str, Any], source: Mapping[str, str] | None) -> TrialConfig:
     """A member's config; of a user's family, as the family was when the checkpoint was written."""
-    values = about["config"]
-    config = config_of(values) if source is None else load(Source(**source)).Config.from_dict(values)
+    config = config_from(about["config"], source)
     if config.trial_id != about["trial_id"]:
         raise ValueError(f"it holds trial {config.trial_id} under the name {about['trial_id']}")
     return config

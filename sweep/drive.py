@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from monosweep.model.config import TrialConfig
+from monosweep.model.families import description_of
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.executors.site import ready
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
@@ -32,6 +33,7 @@ from monosweep.sweep.plan.plan import Plan, packs_for, plan_of
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
+from monosweep.sweep.store.schema import tables_of
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import Settings, Work
@@ -56,6 +58,8 @@ class LaunchReport:
     """Those of them that have no row."""
     n_failed: int
     """Those of them whose row says `failed`."""
+    tables: tuple[str, ...]
+    """Where the trials that it was to see to the end have their rows."""
     wall_time_s: float
     """Seconds that the launch took."""
     plan: Plan | None = None
@@ -116,7 +120,7 @@ class _Launch:
         return LaunchReport(
             sweep=self.spec.name, root=self.store.root if self.store else out, before=before, after=after, plan=plan,
             n_wanted=len(stands.wanted), n_missing=len(missing) - n_ended, n_failed=stands.n_failed + n_failed,
-            wall_time_s=time.monotonic() - start, dry_run=self.options.dry_run,
+            tables=_tables(stands.wanted.values()), wall_time_s=time.monotonic() - start, dry_run=self.options.dry_run,
         )  # fmt: skip
 
     def say(self, line: str) -> None:
@@ -186,6 +190,12 @@ class _Launch:
             kept = f"{after.ended} of {after.total} trials have their rows"
             raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
         return plan, after
+
+
+def _tables(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
+    """What trials of these families leave."""
+    one_of_each = {type(config): config for config in configs}.values()
+    return tuple(dict.fromkeys(table for config in one_of_each for table in tables_of(description_of(config))))
 
 
 @contextmanager

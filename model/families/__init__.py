@@ -7,10 +7,11 @@ file of its own (`user_file`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import Source, is_reference, load, read_source
 from monosweep.model.family import Description, Family
@@ -24,8 +25,8 @@ def _two_layer() -> type[Family]:
 
 OURS: Mapping[str, Description] = {TWO_LAYER.name: TWO_LAYER}
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {TWO_LAYER.name: _two_layer}
-_USERS: dict[str, Source] = {}
-"""Users' families that this process has met, by name; of one name the latest."""
+_USERS: dict[str, dict[str, Source]] = {}
+"""Users' families that this process has met, by name and digest; the version that a name means is the last."""
 
 
 def resolve(reference: str, folder: Path | None = None) -> str:
@@ -42,14 +43,27 @@ def resolve(reference: str, folder: Path | None = None) -> str:
 
 
 def register(source: Source) -> str:
-    """Make a user's family known to this process; its name.
+    """Make a user's family known to this process, as what its name means from now on; its name.
 
     Raises:
         ConfigError: if the text defines none.
     """
     load(source)
-    _USERS[source.family] = source
+    versions = _USERS.setdefault(source.family, {})
+    versions.pop(source.digest, None)
+    versions[source.digest] = source
     return source.family
+
+
+def remember(source: Source) -> None:
+    """Make a version of a user's family known, which its name means only if no other is known.
+
+    Raises:
+        ConfigError: if the text defines no family.
+    """
+    load(source)
+    versions = _USERS.get(source.family, {})
+    _USERS[source.family] = {source.digest: source} | versions
 
 
 def describe(name: str) -> Description:
@@ -61,7 +75,7 @@ def describe(name: str) -> Description:
     if name in OURS:
         return OURS[name]
     if name in _USERS:
-        return load(_USERS[name]).describe()
+        return load(_latest(name)).describe()
     if is_reference(name):
         raise ConfigError(f"family {name!r} is in a file that has not been read here; name the file's path")
     raise ConfigError(unknown_name("family", name, sorted(OURS)) + ", or my_toy.py:MyToy for your own")
@@ -69,7 +83,11 @@ def describe(name: str) -> Description:
 
 def source_of(name: str) -> Source | None:
     """The text of a user's family; None for one of ours."""
-    return _USERS.get(name)
+    return _latest(name) if name in _USERS else None
+
+
+def _latest(name: str) -> Source:
+    return next(reversed(_USERS[name].values()))
 
 
 def family_of(config: TrialConfig) -> type[Family]:
@@ -101,3 +119,34 @@ def config_of(values: Mapping[str, Any]) -> TrialConfig:
     if not isinstance(name, str):
         raise ConfigError(f"family must be a word; got {name!r}")
     return describe(name).config.from_dict({**values, "family": name})
+
+
+def config_of_trial(values: Mapping[str, Any], trial_id: str) -> TrialConfig:
+    """As `config_of`, for a trial that there is: of a user's family, the version of its file that the id tells.
+
+    Raises:
+        ConfigError: as `config_of`, or if that version has not been read here.
+    """
+    name = values.get("family") or FIRST_FAMILY
+    versions = _USERS.get(name, {})
+    for source in reversed(versions.values()):
+        kind = load(source).Config
+        with suppress(ConfigError):  # of a version with other knobs
+            config = kind.from_dict({knob: values[knob] for knob in field_types(kind) if knob in values})
+            if config.trial_id == trial_id:
+                return config
+    if versions:
+        raise ConfigError(f"trial {trial_id} is of another version of {name} than those that have been read here")
+    return config_of(values)
+
+
+def config_from(values: Mapping[str, Any], source: Mapping[str, str] | None) -> TrialConfig:
+    """As `config_of`; of a user's family, with the text that a checkpoint brings.
+
+    Raises:
+        ConfigError: as `config_of`.
+    """
+    if source is None:
+        return config_of(values)
+    config: TrialConfig = load(Source(**source)).Config.from_dict(values)
+    return config

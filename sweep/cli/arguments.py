@@ -81,8 +81,9 @@ class TrialArgs:
     """Which of the spec's trials to train, from 1."""
     device: Device = "auto"
     """Where to train."""
-    engine: Literal["auto", "solo", "packed"] = "auto"
-    """solo is the readable definition, packed the fast one; auto is packed, or solo under --pdb."""
+    engine: Literal["auto", "solo", "packed", "vmapped"] = "auto"
+    """solo is the readable definition, packed the fast one of two_layer, vmapped packs any family; auto is the
+    fastest, or solo under --pdb."""
     pdb: Flag = False
     """Open the debugger at the first non-finite loss or exception."""
     plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None

@@ -56,6 +56,7 @@ def resume(argv: Sequence[str]) -> int:
         ResumeArgs, argv, prog="monosweep resume",
         description="Submit again what a results root was launched with; only what is missing is trained.",
     )  # fmt: skip
+    from monosweep.sweep.plan.members import know_families
     from monosweep.sweep.spec.sweep_spec import SweepSpec
     from monosweep.sweep.store.root import Store
 
@@ -64,7 +65,9 @@ def resume(argv: Sequence[str]) -> int:
     if not left:
         print(f"nothing to resume: all {stands.counts.total:,} trials of {stands.sweep} have their rows")
         return 0
-    job = _submit(SweepSpec.from_json(Store.open(args.out).read_spec(stands.sweep)), args.out, args)
+    store = Store.open(args.out)
+    know_families(store, stands.sweep)
+    job = _submit(SweepSpec.from_json(store.read_spec(stands.sweep)), args.out, args)
     print(f"submitted the {left:,} trials that {job.sweep} lacks as job {job.id}")
     _print_next(job, args.address)
     return 0

@@ -196,7 +196,7 @@ def _pick(spec: SweepSpec, index: int) -> TrialConfig:
 
 
 def _watch(
-    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed"], debug: bool
+    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed", "vmapped"], debug: bool
 ) -> WatchedTrial:
     from monosweep.model.watch import watch_trial
     from monosweep.sweep.view.trial import TrialDisplay
@@ -207,10 +207,10 @@ def _watch(
 
 
 def _changed(config: TrialConfig) -> str:
-    """The fields that differ from the paper's defaults."""
+    """The fields that differ from their defaults."""
     default = type(config)()
     changed = {k: v for k, v in config.to_dict().items() if v != getattr(default, k)}
-    return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at the paper's defaults"
+    return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at their defaults"
 
 
 def _print_outcome(watched: WatchedTrial) -> None:

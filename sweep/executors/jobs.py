@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from monosweep.model.config import UserError
+from monosweep.model.families import source_of
 from monosweep.sweep.executors.shipping import JOB, SPEC, bundled, check_root, needs_token, runtime_env
-from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.spec.sweep_spec import SweepSpec, families_in
 from monosweep.sweep.text import without_secrets
 
 _SWEEP, _ROOT = "monosweep_sweep", "monosweep_root"
@@ -92,7 +93,9 @@ class Cluster:
             )
         job_id = f"{sweep.replace('/', '-')}-{secrets.token_hex(4)}"
         command = ["python", "-m", "monosweep.sweep", "launch", SPEC, "--out", root, "--address", "auto", *options]
-        with bundled(spec.to_json()) as folder, self._guard():
+        sources = [source for name in families_in(spec) if (source := source_of(name))]
+        files = {source.file: source.text for source in sources}
+        with bundled(spec.to_json(), files) as folder, self._guard():
             environment = runtime_env(folder, **{JOB: job_id, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)})
             self._client.submit_job(
                 entrypoint=shlex.join(command), submission_id=job_id, runtime_env=environment,

@@ -2,7 +2,7 @@
 
     bundled(spec) -> folder -> Ray's runtime environment -> every node's sys.path
 
-Nothing of the user's own folder goes along.  Torch- and ray-free.
+Nothing of the user's own folder goes along but the families that the spec names.  Torch- and ray-free.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ SPEC = "spec.json"
 _PACKAGES = ("model", "sweep", "analysis")
 _SHARED = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 """Where the storage is.  Who may use it never travels: Ray shows a job's environment to all its users."""
+_NONE: Mapping[str, str] = {}
 _SCRAP = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
 @contextmanager
-def bundled(spec: str | None = None) -> Iterator[Path]:
-    """A folder with all of `monosweep` and, as spec.json, `spec`; it goes with the block.
+def bundled(spec: str | None = None, files: Mapping[str, str] = _NONE) -> Iterator[Path]:
+    """A folder with all of `monosweep` and, as spec.json, `spec` beside the files that it names; goes with the block.
 
     Nodes have it before their own packages on the path, and `monosweep` is a namespace, so that each package is
     found here first, whatever a node has installed.
@@ -56,6 +57,8 @@ def bundled(spec: str | None = None) -> Iterator[Path]:
         _name_version(folder)
         if spec is not None:
             (folder / SPEC).write_text(spec)
+        for file, text in files.items():
+            (folder / file).write_text(text)
         yield folder
 
 

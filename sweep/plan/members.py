@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from monosweep.model.config import TrialConfig
+from monosweep.model.families import register
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.asked import Asked
 from monosweep.sweep.store.names import before_version_2
@@ -25,6 +26,13 @@ def asked_for(store: Store, sweep: str) -> Asked:
 def members(store: Store, sweep: str) -> dict[str, TrialConfig]:
     """The same with their configs."""
     return store.asked_configs(sweep) or _before_version_2(store, sweep)
+
+
+def know_families(store: Store, sweep: str) -> None:
+    """Let the families of users have the meaning that they had when the sweep was asked for the last of its trials."""
+    for config in members(store, sweep).values():
+        if config.SOURCE:
+            register(config.SOURCE)
 
 
 def ask(store: Store, sweep: str, configs: Iterable[TrialConfig]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.families import config_of
+from monosweep.model.families import config_from
 from monosweep.model.records import CHECKPOINT_FORMAT, TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Store, count_by_status
@@ -112,8 +112,9 @@ def _furthest_first(store: Store, sweep: str, say: Callable[[str], None], dry_ru
 
 def _saved(pack_id: str, metadata: Mapping[str, str]) -> _Saved | None:
     try:
-        members = json.loads(metadata[CHECKPOINT_FORMAT])["members"]
-        configs = tuple(config_of(member["config"]) for member in members)
+        told = json.loads(metadata[CHECKPOINT_FORMAT])
+        members = told["members"]
+        configs = tuple(config_from(member["config"], told["source"]) for member in members)
         step = max((int(member["step"]) for member in members), default=0)
         return _Saved(pack_id=pack_id, step=step, configs=configs)
     except (ValueError, KeyError, TypeError):

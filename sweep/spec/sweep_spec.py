@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, typed, unknown_name
-from monosweep.model.families import config_of, describe, resolve
+from monosweep.model.families import config_of, describe, resolve, source_of
 from monosweep.model.families.user_file import is_reference
 from monosweep.sweep.spec.domains import check_domain, is_grid, is_random, sample
 from monosweep.sweep.spec.overrides import apply_override, parse_override
@@ -312,14 +312,22 @@ def _name_families(raw: dict[str, Any], folder: Path) -> None:
         family = part["family"]
         if isinstance(family, (Mapping, list)):
             raise ConfigError(f"family must be one value; got {family!r}; give each family a sub-space of its own")
-        if isinstance(family, str) and is_reference(family) and (place := _place_of(family, folder)):
-            part["family"] = resolve(family, place)
+        if isinstance(family, str) and is_reference(family):
+            place = _place_of(family, folder)
+            if place is not None or source_of(family) is None:
+                part["family"] = resolve(family, place or folder)
 
 
 def _place_of(reference: str, folder: Path) -> Path | None:
     """Where the file of a reference is; None if nowhere, as that of a family which was read before."""
     path = reference.rpartition(":")[0]
     return next((place for place in (folder, Path()) if (place / path).is_file()), None)
+
+
+def families_in(spec: SweepSpec) -> list[str]:
+    """The families that a spec names."""
+    parts = (spec.base, *spec.space)
+    return list(dict.fromkeys(str(part["family"]) for part in parts if "family" in part))
 
 
 def _items(space: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from monosweep.model.config import TrialConfig
-from monosweep.model.families import config_of
+from monosweep.model.families import config_of_trial
+from monosweep.model.families.user_file import is_reference
+from monosweep.sweep.store.families import load_families
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.parts import asked_name, parquet
 from monosweep.sweep.store.read import read
@@ -53,7 +55,10 @@ def asked_configs(storage: Storage, sweep: str) -> dict[str, TrialConfig]:
     """The same with their configs, in the order in which they were asked for."""
     parts = read(storage, ASKED, None, sweep).parts.values()
     rows = [row for part in sorted(parts, key=_asked_at) for row in part.to_pylist()]
-    return {row["trial_id"]: config_of(json.loads(row["config"])) for row in rows}
+    asked_for = {row["trial_id"]: json.loads(row["config"]) for row in rows}
+    if any(is_reference(config.get("family", "")) for config in asked_for.values()):
+        load_families(storage)
+    return {trial_id: config_of_trial(config, trial_id) for trial_id, config in asked_for.items()}
 
 
 def _asked_at(part: pa.Table) -> datetime:

@@ -17,7 +17,7 @@ Killed anywhere, this leaves a correct root: before 3 nothing has happened, afte
 the next compaction removes.  Nothing is removed but what a whole part shows.  One compaction works at a time (a
 lease); two that overlap nevertheless may both merge a unit, and it is still shown once.
 
-It also removes what was left behind by packs that were given up: curves, neurons and weights without a commit,
+It also removes what was left behind by packs that were given up: rows of other tables and weights without a commit,
 and files half written, once they are an hour old and nobody drives their sweep.
 """
 
@@ -78,7 +78,7 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
         store.upgrade()
         tables = (*known_tables(store), ASKED)
         damaged = {name: why for table in tables for name, why in read(store, table, ["trial_id"]).damaged.items()}
-        merged = [n for n in _merge_all(store) if n]
+        merged = list(_merge_all(store))
         n_replaced = sum(len(_replaced(store, table)) for table in tables)
         if n_replaced:
             say(f"{n_replaced:,} parts are replaced; they go in {grace_s:g} s, when readers have moved on")
@@ -104,7 +104,7 @@ def _merge_all(store: Store) -> Iterator[int]:
         shown, _ = shown_parts(store, table)
         for group in _groups(store, table, shown, _every_unit(shown) if table == ASKED else settled):
             if len(group) > 1:
-                yield _merge(store, table, group)
+                yield from _merge(store, table, group)
 
 
 def _settled(store: Store) -> dict[str, set[str]]:
@@ -148,25 +148,49 @@ def _same_pack(name: str, group: dict[str, frozenset[str]]) -> bool:
     return pack_of(unit_in(name)) == pack_of(unit_in(last))
 
 
-def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> int:
-    """Write the merged part of a group, and read it back; returns how many parts are in it.
+def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> Iterator[int]:
+    """Write the merged parts of a group, and read them back; yields how many parts are in each.
 
-    A pack of which a part is gone or damaged is left as it is.
+    A pack of which a part is gone or damaged is left as it is.  Parts of families that call different things by one
+    name stay apart.
     """
     read = dict(store.get_many(list(group), lambda name, data: (name, data)))
     sound = {name: data for name, data in read.items() if data is not None and damage(data) is None}
     broken = {pack_of(unit_in(name)) for name in read.keys() - sound.keys() if not is_merged(name)}
     sound = {name: data for name, data in sound.items() if is_merged(name) or pack_of(unit_in(name)) not in broken}
-    if len(sound) < 2:
-        return 0
-    rows = [without(read_part(store, name, data), group[name]) for name, data in sound.items()]
-    units = {unit for name in sound for unit in units_in(store, name) if pack_of(unit) not in group[name]}
-    name = merged_name(table, sweep_of(next(iter(group))), units)
-    merged = _stacked(rows)
-    store.put(name, parquet(_once_each(merged) if table == ASKED else merged, units))
+    rows = {name: without(read_part(store, name, data), group[name]) for name, data in sound.items()}
+    for alike in _alike(rows):
+        if len(alike) > 1:
+            units = {unit for name in alike for unit in units_in(store, name) if pack_of(unit) not in group[name]}
+            merged = _stacked([rows[name] for name in alike])
+            _put(store, merged_name(table, sweep_of(alike[0]), units), parquet(_whole(table, merged), units))
+            yield len(alike)
+
+
+def _alike(rows: Mapping[str, pa.Table]) -> list[list[str]]:
+    """Parts that can be one: of no name do two of them have columns of different types.  SQL takes upper and lower
+    case for the same, so names that differ in nothing else are not put side by side either."""
+    found: list[tuple[dict[str, pa.Field], list[str]]] = []
+    for name, table in rows.items():
+        columns = {field.name.lower(): field.with_nullable(True).remove_metadata() for field in table.schema}
+        for known, names in found:
+            if all(known.get(column, field) == field for column, field in columns.items()):
+                known.update(columns)
+                names.append(name)
+                break
+        else:
+            found.append((columns, [name]))
+    return [names for _, names in found]
+
+
+def _whole(table: str, merged: pa.Table) -> pa.Table:
+    return _once_each(merged) if table == ASKED else merged
+
+
+def _put(store: Store, name: str, data: bytes) -> None:
+    store.put(name, data)
     if reason := damage(store.get(name)):
         raise StoreError(f"cannot write {store.path(name)}: what was read back is not what was written ({reason})")
-    return len(sound)
 
 
 def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
@@ -213,13 +237,13 @@ def _remove_orphans(store: Store) -> Iterator[str]:
 
 
 def _uncommitted(store: Store) -> list[str]:
-    """Curves and neurons of units, and weights of packs, without a commit or checkpoint, an hour old."""
+    """Rows of units but for `trials`, and weights of packs, without a commit or checkpoint, an hour old."""
     saved = {sweep: set(store.list_checkpoints(sweep)) for sweep in store.sweeps()}
     units = defaultdict[str, set[str]](set)
     for name in shown_parts(store, "trials")[0]:
         units[sweep_of(name)] |= units_in(store, name)
     packs = {sweep: {pack_of(unit) for unit in of_sweep} for sweep, of_sweep in units.items()}
-    owned = {"curves": units, "neurons": units, "weights": packs}
+    owned = {**dict.fromkeys(known_tables(store)[1:], units), "weights": packs}
     return [
         name
         for folder, owners in owned.items()

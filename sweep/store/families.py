@@ -8,21 +8,54 @@ So results stay readable, and trials replayable, where a user's file is not.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monosweep.model.config import field_defaults
-from monosweep.model.families import describe, register, source_of
+from monosweep.model.config import ConfigError, field_defaults
+from monosweep.model.families import OURS, describe, remember, source_of
 from monosweep.model.families.user_file import Source
 from monosweep.model.family import Description
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of
 
 FOLDER = "families"
+_TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN = ("asked", "checkpoints", FOLDER, "quarantine", "raw", "sweeps", "weights")
 
 
 def write_family(storage: Storage, name: str) -> None:
-    """Say in the root what a family is."""
-    storage.put(_file(name, source_of(name)), json.dumps(about(name), indent=2).encode())
+    """Say in the root what a family is.
+
+    Raises:
+        ConfigError: if a table or column of it means another thing here.
+    """
+    told = about(name)
+    _check(told, [about(ours) for ours in OURS] + known_families(storage))
+    storage.put(_file(name, source_of(name)), json.dumps(told, indent=2).encode())
+
+
+def _check(told: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
+    """Whether each column has one name and one type in the whole root; SQL takes upper and lower case for the same."""
+    known = {
+        (table, column["name"].lower()): (column, other["name"])
+        for other in others for table, listed in other["columns"].items() for column in listed
+    }  # fmt: skip
+    for table, listed in told["columns"].items():
+        if table not in TABLES and (table in _TAKEN or not _TABLE_NAME.fullmatch(table)):
+            raise ConfigError(f"{told['name']}: table {table!r} must be a word in small letters that no folder of a "
+                              f"root is called ({', '.join(_TAKEN)}); give it another name")  # fmt: skip
+        own = Counter(column["name"].lower() for column in listed) + Counter(["sweep"])
+        for column in listed:
+            name, kind = column["name"], column["type"]
+            if own[name.lower()] > 1:
+                raise ConfigError(f"{told['name']}: {table} has a column {name} already; give this one another name")
+            there, whose = known.get((table, name.lower()), (column, ""))
+            if (there["name"], there["type"]) != (name, kind):
+                here = f"{there['name']} {there['type']} in {whose}, which this root holds too"
+                fix = "give it another name, or use another root"
+                raise ConfigError(f"column {name} of {table} is {kind} in {told['name']}, and {here}; {fix}")
 
 
 def about(name: str) -> dict[str, Any]:
@@ -60,14 +93,14 @@ def known_families(storage: Storage) -> list[dict[str, Any]]:
 
 
 def load_families(storage: Storage) -> None:
-    """Make the users' families of a root known to this process, by running their text.
+    """Make the users' families of a root known to this process, by running their text; a file that was read means more.
 
     Raises:
         ConfigError: if one of them defines no family.
     """
     for told in known_families(storage):
         if told.get("text"):
-            register(Source(told["file"], told["class"], told["text"]))
+            remember(Source(told["file"], told["class"], told["text"]))
 
 
 def known_tables(storage: Storage) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types
-from monosweep.model.families import OURS, config_of, describe
+from monosweep.model.families import OURS, config_of, config_of_trial
 from monosweep.model.families.user_file import load
 from monosweep.model.family import Description
 from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
@@ -172,11 +172,13 @@ def config_in(row: Mapping[str, Any]) -> TrialConfig:
     """The config that a row of `trials` was trained from; a knob that an older part lacks has its default.
 
     Raises:
-        ConfigError: if it is of a family that is not known here.
+        ConfigError: if it is of a family, or a version of a user's file, that is not known here.
     """
-    name = row.get("family") or FIRST_FAMILY
-    known = field_types(describe(name).config)
-    return config_of({"family": name} | {k: row[k] for k in known if row.get(k) is not None})
+    given = {name: value for name, value in row.items() if value is not None}
+    name = given.setdefault("family", FIRST_FAMILY)
+    if name in OURS:
+        return config_of({knob: given[knob] for knob in field_types(OURS[name].config) if knob in given})
+    return config_of_trial(given, row["trial_id"])
 
 
 def markdown(table: str) -> str:

@@ -22,7 +22,7 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
         return
     yield _done(report)
     root, sweep = shlex.quote(out), report.sweep
-    yield f"rows      {report.root}: tables trials, curves, neurons; sweep {sweep}"
+    yield f"rows      {report.root}: tables {', '.join(report.tables)}; sweep {sweep}"
     if others := report.after.missing - report.n_missing:
         yield f"left      {others:,} trials that {sweep} was asked for before lack their rows: launch with --unfinished"
     if report.after.failed:

@@ -114,7 +114,7 @@ def test_it_is_compacted_with_newer_parts(old: Path) -> None:
     launched(old, spec_of(old, "old-lr").model_copy(update={"name": "old-lr", "repeats": 3}))
     before = tables(old)
     done = compact(Store.open(str(old)), grace_s=0)
-    # Two packs of old, and of a new one those that completed and those that diverged.
+    # Two old parts, and two of the new pack: who diverges leaves before the others.
     assert (done.damaged, done.n_merged) == ((), 3 * 4)
     assert tables(old) == before
     assert len(Store.open(str(old)).index().statuses) == 6

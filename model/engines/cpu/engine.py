@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,14 +66,15 @@ class _Group:
 
     Args:
         config: any of them.
+        maps: P and, for the reprojector, Q.
         step: what trains them.
     """
 
-    def __init__(self, config: TwoLayerConfig, step: _Step) -> None:
+    def __init__(self, config: TwoLayerConfig, maps: Mapping[str, Tensor], step: _Step) -> None:
         self.config, self._step, self._stream = config, step, FeatureStream(stream_key(config))
         self._starts = np.arange(0, config.samples_per_step, step.rows)
-        maps = {name: np.ascontiguousarray(values.numpy().T) for name, values in fixed_maps(config).items()}
-        self._read, self._target_map = maps["embedding"], maps.get("target_map")
+        columns = {name: np.ascontiguousarray(values.numpy().T) for name, values in maps.items()}
+        self._read, self._target_map = columns["embedding"], columns.get("target_map")
 
     def chunk(self, first: int, n_steps: int) -> _Chunk:
         """Draw and embed the samples of some steps: x = P f, and what the network is to answer.
@@ -100,16 +100,11 @@ _ANSWERS: Meanings[Callable[[ndarray], ndarray]] = Meanings(
 """Of present features' strengths, what the network is to answer there, by task; for `reprojector`, `dense` is."""
 
 
-@lru_cache(maxsize=64)
-def _maps(seed: int, sizes: tuple[int, int], reprojector: bool, dtype: torch.dtype) -> dict[str, Tensor]:
-    purposes = ("embedding", "target_map") if reprojector else ("embedding",)
-    return {purpose: orthonormal_map(seed, purpose, *sizes).to(dtype) for purpose in purposes}
-
-
-def fixed_maps(config: TwoLayerConfig) -> dict[str, Tensor]:
-    """P and, for the reprojector, Q, in the type of the trial; shared, not to be written to."""
-    sizes = (config.n_features, config.d_embed)
-    return _maps(config.seed, sizes, REPROJECTS[config.task], DTYPES[config.precision])
+def _maps(config: TwoLayerConfig) -> dict[str, Tensor]:
+    """P and, for the reprojector, Q, in the type of the trial."""
+    purposes = ("embedding", "target_map") if REPROJECTS[config.task] else ("embedding",)
+    sizes, dtype = (config.n_features, config.d_embed), DTYPES[config.precision]
+    return {purpose: orthonormal_map(config.seed, purpose, *sizes).to(dtype) for purpose in purposes}
 
 
 def _mapped(
@@ -309,6 +304,7 @@ class PackedEngine:
         self._groups: dict[tuple[object, int], _Group] = {}
         self._step = _Step(configs[0], self.layout)
         self._masks: dict[int, ndarray | None] = {}
+        self._maps: dict[int, dict[str, Tensor]] = {}
         for slot, config in enumerate(configs):
             self.put(slot, MemberState(config=config))
         cells = configs[0].samples_per_step * configs[0].n_features
@@ -338,9 +334,12 @@ class PackedEngine:
             if member:
                 found.setdefault((member.stream, member.joined), []).append(slot)
         self._groups = {key: group for key, group in self._groups.items() if key in found}
+        seeds = {member.config.seed for member in self._members if member}
+        self._maps = {seed: maps for seed, maps in self._maps.items() if seed in seeds}
         for key, slots in found.items():
             if key not in self._groups:
-                self._groups[key] = _Group(self._member(slots[0]).config, self._step)
+                config = self._member(slots[0]).config
+                self._groups[key] = _Group(config, self._maps_of(config), self._step)
         return [(self._groups[key], slots) for key, slots in found.items()]
 
     def _member(self, slot: int) -> _Member:
@@ -398,7 +397,13 @@ class PackedEngine:
     def fixed(self, slot: int) -> Mapping[str, Tensor]:
         """As the contract says; without masks, which the engine has put into the weights."""
         member = self._member(slot)
-        return fixed_maps(member.config)
+        return self._maps_of(member.config)
+
+    def _maps_of(self, config: TwoLayerConfig) -> dict[str, Tensor]:
+        """Drawn once for all members of a seed."""
+        if config.seed not in self._maps:
+            self._maps[config.seed] = _maps(config)
+        return self._maps[config.seed]
 
     def overflowed(self) -> list[bool]:
         """As the contract says."""

@@ -29,8 +29,8 @@ _SECRETS = ("AKIAKEY", "se%2Fcret", "se/cret")
 
 
 def test_a_bundle_holds_the_sources_the_version_and_the_spec_alone() -> None:
-    with bundled("{}") as folder:
-        assert {path.name.split("-")[0] for path in folder.iterdir()} == {"monosweep", SPEC}
+    with bundled("{}", {"toy.py": "# a family"}) as folder:
+        assert {path.name.split("-")[0] for path in folder.iterdir()} == {"monosweep", SPEC, "toy.py"}
         assert {path.name for path in (folder / "monosweep").iterdir()} == {"model", "sweep", "analysis"}
         assert (folder / "monosweep/sweep/presets/paper/LR1.yaml").is_file()
         assert not list(folder.rglob("*.pyc"))

@@ -241,8 +241,8 @@ def test_one_compaction_at_a_time(store: Store) -> None:
 
 def test_what_interrupted_packs_left_behind_goes_once_it_is_old(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    store.save_weights("s", "0", 64, ["a trial"], b"kept: committed")
-    orphans = [f"weights/sweep=s/part-gone-step{64:010d}-{0:016x}.safetensors", "curves/sweep=s/part-gone.parquet",
+    store.save_weights("s", "0", 64, [config(0).trial_id], b"kept: committed")
+    orphans = [f"weights/sweep=s/part-gone-step{64:010d}.safetensors", "curves/sweep=s/part-gone.parquet",
                "neurons/sweep=s/.part-gone.parquet.7-0000.tmp"]  # fmt: skip
     store.write_spec("s", "{}")
     store.save_checkpoint("s", "later", b"state")
