@@ -347,3 +347,19 @@ def example():
     start = next(i for i, line in enumerate(lines) if line.startswith("    import"))
     stop = max(i for i, line in enumerate(lines) if line.startswith("    "))
     return textwrap.dedent("\n".join(lines[start : stop + 1])) + "\n"
+
+
+@pytest.mark.parametrize("engine", ["vmapped", "solo"])
+def test_samples_may_depend_on_any_knob_but_those_of_the_rate(engine):
+    """Trials of one seed share samples only where no knob of the family's own tells them apart."""
+    text = edited(("config.n_inputs, step=step)}", "config.n_inputs, step=step) * config.falloff}"))
+    kind = load(Source(FILE.name, "LinearAutoencoder", text)).Config
+    assert kind().stream() == kind(lr=1, lr_period=3, lr_schedule="constant").stream()
+    others = ({"falloff": 0.5}, {"shrink": 1.0}, {"seed": 3}, {"n_steps": 7})
+    assert len({kind().stream(), *(kind(**knobs).stream() for knobs in others)}) == 5
+    configs = [kind(falloff=falloff, batch_size=8) for falloff in (0.8, 0.4)]
+    together = [make_engine([config], "cpu", engine).advance(3)[:, 0] for config in configs]
+    if engine == "vmapped":
+        together = list(make_engine(configs, "cpu", engine).advance(3).T)
+    for losses, config in zip(together, configs, strict=True):
+        np.testing.assert_allclose(losses, make_engine([config], "cpu", "solo").advance(3)[:, 0], rtol=1e-5)
