@@ -148,7 +148,7 @@ def bench(argv: Sequence[str]) -> int:
         BenchArgs, argv, prog="monosweep bench",
         description="How many trials this machine trains per hour, and what limits it; about a minute.",
     )  # fmt: skip
-    from monosweep.sweep.bench.shapes import SHAPES, shape_named
+    from monosweep.model.bench.shapes import SHAPES, shape_named
 
     shapes = [shape_named(name) for name in args.shapes] or SHAPES
     workers = worker_count(args.workers)
