@@ -9,11 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from monosweep.model.config import TrialConfig, UserError, unknown_name
 from monosweep.sweep.text import without_secrets
+
+if TYPE_CHECKING:
+    from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -24,33 +26,130 @@ PIPE_CLOSED = 141
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What the front door knows of a verb: where it lives, and a line about it."""
+    """What the front door knows of a verb."""
 
-    module: str
+    run: Callable[[Sequence[str]], int]
+    """Arguments in, an exit status out."""
     help: str
-    draws: bool = False
-    """Whether its function takes `draw=`, which makes the response map for --plot."""
+    """A line about it."""
 
 
-_HERE, _CLUSTER = "monosweep.sweep.cli.verbs", "monosweep.sweep.cli.cluster_verbs"
-_TABLES = "monosweep.analysis.cli"
+# A verb's module is imported by the verb: `query` should load neither torch nor Ray, and --help nothing at all.
+
+
+def _presets(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import presets
+
+    return presets(argv)
+
+
+def _launch(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import launch
+
+    return launch(argv)
+
+
+def _status(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import status
+
+    return status(argv)
+
+
+def _compact(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import compact
+
+    return compact(argv)
+
+
+def _submit(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.cluster_verbs import submit
+
+    return submit(argv)
+
+
+def _resume(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.cluster_verbs import resume
+
+    return resume(argv)
+
+
+def _logs(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.cluster_verbs import logs
+
+    return logs(argv)
+
+
+def _stop(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.cluster_verbs import stop
+
+    return stop(argv)
+
+
+def _list(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.cluster_verbs import list
+
+    return list(argv)
+
+
+def _trial(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import trial
+
+    return trial(argv, draw=_draw_response)
+
+
+def _replay(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import replay
+
+    return replay(argv, draw=_draw_response)
+
+
+def _bench(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import bench
+
+    return bench(argv)
+
+
+def _query(argv: Sequence[str]) -> int:
+    from monosweep.analysis.cli import query
+
+    return query(argv)
+
+
+def _figures(argv: Sequence[str]) -> int:
+    from monosweep.analysis.cli import figures
+
+    return figures(argv)
+
+
+def _claims(argv: Sequence[str]) -> int:
+    from monosweep.analysis.cli import claims
+
+    return claims(argv)
+
+
+def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -> None:
+    """The response map of one trial, for --plot; kept here because sweep/ may not import analysis/."""
+    from monosweep.analysis.families.two_layer.response_map import draw_response
+
+    draw_response(weights, cast("TwoLayerConfig", config), path)  # the verbs have seen to that
+
 
 VERBS = {
-    "presets": Verb(_HERE, "what can be launched by name"),
-    "launch": Verb(_HERE, "train what a preset or YAML file asks for and the results root lacks"),
-    "status": Verb(_HERE, "how far the sweeps of a results root are"),
-    "compact": Verb(_HERE, "merge the small files of a results root, while sweeps train and readers read"),
-    "submit": Verb(_CLUSTER, "launch on a running Ray cluster, as a job that goes on without us"),
-    "resume": Verb(_CLUSTER, "submit again what a results root was launched with"),
-    "logs": Verb(_CLUSTER, "what the driver of a submitted sweep says (--follow)"),
-    "stop": Verb(_CLUSTER, "end a submitted sweep; what is trained is kept"),
-    "list": Verb(_CLUSTER, "the sweeps of a results root, and who drives them"),
-    "trial": Verb(_HERE, "train one trial here, watched (--pdb to debug, --plot to draw)", draws=True),
-    "replay": Verb(_HERE, "train a finished trial again from its row, and compare", draws=True),
-    "bench": Verb(_HERE, "how many trials this machine trains per hour, and what limits it"),
-    "query": Verb(_TABLES, "SQL over the tables of a results root"),
-    "figures": Verb(_TABLES, "the paper's figures from the tables of a results root"),
-    "claims": Verb(_TABLES, "the paper's findings held against the tables of a results root"),
+    "presets": Verb(_presets, "what can be launched by name"),
+    "launch": Verb(_launch, "train what a preset or YAML file asks for and the results root lacks"),
+    "status": Verb(_status, "how far the sweeps of a results root are"),
+    "compact": Verb(_compact, "merge the small files of a results root, while sweeps train and readers read"),
+    "submit": Verb(_submit, "launch on a running Ray cluster, as a job that goes on without us"),
+    "resume": Verb(_resume, "submit again what a results root was launched with"),
+    "logs": Verb(_logs, "what the driver of a submitted sweep says (--follow)"),
+    "stop": Verb(_stop, "end a submitted sweep; what is trained is kept"),
+    "list": Verb(_list, "the sweeps of a results root, and who drives them"),
+    "trial": Verb(_trial, "train one trial here, watched (--pdb to debug, --plot to draw)"),
+    "replay": Verb(_replay, "train a finished trial again from its row, and compare"),
+    "bench": Verb(_bench, "how many trials this machine trains per hour, and what limits it"),
+    "query": Verb(_query, "SQL over the tables of a results root"),
+    "figures": Verb(_figures, "the paper's figures from the tables of a results root"),
+    "claims": Verb(_claims, "the paper's findings held against the tables of a results root"),
 }
 
 
@@ -81,9 +180,7 @@ def _dispatch(argv: list[str]) -> int:
     name, rest = argv[0], argv[1:]
     if name not in VERBS:
         raise UserError(f"{unknown_name('verb', name, list(VERBS))}; see monosweep --help")
-    verb = VERBS[name]
-    function: Callable[..., int] = getattr(import_module(verb.module), name)
-    return function(rest, draw=_draw_response) if verb.draws else function(rest)
+    return VERBS[name].run(rest)
 
 
 def _help() -> str:
@@ -104,13 +201,6 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("monosweep")
-
-
-def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -> None:
-    """The response map of one trial; kept here because sweep/ may not import analysis/."""
-    from monosweep.analysis.figures import draw_response
-
-    draw_response(weights, config, path)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_a_circle_would_be_found() -> None:
 
 
 ARROWS = {
-    "model.config": [], "model.records": [], "model.precision": [],
+    "model.config": [], "model.records": [], "model.precision": ["model.config"],
     "model.schedule": ["model.config"],
     "model.data": ["model.config"],
     "model.member": ["model.config"],
@@ -102,6 +102,7 @@ ARROWS = {
         "model.config", "model.data", "model.device", "model.families", "model.family", "model.member",
         "model.optimizers", "model.precision", "model.schedule",
     ],
+    "model.bench": ["model.config", "model.device", "model.engines", "model.families"],
     "model.checkpoint": ["model.config", "model.families", "model.member", "model.records"],
     "sweep.text": [], "sweep.version": [], "sweep.parse": ["model.config"],
     "sweep.spec": ["model.config", "model.families"],
@@ -113,7 +114,7 @@ ARROWS = {
         "model.families", "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.version",
         "sweep.work",
     ],
-    "sweep.bench": ["model", "sweep.text"],
+    "sweep.bench": ["model.bench", "model.device", "sweep.text"],
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
     "analysis.tables": ["analysis.knobs", "model.config", "model.families", "model.records", "sweep.store"],
     "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
-from monosweep.sweep.bench.loads import Burst, Load
+from monosweep.model.bench.loads import Burst, Load, kernels, one_thread
 
 _GRACE_S = 5.0
 
@@ -101,15 +101,12 @@ def _receive(member: _Member) -> object:
 
 def _serve(pipe: Connection) -> None:
     """A process: loads come through the pipe, what was done goes back, None ends it."""
-    from monosweep.model.device import reproducible
-    from monosweep.model.engines.cpu import gemm
-
     bursts: dict[Load, Burst] = {}
     try:
-        with reproducible("cpu"), gemm.one_thread():
+        with one_thread():
             while (message := pipe.recv()) is not None:
                 if message == "kernels":
-                    pipe.send(gemm.kernels())
+                    pipe.send(kernels())
                     continue
                 load, seconds = message
                 if load not in bursts:

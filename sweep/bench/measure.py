@@ -13,9 +13,9 @@ from importlib import metadata
 from statistics import median
 from typing import Any
 
+from monosweep.model.bench.loads import Kind, Load
+from monosweep.model.bench.shapes import Shape
 from monosweep.sweep.bench.crew import Crew
-from monosweep.sweep.bench.loads import Kind, Load
-from monosweep.sweep.bench.shapes import Shape
 
 PRODUCTS: tuple[Kind, ...] = ("gemm", "numpy", "torch")
 """What does the five products alone; the fastest is the limit."""

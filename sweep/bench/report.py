@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from monosweep.model.bench.shapes import Shape
 from monosweep.sweep.bench.measure import Machine, ShapeRates
-from monosweep.sweep.bench.shapes import Shape
 from monosweep.sweep.text import table
 
 _HEADER = (
@@ -48,7 +48,7 @@ def _row(rates: ShapeRates) -> tuple[str, ...]:
 def sizes(shape: Shape) -> str:
     """The four sizes.
 
-    >>> from monosweep.sweep.bench.shapes import SHAPES
+    >>> from monosweep.model.bench.shapes import SHAPES
     >>> sizes(SHAPES[0])
     '32 / 8 / 64 / 128'
     """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from monosweep.model.config import ConfigError, TrialConfig, UserError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.cli.arguments import (
     BenchArgs,
@@ -111,6 +112,7 @@ def trial(argv: Sequence[str], *, draw: Draw) -> int:
     )  # fmt: skip
     _check_plot(args.plot)
     config = _pick(_spec(args.spec, args.set), args.index)
+    _check_drawn(args.plot, config)
     engine = "solo" if args.pdb and args.engine == "auto" else args.engine
     watched = _watch(config, args.device, engine, args.pdb)
     _print_outcome(watched)
@@ -131,8 +133,10 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     store = Store.open(args.out)
     row = store.trial_row(args.trial_id)
     store.load_families()
+    config = config_in(row)
+    _check_drawn(args.plot, config)
     curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
-    watched = _watch(config_in(row), args.device or row["device"], row["engine"], debug=False)
+    watched = _watch(config, args.device or row["device"], row["engine"], debug=False)
     ok = _print_comparison(row, curve_rows, watched)
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
@@ -144,7 +148,7 @@ def bench(argv: Sequence[str]) -> int:
         BenchArgs, argv, prog="monosweep bench",
         description="How many trials this machine trains per hour, and what limits it; about a minute.",
     )  # fmt: skip
-    from monosweep.sweep.bench.shapes import SHAPES, shape_named
+    from monosweep.model.bench.shapes import SHAPES, shape_named
 
     shapes = [shape_named(name) for name in args.shapes] or SHAPES
     workers = worker_count(args.workers)
@@ -182,6 +186,12 @@ def _check_plot(path: str | None) -> None:
         raise UserError(f"--plot takes a file that ends in {', '.join(_FIGURE_SUFFIXES)}; got {path!r}")
     if not Path(path).parent.is_dir():
         raise UserError(f"--plot cannot write {path!r}: no folder {str(Path(path).parent)!r}; make it first")
+
+
+def _check_drawn(path: str | None, config: TrialConfig) -> None:
+    """The same, once it is known what would be drawn."""
+    if path is not None and not isinstance(config, TwoLayerConfig):
+        raise UserError(f"--plot draws the neurons of two_layer networks; the trial is of family {config.family}")
 
 
 def _pick(spec: SweepSpec, index: int) -> TrialConfig:

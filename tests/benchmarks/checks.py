@@ -11,10 +11,10 @@ from statistics import fmean, variance
 import numpy as np
 
 from contenders.sample import Case, Sample
+from monosweep.model.bench.shapes import Shape
 from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.solo import SoloEngine
-from monosweep.sweep.bench.shapes import Shape
 
 ENGINES_TOLERANCE = 1e-4
 """Largest relative difference between the losses of the solo and the packed engine over the first steps."""

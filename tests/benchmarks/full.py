@@ -28,8 +28,8 @@ from checks import ENGINES_TOLERANCE, STANDARD_ERRORS, Agreement, agreements, en
 from contenders import ours, plain_tune
 from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn
+from monosweep.model.bench.loads import Kind, Load
 from monosweep.sweep.bench.crew import Crew
-from monosweep.sweep.bench.loads import Kind, Load
 from monosweep.sweep.bench.measure import PRODUCTS, SECONDS, Limit, Machine, limit_of, machine
 from monosweep.sweep.bench.report import number, sizes
 from monosweep.sweep.plan.machine import n_cores

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from monosweep.model.bench.shapes import RATES, Shape, shape_named
 from monosweep.model.config import Precision
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.gpu.memory import gpu_bytes
@@ -34,7 +35,6 @@ from monosweep.model.engines.gpu.pack_size import useful_pack_size
 from monosweep.model.engines.gpu.products import matmul_settings
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
-from monosweep.sweep.bench.shapes import RATES, Shape, shape_named
 from monosweep.sweep.plan.packs import Pack, make_packs
 from monosweep.sweep.text import table
 from plain_loop import PlainTrial

@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from monosweep.model.bench.shapes import shape_named
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.sweep.bench.shapes import shape_named
 from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.plan.packs import PACKS_PER_WORKER, make_packs

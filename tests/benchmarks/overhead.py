@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from rich.console import Console
 
+from monosweep.model.bench.shapes import RATES, shape_named
 from monosweep.sweep.bench.measure import machine
-from monosweep.sweep.bench.shapes import RATES, shape_named
 from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.spec.sweep_spec import SweepSpec

@@ -9,7 +9,7 @@ import torch
 import torch_optimizer
 from torch import nn
 
-from monosweep.sweep.bench.shapes import Shape
+from monosweep.model.bench.shapes import Shape
 
 
 class PlainTrial:

@@ -14,7 +14,7 @@ from checks import ENGINES_TOLERANCE, agreements, engines_differ_by
 from contenders import ours, plain_tune
 from contenders.jax_peer import JaxPeer
 from contenders.sample import CASES, Case, Sample, Turn, windowed
-from monosweep.sweep.bench.shapes import SHAPES, Shape
+from monosweep.model.bench.shapes import SHAPES, Shape
 from monosweep.sweep.executors.connect import Cluster, connected
 
 TINY = replace(CASES[0], n_steps=64, n_packed=16, n_plain=4, n_jax=32, jax_steps=32)

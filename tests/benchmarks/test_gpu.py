@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import gpu
+from monosweep.model.bench.shapes import shape_named
 from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.sweep.bench.shapes import shape_named
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 from plain_loop import PlainTrial
 

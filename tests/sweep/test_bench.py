@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monosweep.model.bench.loads import Load
+from monosweep.model.bench.shapes import RATES, SHAPES, Shape
 from monosweep.model.engines.cpu import gemm
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.bench.crew import Crew
-from monosweep.sweep.bench.loads import Load
 from monosweep.sweep.bench.measure import PRODUCTS, SECONDS, ShapeRates, limit_of, machine, measure
 from monosweep.sweep.bench.report import report
-from monosweep.sweep.bench.shapes import RATES, SHAPES, Shape
 
 TINY = SHAPES[0]
 MOMENT = dict.fromkeys(SECONDS, 0.02)

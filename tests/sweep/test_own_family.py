@@ -218,6 +218,16 @@ def shown(root: Path) -> dict[str, list[dict[str, Any]]]:
     return {table: views.sql(f"select * from {table} order by all").to_pylist() for table in tables}
 
 
+def test_its_trials_can_be_watched_but_have_no_neurons_to_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = str(write(tmp_path))
+    assert main(["trial", spec, "--engine", "vmapped"]) == 0
+    assert "explained_variance" in capsys.readouterr().out
+    assert main(["trial", spec, "--plot", str(tmp_path / "r.png")]) == 2
+    assert "--plot draws the neurons of two_layer networks; the trial is of" in capsys.readouterr().err
+
+
 def test_status_and_figures_of_a_root_of_two_families(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(root)]) == 0
     assert capsys.readouterr().out == "tiny: 2/2 trials done (done)\ntoy: 4/4 trials done (done)\n"

@@ -19,7 +19,7 @@ from ray import tune
 from torch import nn
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn, windowed
-from monosweep.sweep.bench.shapes import Shape, shape_named
+from monosweep.model.bench.shapes import Shape, shape_named
 from monosweep.sweep.executors.connect import Cluster, connected
 
 

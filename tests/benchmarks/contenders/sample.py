@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from numpy import ndarray
 
+from monosweep.model.bench.shapes import RATES, SHAPES, Shape
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.schedule import loss_window
-from monosweep.sweep.bench.shapes import RATES, SHAPES, Shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -198,7 +198,7 @@ def test_a_plot_that_cannot_be_written_is_one_line(
     [
         (["--index", "5"], "--index must lie in 1 … 4, the trials of tiny; got 5"),
         (["--index", "0"], "--index must lie in 1 … 4, the trials of tiny; got 0"),
-        (["--engine", "fast"], "--engine must be one of 'auto', 'solo', 'packed'; got 'fast'"),
+        (["--engine", "fast"], "--engine must be one of 'auto', 'solo', 'packed', 'vmapped'; got 'fast'"),
         (["--sed", "1"], "unknown option '--sed'; did you mean '--set'?"),
         (["--set"], "--set needs a value"),
         (["--set", "lr"], "--set takes key=value, as in --set lr=0.01; got 'lr'"),

@@ -6,7 +6,8 @@ A load is prepared once and then called again and again; each call does some wor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,9 @@ import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
+from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu import elementwise
+from monosweep.model.engines.cpu import gemm as products
 from monosweep.model.engines.cpu.compiled_step import is_half
 from monosweep.model.engines.cpu.engine import PackedEngine, block_rows
 from monosweep.model.engines.cpu.gemm import gemm
@@ -53,6 +56,18 @@ class Load:
         if self.kind == "gemm":
             return _compiled_products(self.configs[0])
         return _products(self.configs[0], np.matmul if self.kind == "numpy" else _torch_matmul)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As a worker trains: by itself on its core, for the length of a block."""
+    with reproducible("cpu"), products.one_thread():
+        yield
+
+
+def kernels() -> str:
+    """What multiplies NumPy's matrices in this process."""
+    return products.kernels()
 
 
 def _packed(configs: tuple[TwoLayerConfig, ...]) -> Burst:
