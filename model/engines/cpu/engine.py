@@ -26,13 +26,13 @@ from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
 from monosweep.model.engines.cpu.products import products
 from monosweep.model.families.two_layer.config import REPROJECTS, TOLD_BY_ANSWER, TwoLayerConfig
-from monosweep.model.families.two_layer.decay import bias_decay_at
+from monosweep.model.families.two_layer.decay import bias_decay_table
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.families.two_layer.weights import activate, activation_slope, initial_weights, masks
 from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES
-from monosweep.model.schedule import lr_at
+from monosweep.model.schedule import lr_table
 
 STORES = {"params": "", "exp_avg": "exp_avg.", "exp_avg_sq": "exp_avg_sq."}
 """What is kept of every trial, a row each, and how a `MemberState` names the tensors in it."""
@@ -280,11 +280,6 @@ class _Member:
         self.bias_target = self.dtype.type(config.bias_reg_target)
         self.lr = self.bias_decay = np.empty(0, self.dtype)
 
-    def schedule(self, steps: range) -> None:
-        """Learning rates and bias decays of the next steps."""
-        self.lr = np.array([lr_at(self.config, s) for s in steps], self.dtype)
-        self.bias_decay = np.array([bias_decay_at(self.config, s) for s in steps], self.dtype)
-
 
 class PackedEngine:
     """Trains a pack of two-layer networks of one shape on one thread of a CPU.
@@ -348,11 +343,13 @@ class PackedEngine:
         return member
 
     def _train_group(self, group: _Group, slots: list[int], losses: Float64[ndarray, "chunk slots"]) -> None:
-        first = self._clock - self._member(slots[0]).joined + 1
-        chunk = group.chunk(first, len(losses))
-        for slot in slots:
-            member = self._member(slot)
-            member.schedule(range(first, first + len(losses)))
+        members = [self._member(slot) for slot in slots]
+        configs, done = [member.config for member in members], self._clock - members[0].joined
+        chunk, n = group.chunk(done + 1, len(losses)), len(losses)
+        rates = lr_table(configs, [done] * len(configs), n).T.astype(self._step.dtype, order="C")
+        decays = bias_decay_table(configs, [done] * len(configs), n).T.astype(self._step.dtype, order="C")
+        for place, (slot, member) in enumerate(zip(slots, members, strict=True)):
+            member.lr, member.bias_decay = rates[place], decays[place]
             losses[:, slot] = self._step.train(member, chunk)
 
     def take(self, slot: int) -> MemberState:
