@@ -100,6 +100,16 @@ def test_the_spec_is_one(folder):
     assert "64 trials" in done.stdout
 
 
+def test_the_family_is_one(folder):
+    (code,) = blocks("py")
+    (spec,) = (block for block in blocks("text") if block.startswith("base:"))
+    (folder / "toy.py").write_text(code)
+    (folder / "toy.yaml").write_text(spec)
+    short = ["--set", "n_steps=16", "--executor", "inline", "--out", "toys"]
+    done = run(["launch", "toy.yaml", *short], folder)
+    assert done.returncode == 0 and "3 trials trained" in done.stdout, done.stderr
+
+
 def test_the_python_example(folder):
     (code,) = blocks("python")
     code += "\nassert table.num_rows == 4 and len(curves)\n"

@@ -22,6 +22,7 @@ from monosweep.sweep.plan.members import know_families
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.compact import _alike
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.view.replay import Compared, verdict
 from monosweep.sweep.work.contract import Settings
 from monosweep.sweep.work.pack import train_pack
 
@@ -256,3 +257,13 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert re.search(complaint, error) and error.count("\n") == 1, error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_replay_may_differ_in_the_last_bits_of_stacks() -> None:
+    """And in nothing else, nor for any other engine."""
+    here = {"device_name": "x", "code_version": "0.1.0", "library_versions": "torch 2"}
+    row = {"status": "completed", "engine": "vmapped", "loss": 1.0, **here}
+    near, far = Compared("loss", 1.0, 1.000001), Compared("loss", 1.0, 1.1)
+    assert verdict(row, [near], here).text.startswith("differs in the last bits, as it may: the vmapped engine")
+    assert not verdict(row, [far], here).ok and not verdict({**row, "engine": "packed"}, [near], here).ok
+    assert not verdict(row, [near, Compared("last_step", 3, 4)], here).ok
