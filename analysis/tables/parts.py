@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from monosweep.analysis.tables.storage import Files, Part, Piece
-from monosweep.sweep.store.parts import current, damage, packs_of
+from monosweep.sweep.store.parts import current, damage, units_of
 from monosweep.sweep.store.schema import ASKED
 
 
@@ -47,13 +47,13 @@ class Parts:
     def _packs(self, part: Part) -> frozenset[str] | None:
         """The packs in a part; None, and left out, if it cannot say."""
         if not part.merged:
-            return packs_of(part.path, None)
+            return units_of(part.path, None)
         if part not in self._known:
             footer = self.files.footer(part.path)
             if isinstance(footer, str):
                 self.leave_out(part, footer)
                 return None
-            self._known[part] = packs_of(part.path, footer)
+            self._known[part] = units_of(part.path, footer)
         packs = self._known[part]
         assert isinstance(packs, frozenset)
         return packs

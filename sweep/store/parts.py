@@ -152,7 +152,6 @@ def units_of(name: str, footer: Mapping[bytes, bytes] | None) -> frozenset[str]:
     return frozenset(filter(None, (footer or {}).get(PACKS_KEY.encode(), b"").decode().split(",")))
 
 
-packs_of = units_of  # as `analysis` calls it
 
 
 def current(parts: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
