@@ -19,14 +19,14 @@ from jaxtyping import Float, Float64, Int64, UInt16
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import ConfigError, Meanings, unknown_name
+from monosweep.model.config import Meanings
 from monosweep.model.data.embedding import orthonormal_map
 from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram, is_half, train_chunk
 from monosweep.model.engines.cpu.products import products
 from monosweep.model.families.two_layer.config import REPROJECTS, TOLD_BY_ANSWER, TwoLayerConfig
-from monosweep.model.families.two_layer.decay import bias_decay_table
+from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_table
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.families.two_layer.weights import activate, activation_slope, initial_weights, masks
@@ -173,11 +173,11 @@ class _Step:
             present = slice(chunk.bounds[place], chunk.bounds[place + 1])
             total += self._gradients(member, chunk, index, slice(lo, hi), present)
         self._finish_gradients(member)
-        steps = [
+        before = member.encoder.copy() if self.config.bias_decay_mode == "tied_to_update" else member.encoder
+        for rows, segment in zip(member.segments, self.layout.segments, strict=True):
             elementwise.lamb(*rows, self.grads[segment], self.update[segment], self.constants, member.lr[index])
-            for rows, segment in zip(member.segments, self.layout.segments, strict=True)
-        ]
-        member.bias *= 1 - member.bias_decay[index] * self._decay_share(member, steps[0])
+        if member.bias_decay[index]:
+            member.bias *= 1 - member.bias_decay[index] * self._decay_share(member, before)
         return total / batch
 
     def _finish_gradients(self, member: _Member) -> None:
@@ -187,21 +187,13 @@ class _Step:
         if member.mask is not None:
             self.grads *= member.mask
 
-    def _decay_share(self, member: _Member, step_in: float) -> Float[ndarray, " n_neurons"]:
+    def _decay_share(self, member: _Member, before: Float[ndarray, "d_embed k"]) -> Float[ndarray, " k"]:
         """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
-        mode = self.config.bias_decay_mode
-        share = np.ones(self.layout.n_neurons, self.dtype)
-        if mode == "per_neuron":
-            share[self.active] = 0
-        elif mode == "tied_to_update":
-            update = self.update[self.layout.segments[0]].reshape(self.config.d_embed, -1)
-            moved = abs(step_in) * np.linalg.norm(update, axis=0)
-            size = np.linalg.norm(member.encoder, axis=0)
-            relative = np.divide(moved, size, out=np.zeros_like(moved), where=size > 0)
-            np.clip(1 - relative / self.dtype.type(member.config.lr), 0, 1, out=share)
-        elif mode != "rate":
-            raise ConfigError(unknown_name("bias_decay_mode", mode, ["rate", "per_neuron", "tied_to_update"]))
-        return share
+        now, then = ({"w_in": torch.from_numpy(encoder).T} for encoder in (member.encoder, before))
+        now["bias"] = torch.from_numpy(member.bias)
+        silent = torch.from_numpy(~self.active)
+        share = DECAY_SHARES[self.config.bias_decay_mode](now, then, {"silent": silent}, member.config.lr)
+        return share.numpy()
 
     def _gradients(self, member: _Member, chunk: _Chunk, index: int, samples: slice, present: slice) -> float:
         """Gradients over some samples, up to the factor 2 / batch; Σ error² over them."""

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.config import ConfigError, unknown_name
 from monosweep.model.engines.cpu.engine import mask_row
 from monosweep.model.engines.gpu.products import DeviceProducts
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.families.two_layer.config import TOLD_BY_ANSWER, TwoLayerConfig
+from monosweep.model.families.two_layer.decay import DECAY_SHARES
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.families.two_layer.weights import activate, activation_slope
 from monosweep.model.optimizers import lamb_step
@@ -78,7 +78,7 @@ class StackedStep:
         loss = self._gradients(encoder, bias, self.layout.decoder(rows[0]), samples)
         before = encoder.clone() if self.config.bias_decay_mode == "tied_to_update" else None
         self._step(rows, lr)
-        bias.mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, before))
+        bias.mul_(1 - bias_decay.unsqueeze(1) * self._decay_share(encoder, bias, before))
         return loss
 
     def _gradients(
@@ -124,16 +124,10 @@ class StackedStep:
             self._grads.mul_(self._mask)
         self._grads.mul_(2 / self.config.samples_per_step)
 
-    def _decay_share(self, encoder: Tensor, before: Tensor | None) -> Float[Tensor, "pack n_neurons"]:
+    def _decay_share(self, encoder: Tensor, bias: Tensor, before: Tensor | None) -> Float[Tensor, "pack n_neurons"]:
         """How much of the bias decay each neuron feels, 0 to 1 (`bias_decay_mode`)."""
         mode = self.config.bias_decay_mode
-        if mode == "per_neuron":
-            return (self._h <= 0).all(dim=1).to(encoder)
-        if mode == "tied_to_update":
-            assert before is not None
-            moved: Tensor = torch.linalg.vector_norm(encoder - before, dim=1)
-            size: Tensor = torch.linalg.vector_norm(encoder, dim=1)
-            return (1 - (moved / size).masked_fill(size == 0, 0.0) / self._peak_lr).clamp_min(0)
-        if mode != "rate":
-            raise ConfigError(unknown_name("bias_decay_mode", mode, ["rate", "per_neuron", "tied_to_update"]))
-        return torch.ones_like(encoder[:, 0])
+        now, then = {"w_in": encoder.mT, "bias": bias}, {} if before is None else {"w_in": before.mT}
+        passed = {"silent": (self._h <= 0).all(dim=1)} if mode == "per_neuron" else {}
+        share: Tensor = torch.func.vmap(DECAY_SHARES[mode])(now, then, passed, self._peak_lr[:, 0])
+        return share

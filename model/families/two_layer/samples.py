@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.data.embedding import orthonormal_map
-from monosweep.model.data.stream import StreamKey, probabilities
+from monosweep.model.data.stream import StreamKey
 from monosweep.model.families.two_layer.config import SIGNED, TwoLayerConfig
 
 
@@ -22,11 +21,6 @@ def stream_key(config: TwoLayerConfig) -> StreamKey:
         feature_dist=config.feature_dist,
         signed=signed,
     )
-
-
-def feature_probs(config: TwoLayerConfig) -> Float[ndarray, " n_features"]:
-    """ε_i for every feature (section 2)."""
-    return probabilities(config.n_features, config.feature_prob, config.feature_dist)
 
 
 def embedding(config: TwoLayerConfig) -> Float[Tensor, "d_embed n_features"]:

@@ -12,13 +12,17 @@ from scipy import stats
 from monosweep.model.data import stream as features
 from monosweep.model.data.stream import FeatureStream, Process
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.families.two_layer.samples import embedding, feature_probs, stream_key, target_map
+from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 
 ALPHA = 1e-6
 
 
 def config(**knobs):
     return TwoLayerConfig(**{"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50, **knobs})
+
+
+def feature_probs(trial):
+    return features.probabilities(trial.n_features, trial.feature_prob, trial.feature_dist)
 
 
 def dense(trial, steps):
