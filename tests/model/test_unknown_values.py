@@ -93,7 +93,7 @@ CALLS = {
         lambda: wrong("task").n_out, lambda: samples.stream_key(wrong("task")), lambda: is_gram(wrong("task")),
         lambda: weights.responses(wrong("task"), weights.initial_weights(trial()), samples.embedding(trial())),
         lambda: network.TwoLayer.fixed(wrong("task")), lambda: network.TwoLayer.sample(wrong("task"), 1),
-        lambda: network.TARGETS[WRONG["task"]], lambda: cpu.fixed_maps(wrong("task")),
+        lambda: network.TARGETS[WRONG["task"]], lambda: cpu._maps(wrong("task")),
         lambda: fill_samples(wrong("task")),
         lambda: gpu_memory.gpu_bytes(wrong("task")), lambda: cpu_memory.cpu_bytes(wrong("task")),
         lambda: cpu._ANSWERS[WRONG["task"]], lambda: Layout.of(wrong("task")),
@@ -109,7 +109,7 @@ CALLS = {
     "precision": [
         lambda: precisions.product("fp8", torch.zeros(1, 1), torch.zeros(1, 1)), lambda: precisions.DTYPES["fp8"],
         lambda: cpu_products.products("fp8"), lambda: cpu_memory.cpu_bytes(wrong("precision")),
-        lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu.fixed_maps(wrong("precision")),
+        lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu._maps(wrong("precision")),
         lambda: DeviceSamples([wrong("precision")], "cpu"), lambda: gpu_products.ROUNDS_TO["fp8"],
     ],
     "bias_decay_mode": [lambda: decay.DECAY_SHARES["slow"], lambda: network.TwoLayer.after(
