@@ -118,7 +118,7 @@ CALLS = {
         lambda: schedule.lr_at(wrong("lr_schedule"), 1), lambda: schedule.lr_table([wrong("lr_schedule")], [0], 3),
     ],
     "feature_dist": [
-        lambda: probabilities(4, 0.5, "zipf"), lambda: samples.feature_probs(wrong("feature_dist")),
+        lambda: probabilities(4, 0.5, "zipf"),
         lambda: FeatureStream(samples.stream_key(wrong("feature_dist"))),
         lambda: DeviceStreams([samples.stream_key(wrong("feature_dist"))], torch.float32, "cpu"),
     ],
