@@ -59,10 +59,16 @@ class VmappedEngine:
     def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
         """As the contract says."""
         losses = np.full((n_steps, len(self._slots)), np.nan)
+        if self._stack and not all(self._slots[slot] for slot in self._stack.slots):
+            self._unstack()  # once for all who have left since the last steps
         if any(self._slots):
             stack = self._stacked()
             losses[:, stack.slots] = stack.advance(n_steps)
         return losses
+
+    def _unstack(self) -> None:
+        self._slots = [None if held is None else self.take(slot) for slot, held in enumerate(self._slots)]
+        self._stack = None
 
     def take(self, slot: int) -> MemberState:
         """As the contract says."""
@@ -75,8 +81,8 @@ class VmappedEngine:
 
     def put(self, slot: int, state: MemberState | None) -> None:
         """As the contract says."""
-        self._slots = [None if held is None else self.take(i) for i, held in enumerate(self._slots)]
-        self._stack = None
+        if state is not None:
+            self._unstack()
         self._slots[slot : slot + 1] = [state]
         self._fixed.pop(slot, None)
 
@@ -100,7 +106,7 @@ class VmappedEngine:
             return bad
         stack = self._stacked()
         for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
-            bad[slot] = overflowed
+            bad[slot] = overflowed and self._slots[slot] is not None
         return bad
 
     def _stacked(self) -> _Stack:

@@ -7,7 +7,7 @@ Membership must not decide a trial's fate.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from monosweep.model.config import ConfigError, TrialConfig
@@ -23,7 +23,7 @@ def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
 
     A single trial gets a `failed` row, and nothing is left to train.
     """
-    rest = missing(work.store, work.sweep, pack)
+    rest = missing(work.store.pack_rows(work.sweep, pack.pack_id), pack)
     if len(rest) > 1:
         return split(work.store, work.sweep, pack, rest)
     if rest:
@@ -32,9 +32,8 @@ def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
     return ()
 
 
-def missing(store: Store, sweep: str, pack: Pack) -> list[TrialConfig]:
-    """The members of a pack that have no row; one of an earlier failure does not count."""
-    rows = store.pack_rows(sweep, pack.pack_id)
+def missing(rows: Mapping[str, TrialStatus], pack: Pack) -> list[TrialConfig]:
+    """The members of a pack that are not among its rows; those of earlier failures do not count."""
     return [c for c in pack.configs if rows.get(c.trial_id, TrialStatus.FAILED) == TrialStatus.FAILED]
 
 

@@ -61,7 +61,7 @@ def pack_slices(
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
     code_version()  # of the sources as they are now, whatever is edited meanwhile
     training = _Training(store, sweep, pack, settings, should_stop)
-    yield from training.run()
+    yield from training.train(pack)
     yield training.progress(over=True)
 
 
@@ -91,20 +91,19 @@ class _Training:
             finished=over and not self.stopped, stopped=over and self.stopped, warnings=told,
         )  # fmt: skip
 
-    def run(self) -> Iterator[PackProgress]:
-        """Train what the pack lacks: members that a worker before this one has seen to the end have their rows."""
-        rest = missing(self.store, self.sweep, self.pack)
-        there = self.store.pack_rows(self.sweep, self.pack.pack_id) if len(rest) < len(self.pack.configs) else {}
-        for config in self.pack.configs:
-            if config not in rest:
-                self._settle(config, there[config.trial_id])
-        if rest:
-            yield from self._train(self.pack, rest)
-
-    def _train(self, pack: Pack, rest: Sequence[TrialConfig]) -> Iterator[PackProgress]:
-        """Train these members of `pack`; where that is not possible, train them in halves."""
+    def train(self, pack: Pack) -> Iterator[PackProgress]:
+        """Train what the pack lacks: members that a worker before this one has seen to the end have their rows.  Where
+        that is not possible, train its halves."""
+        rows = self.store.pack_rows(self.sweep, pack.pack_id)
+        lacking = missing(rows, pack)
+        lack = {config.trial_id for config in lacking}
+        for config in pack.configs:
+            if config.trial_id not in lack:
+                self._settle(config, rows[config.trial_id])
+        if not lacking:
+            self.store.drop_checkpoint(self.sweep, pack.pack_id)
+            return
         trouble: str | None = None
-        lacking = list(rest)
         try:
             yield from self._attempt(pack, lacking)
         except _TrainingError as error:
@@ -118,7 +117,7 @@ class _Training:
             return
         for half in split(self.store, self.sweep, pack, lacking):
             if not self.stopped:
-                yield from self._train(half, half.configs)
+                yield from self.train(half)
 
     def _attempt(self, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
         """Train to the end; `lacking` always holds the members that have no row yet."""
