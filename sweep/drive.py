@@ -177,7 +177,7 @@ class _Launch:
             )
             work = Work(
                 store=self.store, sweep=self.spec.name, packs=tuple(packs), settings=settings,
-                n_workers=there.site.n_workers,
+                n_workers=there.site.n_workers, patience_s=self.options.patience_s,
             )  # fmt: skip
             if resumed:
                 self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")

@@ -1,4 +1,4 @@
-"""Plain text for terminals and logs: aligned tables and exact numbers."""
+"""Plain text for terminals and logs: aligned tables, exact numbers, durations."""
 
 from __future__ import annotations
 
@@ -27,6 +27,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collectio
 def exact(value: Any) -> str:
     """A number with all its digits, a list without its spaces, nothing for None."""
     return "" if value is None else str(value).replace(" ", "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a person.
+
+    >>> [duration(s) for s in (0.4, 59, 61, 7300, 200000)]
+    ['0 s', '59 s', '1 min', '2.0 h', '2.3 days']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def without_secrets(text: str) -> str:

@@ -108,7 +108,7 @@ ARROWS = {
     "sweep.spec": ["model.config", "model.families"],
     "sweep.plan": ["model", "sweep.spec", "sweep.store"],
     "sweep.store": ["model.config", "model.families", "model.family", "model.records", "sweep.text"],
-    "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.version"],
+    "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.text", "sweep.version"],
     "sweep.executors": ["model", "sweep.plan", "sweep.spec", "sweep.text", "sweep.version", "sweep.work"],
     "sweep.view": [
         "model.families", "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.text", "sweep.version",

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import arg
 
 from monosweep.model.config import ConfigError
+from monosweep.sweep.plan.options import PATIENCE_S
 
 Device = Literal["auto", "cpu", "cuda"]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, arg(help_behavior_hint="")]
@@ -45,6 +46,8 @@ class LaunchArgs:
     """Train failed and stopped trials again."""
     unfinished: Flag = False
     """Train also what this sweep was asked for before and still lacks."""
+    patience_s: float = PATIENCE_S
+    """Seconds without a report after which a pack's worker counts as hung: it is ended, and another goes on."""
     dry_run: Flag = False
     """Say what would be trained, and stop."""
 
@@ -142,6 +145,8 @@ class SubmitArgs:
     """Packs at a time; say how many if workers start only when needed."""
     retry_failed: Flag = False
     """Train failed and stopped trials again."""
+    patience_s: float = PATIENCE_S
+    """Seconds without a report after which a pack's worker counts as hung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,8 @@ class ResumeArgs:
     """Packs at a time."""
     retry_failed: Flag = False
     """Train failed and stopped trials again."""
+    patience_s: float = PATIENCE_S
+    """Seconds without a report after which a pack's worker counts as hung."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from monosweep.sweep.cli.arguments import (
     worker_count,
 )
 from monosweep.sweep.parse import parse
+from monosweep.sweep.plan.options import PATIENCE_S
 from monosweep.sweep.text import table, without_secrets
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def driver_options(args: SubmitArgs | ResumeArgs) -> Sequence[str]:
         options += ["--workers", str(workers)]
     if args.retry_failed:
         options.append("--retry-failed")
+    if args.patience_s != PATIENCE_S:
+        options += ["--patience-s", f"{args.patience_s:g}"]
     if isinstance(args, ResumeArgs):
         options.append("--unfinished")
     return options

@@ -64,7 +64,8 @@ def launch(argv: Sequence[str]) -> int:
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
-        retry_failed=args.retry_failed, unfinished=args.unfinished, dry_run=args.dry_run,
+        retry_failed=args.retry_failed, unfinished=args.unfinished, patience_s=args.patience_s,
+        dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
     for line in launch_lines(report, args.out):

@@ -25,6 +25,7 @@ from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
 from monosweep.sweep.work.pack import pack_slices, train_pack
 from monosweep.sweep.work.progress import Listener
+from monosweep.sweep.work.waits import Silences
 
 _SLICE_S = 1.0
 """Ctrl-C is heard between slices."""
@@ -70,6 +71,7 @@ class _Processes:
         self._waiting = deque(work.packs)
         self._losses: Counter[str] = Counter()
         self._workers: list[_Worker] = []
+        self._silences = Silences(work.patience_s, progress.note)
 
     def __enter__(self) -> _Processes:
         for _ in range(min(self._work.n_workers, len(self._waiting))):
@@ -94,6 +96,13 @@ class _Processes:
                     self._give(worker, self._waiting.popleft())
             for pipe in wait([worker.pipe for worker in self._workers], timeout=_POLL_S):
                 self._hear(next(worker for worker in self._workers if worker.pipe is pipe))
+            self._end_hung()
+
+    def _end_hung(self) -> None:
+        training = {worker.pack.pack_id: worker for worker in self._workers if worker.pack is not None}
+        for pack_id, reason in self._silences.hung(training).items():
+            training[pack_id].process.kill()
+            self._replace(training[pack_id], reason)
 
     def _busy(self) -> bool:
         return any(worker.pack is not None for worker in self._workers)
@@ -108,6 +117,7 @@ class _Processes:
 
     def _give(self, worker: _Worker, pack: Pack) -> None:
         worker.pack = pack
+        self._silences.heard(pack.pack_id)
         self._progress.started(pack)
         with suppress(OSError):  # a dead worker is noticed when its pipe is read
             worker.pipe.send(pack)
@@ -121,18 +131,19 @@ class _Processes:
         if isinstance(message, Exception):
             raise message
         assert isinstance(message, PackProgress)
+        self._silences.heard(message.pack_id)
         self._progress.update(message)
         if message.finished:
             worker.pack = None
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker, reason: str | None = None) -> None:
         """Spawn another worker; its pack is taken up again, or given up."""
         worker.process.join()
         worker.pipe.close()
         self._workers[self._workers.index(worker)] = self._spawn()
         if worker.pack is None:
             return
-        reason = f"exit code {worker.process.exitcode}"
+        reason = reason or f"exit code {worker.process.exitcode}"
         self._losses[worker.pack.pack_id] += 1
         if self._losses[worker.pack.pack_id] <= MAX_RETRIES:
             self._progress.note(f"a worker died ({reason}); pack {worker.pack.pack_id} is taken up again")

@@ -33,6 +33,7 @@ from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
 from monosweep.sweep.work.pack import pack_slices
 from monosweep.sweep.work.progress import Listener
+from monosweep.sweep.work.waits import Silences
 
 _REPORT_S = 2.0
 """A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
@@ -190,28 +191,42 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         """Why the sweep cannot go on."""
         self.actors: list[Any] = []
         """The workers in training when the sweep was told to stop."""
+        self._silences = Silences(work.patience_s, progress.note)
+        self._hung: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks for a restart of its own, which we never use."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if not _raylet_lives():
+        if dead := _dead_process():
             self.error = UserError(
-                "a sweep on this machine needs Ray's raylet, which has died (killed, or out of memory); what is "
-                "finished is kept; launch the same command again to go on"
+                f"a sweep on this machine needs Ray's {dead}, which has died (killed, or out of memory); what is "
+                f"finished is kept; launch the same command again to go on"
             )
+        running = {
+            self._pack(trial).pack_id: trial.temporary_state.ray_actor
+            for trial in trials if trial.status == trial.RUNNING and trial.temporary_state.ray_actor is not None
+        }  # fmt: skip
         if self.error is not None or self._should_stop():
-            actors = (trial.temporary_state.ray_actor for trial in trials if trial.status == trial.RUNNING)
-            self.actors = [actor for actor in actors if actor is not None]
+            self.actors = [*running.values()]
             raise _Halt
+        self._end_hung(running)
+
+    def _end_hung(self, running: Mapping[str, Any]) -> None:
+        """Tune sees them die, and has their packs taken up again."""
+        for pack_id, reason in self._silences.hung(running).items():
+            self._hung[pack_id] = reason
+            ray.kill(running[pack_id])
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._silences.heard(self._pack(trial).pack_id)
         self._progress.started(self._pack(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self._silences.heard(self._pack(trial).pack_id)
         if "error" in result:
             self.error = result["error"]
         else:
@@ -233,6 +248,8 @@ class _Watch(tune.Callback):  # type: ignore[misc]
 
     def _reason(self, trial: Any) -> str:
         """Why a worker died; if it did not, but could not even begin, the sweep cannot go on."""
+        if hung := self._hung.pop(self._pack(trial).pack_id, None):
+            return hung
         text = Path(trial.error_file).read_text().strip()
         error = _pickled(trial.pickled_error_file)
         if isinstance(error, _Evicted):
@@ -243,13 +260,16 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         return "out of memory" if _OUT_OF_MEMORY in text else "killed or crashed"
 
 
-def _raylet_lives() -> bool:
-    """Whether the Ray that we have started has its raylet yet; that of a cluster is its own business.
+def _dead_process() -> str | None:
+    """Which process the Ray that we have started has lost; those of a cluster are its own business.
 
     Ray itself ends the driver's process a while after, with its own words.
     """
-    started = ray._private.worker._global_node.all_processes.get("raylet", [])
-    return all(raylet.process.poll() is None for raylet in started)
+    started = ray._private.worker._global_node.all_processes
+    for kind, name in (("raylet", "raylet"), ("gcs_server", "control service (GCS)")):
+        if any(process.process.poll() is not None for process in started.get(kind, [])):
+            return name
+    return None
 
 
 def _pickled(path: str | None) -> Any:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from monosweep.model.config import ConfigError
+
+PATIENCE_S = 900.0
+"""An honest pack reports every few seconds; what may hold it up is one step of a large model, a first compilation (a
+minute) and storage that is away (a minute for each file of a commit)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,5 +30,11 @@ class LaunchOptions:
     """Train failed trials again."""
     unfinished: bool = False
     """Train also what the sweep was asked for before and lacks."""
+    patience_s: float = PATIENCE_S
+    """Seconds without a report after which a pack's worker counts as hung: it is ended, and another goes on."""
     dry_run: bool = False
     """Only say what would be trained."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.patience_s < math.inf:
+            raise ConfigError(f"--patience-s must be a number of seconds above 0; got {self.patience_s:g}")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from monosweep.sweep.text import duration
 from monosweep.sweep.view.counts import Counts, Speed
 from monosweep.sweep.view.status import SweepStatus
 
@@ -77,19 +78,6 @@ def describe(counts: Counts, speed: Speed) -> str:
     if speed.seconds_left is not None:
         parts.append(f"{duration(speed.seconds_left)} left")
     return " · ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the words of a person.
-
-    >>> [duration(s) for s in (0.4, 59, 61, 7300, 200000)]
-    ['0 s', '59 s', '1 min', '2.0 h', '2.3 days']
-    """
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _would(plan: Plan) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.plan.options import PATIENCE_S
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 
@@ -39,6 +40,8 @@ class Work:
     settings: Settings
     n_workers: int
     """Packs in training at a time."""
+    patience_s: float = PATIENCE_S
+    """Silence of a pack after which its worker counts as hung."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -115,14 +115,17 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
 
 
 @pytest.mark.long
-def test_a_dead_raylet_stops_the_sweep_with_one_line(spec: Path, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("program", "name"), [("raylet", "raylet"), ("gcs_server", "control service (GCS)")])
+def test_a_dead_process_of_ray_stops_the_sweep_with_one_line(
+    spec: Path, undisturbed: Path, tmp_path: Path, program: str, name: str
+) -> None:
     driver = Driver(spec, tmp_path / "out", "--workers", "2")
     driver.wait_for(driver.workers)
-    (raylet,) = (pid for pid, command in driver.family().items() if "/raylet/raylet " in command)
-    os.kill(raylet, signal.SIGKILL)
+    (pid,) = (pid for pid, command in driver.family().items() if f"/{program} " in command)
+    os.kill(pid, signal.SIGKILL)
     assert driver.finish(120) == 2, driver.said()
     last = driver.said().strip().splitlines()[-1]
-    assert last.startswith("monosweep: a sweep on this machine needs Ray's raylet, which has died"), driver.said()
+    assert last.startswith(f"monosweep: a sweep on this machine needs Ray's {name}, which has died"), driver.said()
     assert last.endswith("launch the same command again to go on") and "Traceback" not in driver.said()
     again = Driver(spec, driver.out, "--workers", "2")
     assert again.finish(300) == 0, again.said()

@@ -29,7 +29,7 @@ from monosweep.sweep.view.lines import launch_lines
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.view.status import read_status
 from monosweep.sweep.work.contract import Settings, Work
-from processes import Driver
+from processes import Driver, gone
 from same_tables import assert_same
 
 Trial = Callable[..., TwoLayerConfig]
@@ -284,25 +284,34 @@ def test_of_two_checkpoints_of_a_trial_the_further_one_is_taken(tmp_path: Path, 
 
 
 class _Watched(Progress):
-    """Kills an inline worker as soon as it has reported."""
+    """Kills or stops an inline worker as soon as it has reported."""
 
-    killed = 0
+    number, struck = signal.SIGKILL, 0
 
     def update(self, progress: Any) -> None:
         super().update(progress)
-        if not self.killed and progress.trained_steps and not progress.finished:
+        if not self.struck and progress.trained_steps and not progress.finished:
             children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children").read_text()
             spawned = [p for p in children.split() if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
-            self.killed = int(spawned[0])
-            os.kill(self.killed, signal.SIGKILL)
+            self.struck = int(spawned[0])
+            os.kill(self.struck, self.number)
 
 
-def test_a_killed_inline_worker_is_replaced(tmp_path: Path, trial: Trial, rows: Rows) -> None:
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGKILL, "exit code -9"), (signal.SIGSTOP, "hung: no report for ")]
+)
+def test_an_inline_worker_that_is_killed_or_hangs_is_replaced(
+    tmp_path: Path, trial: Trial, number: signal.Signals, why: str
+) -> None:
     packs = tuple(Pack((trial(seed=seed, n_steps=6000),)) for seed in range(2))
     store, said = Store.create(str(tmp_path / "out")), io.StringIO()
-    work = Work(store=store, sweep="s", packs=packs, settings=Settings(), n_workers=2)
+    work = Work(
+        store=store, sweep="s", packs=packs, settings=Settings(), n_workers=2,
+        patience_s=20.0 if number == signal.SIGSTOP else 900.0,
+    )  # fmt: skip
     with _Watched(store, "s", packs, Counts(total=2), Console(file=said, width=200)) as progress:
+        progress.number = number
         inline.execute(work, progress, lambda: False)
-    assert progress.killed
-    assert "a worker died (exit code -9); pack " in said.getvalue()
+    assert progress.struck and gone([progress.struck])
+    assert f"a worker died ({why}" in said.getvalue() and "; pack " in said.getvalue()
     assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")

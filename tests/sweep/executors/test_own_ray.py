@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import Settings, Work
-from processes import family
+from processes import family, gone, is_training
 
 Execute = Callable[[Work, Progress], None]
 
@@ -52,13 +53,14 @@ def has_torch(pid: int) -> bool:
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
-def train(out: Path, packs: tuple[Pack, ...], settings: Settings, execute: Execute) -> None:
-    """`packs` through an executor."""
-    store, total = Store.create(str(out)), sum(len(pack.configs) for pack in packs)
-    work = Work(store=store, sweep="s", packs=packs, settings=settings, n_workers=2)
-    with Progress(store, "s", packs, Counts(total=total), Console(file=io.StringIO())) as progress:
+def train(out: Path, packs: tuple[Pack, ...], settings: Settings, execute: Execute, **about: Any) -> str:
+    """`packs` through an executor; what was said."""
+    store, total, said = Store.create(str(out)), sum(len(pack.configs) for pack in packs), io.StringIO()
+    work = Work(store=store, sweep="s", packs=packs, settings=settings, n_workers=2, **about)
+    with Progress(store, "s", packs, Counts(total=total), Console(file=said)) as progress:
         execute(work, progress)
     assert list(store.index().statuses.values()) == ["completed"] * total
+    return said.getvalue()
 
 
 def alone(work: Work, progress: Progress) -> None:
@@ -96,3 +98,23 @@ def test_no_process_is_without_use(cluster: Cluster) -> None:
     commands = "\n".join(family(os.getpid()).values())
     assert "raylet/raylet" in commands
     assert not re.findall(r"\S*(?:monitor|dashboard)\.py", commands)
+
+
+def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(
+    cluster: Cluster, tmp_path: Path, trial: Callable[..., TwoLayerConfig]
+) -> None:
+    packs, struck = (Pack((trial(n_steps=20_000),)),), set[int]()
+
+    def stop() -> bool:
+        if not struck and list(tmp_path.glob("checkpoints/*/*")):
+            training = [pid for pid, command in family(os.getpid()).items() if is_training(command)]
+            struck.update(training)
+            for pid in training:
+                os.kill(pid, signal.SIGSTOP)
+        return False
+
+    said = train(
+        tmp_path, packs, Settings(), lambda work, progress: tune.execute(cluster, work, progress, stop), patience_s=10.0
+    )
+    assert struck and gone(struck, 60)
+    assert "(hung: no report for " in said and f"pack {packs[0].pack_id} is taken up again" in said

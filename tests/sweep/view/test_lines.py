@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from monosweep.sweep.text import duration
 from monosweep.sweep.view.counts import Counts, Speed
-from monosweep.sweep.view.lines import describe, duration
+from monosweep.sweep.view.lines import describe
 
 
 def test_lines_for_people() -> None:
