@@ -21,7 +21,6 @@ from monosweep.model.checkpoint import from_bytes, serialise, to_bytes
 from monosweep.model.config import ConfigError, TrialConfig, shape_of, unknown_name
 from monosweep.model.device import reproducible, resolve
 from monosweep.model.engines import EngineName, make_engine
-from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.families import description_of, family_of
 from monosweep.model.family import Look, Trained, names
 from monosweep.model.losses import LossRecord
@@ -33,6 +32,8 @@ from monosweep.model.schedule import is_recorded, lr_at, next_recorded
 Record = Literal["final", "log2"]
 Keep = Literal["none", "final", "log2"]
 Columns = Mapping[str, ndarray]
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Members' tensors on the host: by trial_id, then by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ class Snapshot:
     step or has left before it."""
     left: list[TrialResult] = field(default_factory=list)
     """Members that have ended: they are in the pack no more."""
-    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    """By trial_id, the tensors of members looked at whose weights are to be kept."""
+    weights: Mapping[int, Weights] = field(default_factory=dict)
+    """By their own step, the members looked at whose weights are to be kept."""
 
 
 @dataclass(slots=True)
@@ -173,11 +174,11 @@ class PackTrainer:
         left: list[TrialResult] = []
         with reproducible(self.device):
             # Who diverges leaves at once; but what an engine has trained ahead has to be asked for first.
-            while ahead and (not left or self._is_ahead()):
+            while ahead and (not left or self._engine.ahead):
                 n_steps = min(ahead, self._engine.chunk)
                 left += self._train(n_steps)
                 ahead -= n_steps
-                if time.perf_counter() >= deadline and not self._is_ahead():
+                if time.perf_counter() >= deadline and not self._engine.ahead:
                     break
             if not left and ahead:
                 return None
@@ -246,11 +247,12 @@ class PackTrainer:
         looks = self._look(due, final=False)
         self._share(start)
         points: list[Mapping[str, Any] | None] = [None] * len(self.configs)
-        weights: dict[str, Mapping[str, Tensor]] = {}
+        weights: dict[int, Weights] = {}
         for slot, point, look in looks:
             member = self._member(slot)
             points[member.place] = point
-            weights |= self._kept(slot, final=steps[slot] == member.config.n_steps)
+            if kept := self._kept(slot, final=steps[slot] == member.config.n_steps):
+                weights[steps[slot]] = {**weights.get(steps[slot], {}), **kept}
             if steps[slot] == member.config.n_steps:
                 left.append(self._leave(slot, TrialStatus.COMPLETED, None, steps[slot], _metrics(point, look)))
         return Snapshot(step, self.done, points, left, weights)
@@ -311,12 +313,12 @@ class PackTrainer:
     def _trained(self, slot: int) -> Trained:
         return Trained(self._slot_configs[slot], self._engine.params(slot), self._engine.fixed(slot))
 
-    def _kept(self, slot: int, final: bool) -> dict[str, Mapping[str, Tensor]]:
+    def _kept(self, slot: int, final: bool) -> Weights:
         if self.keep_weights == "none" or (self.keep_weights == "final" and not final):
             return {}
         return self.weights(self._slot_configs[slot].trial_id)
 
-    def weights(self, trial_id: str) -> dict[str, Mapping[str, Tensor]]:
+    def weights(self, trial_id: str) -> Weights:
         """A member's tensors as they are now, on the host, under its trial_id."""
         slot = self._slot_of(trial_id)
         config = self._slot_configs[slot]
@@ -324,14 +326,11 @@ class PackTrainer:
         return {trial_id: {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}}
 
     def _run_ahead(self, due: list[int]) -> None:
-        """Have a GPU train on while the host looks at the weights that it has trained, if nobody leaves now."""
+        """Have a device of its own train on while the host looks at the weights, if nobody leaves now."""
         steps = self._engine.steps
         ending = any(steps[slot] == self._member(slot).config.n_steps for slot in due)
-        if isinstance(self._engine, StackedEngine) and not ending and not self.done:
+        if not ending and not self.done:
             self._engine.run_ahead(self._to_the_next_look())
-
-    def _is_ahead(self) -> bool:
-        return isinstance(self._engine, StackedEngine) and self._engine.ahead
 
     def _member(self, slot: int) -> _Member:
         member = self._slots[slot]
@@ -434,8 +433,8 @@ def train_pack(configs: Sequence[TrialConfig], device: str = "auto") -> Iterator
     return iter(PackTrainer(configs, device))
 
 
-def weights_bytes(weights: Mapping[str, Mapping[str, Tensor]], step: int) -> bytes:
-    """Members' weights as safetensors: `{trial_id}/{name}`."""
+def weights_bytes(weights: Weights, step: int) -> bytes:
+    """Members' weights as safetensors, all after so many steps: `{trial_id}/{name}`."""
     tensors = {f"{trial_id}/{name}": t for trial_id, named in weights.items() for name, t in named.items()}
     return serialise(tensors, {"step": str(step)})
 

@@ -95,7 +95,8 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, nda
         elif snapshot and (point := snapshot.points[0]):
             watcher.point(point)
         for kept in snapshot.weights.values() if snapshot else ():
-            weights = {name: tensor.numpy() for name, tensor in kept.items()}
+            (tensors,) = kept.values()
+            weights = {name: tensor.numpy() for name, tensor in tensors.items()}
     return weights
 
 

@@ -181,10 +181,10 @@ class _Training:
             snapshot = trainer.advance(max_seconds=self.settings.slice_s)
         left = sum(result.last_step for result in snapshot.left) if snapshot else 0
         self.trained_steps += trainer.model_steps + left - before
-        if snapshot and snapshot.weights:
+        for step, weights in snapshot.weights.items() if snapshot else ():
             with _training():
-                data = weights_bytes(snapshot.weights, snapshot.step)
-            self.store.save_weights(self.sweep, pack.pack_id, snapshot.step, snapshot.weights, data)
+                data = weights_bytes(weights, step)
+            self.store.save_weights(self.sweep, pack.pack_id, step, weights, data)
         return snapshot
 
     def _is_due(self, trainer: PackTrainer, snapshot: Snapshot | None, age_s: float) -> bool:

@@ -122,10 +122,8 @@ def test_what_is_recorded_and_kept_may_be_said_anew():
     data = half_way(trials(), record="final").to_bytes()
     assert PackTrainer.from_bytes(data, "cpu").record == "final"
     trainer = PackTrainer.from_bytes(data, "cpu", record="log2", keep_weights="final")
-    weights = {}
-    for snapshot in trainer:
-        weights |= snapshot.weights
-    assert set(weights) == {config.trial_id for config in trials()}
+    kept = {(step, trial_id) for snapshot in trainer for step, held in snapshot.weights.items() for trial_id in held}
+    assert kept == {(config.n_steps, config.trial_id) for config in trials()}
     assert [set(r.tables["neurons"]["step"]) for r in trainer.results()] == [{64, c.n_steps} for c in trials()]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -392,6 +393,22 @@ def test_who_has_trained_nothing_cannot_be_stopped_and_who_has_overflowed_diverg
     trainer._engine.params(0)["bias"][3] = np.inf
     result = trainer.stop(config.trial_id, "why")
     assert result.status == TrialStatus.DIVERGED and "non-finite by step 1" in result.error and trainer.done
+
+
+def test_who_has_left_leaves_nothing_in_memory():
+    """A pack may live long, and see many seeds."""
+    stays, *others = pack_of(9, connectivity=0.5)
+    engine, masks = PackedEngine([stays, others[0]]), []
+    for seed, config in enumerate(others, 10):
+        engine.put(1, MemberState(config=dataclasses.replace(config, seed=seed)))
+        masks.append(weakref.ref(engine._members[1].mask))
+        engine.advance(1)
+    engine.put(1, None)
+    engine.advance(1)
+    assert not [mask for mask in masks if mask() is not None]
+    assert set(engine._maps) == {stays.seed} and len(engine._groups) == 1
+    engine.put(1, MemberState(config=dataclasses.replace(others[0], seed=stays.seed)))
+    assert engine._members[1].mask is engine._members[0].mask
 
 
 ILL = TwoLayerConfig(**SHAPE, n_steps=300, lr=0.0123)

@@ -281,6 +281,7 @@ class PackedEngine:
     """
 
     name = "packed"
+    ahead = False
 
     def __init__(self, configs: Sequence[TwoLayerConfig]) -> None:
         self.layout = Layout.of(configs[0])
@@ -290,7 +291,6 @@ class PackedEngine:
         self._clock = 0
         self._groups: dict[tuple[object, int], _Group] = {}
         self._step = _Step(configs[0], self.layout)
-        self._masks: dict[int, ndarray | None] = {}
         self._maps: dict[int, dict[str, Tensor]] = {}
         for slot, config in enumerate(configs):
             self.put(slot, MemberState(config=config))
@@ -367,10 +367,13 @@ class PackedEngine:
             row = self._stores[store][slot].zero_()
             if state.tensors or store == "params":
                 self.layout.write(row, given, prefix)
-        if config.seed not in self._masks:
-            self._masks[config.seed] = mask_row(self.layout, config)
         rows = [self._stores[store][slot].numpy() for store in STORES]
-        self._members[slot] = _Member(config, self.layout, rows, self._masks[config.seed], self._clock - state.step)
+        self._members[slot] = _Member(config, self.layout, rows, self._mask_of(config), self._clock - state.step)
+
+    def _mask_of(self, config: TwoLayerConfig) -> Float[ndarray, " row"] | None:
+        """Of a member of the same seed, if there is one."""
+        alike = [member for member in self._members if member and member.config.seed == config.seed]
+        return alike[0].mask if alike else mask_row(self.layout, config)
 
     def _point_at_rows(self) -> None:
         """Members' views of the storage, which has moved."""
@@ -398,6 +401,9 @@ class PackedEngine:
         """As the contract says."""
         bad = non_finite(self._stores)
         return [overflowed and member is not None for overflowed, member in zip(bad, self._members, strict=True)]
+
+    def run_ahead(self, n_steps: int) -> None:
+        """As the contract says: nothing, for there is no device that works by itself."""
 
 
 def block_rows(config: TwoLayerConfig, layout: Layout) -> int:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.member import MemberState
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
@@ -76,6 +78,29 @@ def test_weights_are_kept_as_asked(tmp_path: Path, trial: Trial) -> None:
         kept[keep] = weights(store.root)
     steps = [f"{step:010d}" for step in (1, 2, 4, 8)]
     assert kept == {"none": [], "final": steps[-1:], "log2": steps}
+
+
+def test_weights_stand_under_their_own_trials_step(tmp_path: Path, trial: Trial) -> None:
+    """Members of one pack end at steps of their own; one that joined later is looked at beside others at theirs."""
+    store, configs = Store.create(str(tmp_path / "results")), (trial(n_steps=8, seed=1), trial(n_steps=11, seed=2))
+    pack, early = Pack(configs), PackTrainer(configs[1:], "cpu")
+    while early.step < 4:
+        early.advance()
+    early.put(MemberState(config=configs[0]))
+    store.save_checkpoint("s", pack.pack_id, early.to_bytes())
+    train_pack(store, "s", pack, Settings(save_weights="log2"))
+    found: dict[str, list[int]] = {config.trial_id: [] for config in configs}
+    for path in sorted(Path(store.root).glob("weights/*/*")):
+        with safe_open(path, "np") as file:
+            step = int(path.name.split("-step")[1].split("-")[0])
+            assert file.metadata() == {"step": str(step)}
+            for trial_id in {name.split("/")[0] for name in file.keys()}:  # noqa: SIM118
+                alone = PackTrainer([next(c for c in configs if c.trial_id == trial_id)], "cpu", keep_weights="log2")
+                theirs = next(s.weights[step][trial_id] for s in alone if step in s.weights)
+                found[trial_id].append(step)
+                for name, tensor in theirs.items():
+                    assert file.get_tensor(f"{trial_id}/{name}").tobytes() == tensor.numpy().tobytes()
+    assert list(found.values()) == [[1, 2, 4, 8], [8, 11]]
 
 
 def test_progress_counts_the_steps_of_every_member(store: Store, trial: Trial) -> None:

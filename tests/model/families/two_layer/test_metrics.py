@@ -151,7 +151,7 @@ def test_metrics_of_a_finished_trial_agree_with_its_neurons_and_weights():
     trial = config(n_features=16, d_embed=4, n_neurons=32, n_steps=300, lr=0.02, feature_prob=0.1)
     *_, last = PackTrainer([trial], "cpu", keep_weights="final")
     (result,) = last.left
-    saved = safetensors.torch.load(weights_bytes(last.weights, last.step))
+    saved = safetensors.torch.load(weights_bytes(last.weights[300], 300))
     bias = saved[f"{trial.trial_id}/bias"]
     m, neurons = result.metrics, result.tables["neurons"]
     assert m["n_mono"] == (neurons["r"] > 0.999).sum() == result.curve["n_mono"][-1]
