@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from monosweep.model.member import MemberState
     from monosweep.model.precision import product
     from monosweep.model.records import Float32, Int32, TrialStatus
-    from monosweep.model.train import PackTrainer, Snapshot, TrialResult, train_pack
+    from monosweep.model.results import Snapshot, TrialResult
+    from monosweep.model.train import PackTrainer, train_pack
     from monosweep.model.watch import watch_trial
 
 __all__ = [
@@ -54,7 +55,8 @@ _HOMES = {
     "member": ("MemberState",),
     "precision": ("product",),
     "records": ("Float32", "Int32", "TrialStatus"),
-    "train": ("PackTrainer", "Snapshot", "TrialResult", "train_pack"),
+    "results": ("Snapshot", "TrialResult"),
+    "train": ("PackTrainer", "train_pack"),
     "watch": ("watch_trial",),
 }
 """Which module has which of the names."""

@@ -21,7 +21,9 @@ from monosweep.model.device import reproducible
 from monosweep.model.engines import EngineName
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.solo import SoloEngine
-from monosweep.model.train import PackTrainer, TrialResult
+from monosweep.model.member import MemberState
+from monosweep.model.results import TrialResult
+from monosweep.model.train import PackTrainer
 
 SLICE_S = 0.2
 """Between two looks of the watcher; short enough that a bar moves and Ctrl-C is quick."""
@@ -87,11 +89,11 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, nda
     """Train to the end; the weights there, none if the trial diverged."""
     weights: dict[str, ndarray] = {}
     while not trainer.done:
-        before = trainer.to_bytes() if debug else b""
+        before = trainer.take(trainer.members[0].trial_id) if debug else None
         snapshot = trainer.advance(SLICE_S)
         watcher.step(trainer.step)
-        if debug and trainer.diverged:
-            _debug_divergence(PackTrainer.from_bytes(before, trainer.device), watcher)
+        if before and trainer.diverged:
+            _debug_divergence(before, trainer, watcher)
         elif snapshot and (point := snapshot.points[0]):
             watcher.point(point)
         for kept in snapshot.weights.values() if snapshot else ():
@@ -100,10 +102,11 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, nda
     return weights
 
 
-def _debug_divergence(trainer: PackTrainer, watcher: Watcher) -> None:
+def _debug_divergence(before: MemberState, trainer: PackTrainer, watcher: Watcher) -> None:
     """Train again from a little earlier, and stop in the debugger on entering the step that goes wrong."""
-    engine = trainer._engine
+    engine = trainer.seats.engine
     with reproducible(trainer.device):
+        engine.put(0, before)
         while _next_step_is_finite(engine):
             pass
         watcher.pause()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from monosweep.model.train import TrialResult
+    from monosweep.model.results import TrialResult
 
 _PLAIN_EVERY_S = 10.0
 class TrialDisplay:

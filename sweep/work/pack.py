@@ -25,7 +25,8 @@ from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.rows import tables_from
 
 if TYPE_CHECKING:
-    from monosweep.model.train import PackTrainer, Snapshot, TrialResult
+    from monosweep.model.results import Snapshot, TrialResult
+    from monosweep.model.train import PackTrainer
 
 _CHECKPOINT_AFTER_S = 45.0
 """With slices of at most ten seconds, a checkpoint is never older than a minute."""
@@ -174,7 +175,7 @@ class _Training:
         self.warnings.append(f"the checkpoint of pack {pack.pack_id} {problem}; the pack starts over")
 
     def _advance(self, trainer: PackTrainer, pack: Pack) -> Snapshot | None:
-        from monosweep.model.train import weights_bytes  # torch
+        from monosweep.model.results import weights_bytes  # torch
 
         before = trainer.model_steps
         with _training():

@@ -20,7 +20,7 @@ from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_ta
 from monosweep.sweep.version import code_version
 
 if TYPE_CHECKING:
-    from monosweep.model.train import TrialResult
+    from monosweep.model.results import TrialResult
 
 _Columns = Mapping[str, np.ndarray[Any, Any]]
 

@@ -31,7 +31,7 @@ def half_way(configs, engine="auto", steps=37, record="log2"):
     """A pack that has stopped between two recorded steps."""
     trainer = PackTrainer(configs, "cpu", record, engine)
     while trainer.step < steps:
-        trainer._engine.chunk = min(5, steps - trainer.step)
+        trainer.seats.engine.chunk = min(5, steps - trainer.step)
         trainer.advance(0.0)
     return trainer
 

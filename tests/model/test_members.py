@@ -57,7 +57,7 @@ def trainer_of(configs, engine):
     if engine != "gpu":
         return PackTrainer(configs, "cpu", "log2", engine)
     trainer = PackTrainer(configs, "cpu", "log2")
-    trainer._engine = StackedEngine(configs, "cpu")
+    trainer.seats.engine = StackedEngine(configs, "cpu")
     return trainer
 
 
@@ -77,13 +77,13 @@ def shuffled(configs, size, chunk, engine="packed", seed=0):
         for pack in packs:
             while waiting and len(pack.members) < size:
                 state = waiting.pop(rng.randrange(len(waiting)))
-                moves += state.step > 0 and any(step != state.step for step in pack._engine.steps if step)
+                moves += state.step > 0 and any(step != state.step for step in pack.seats.engine.steps if step)
                 pack.put(state)
         for pack in packs:
             if pack.done:
                 continue
             if engine != "gpu":
-                pack._engine.chunk = chunk
+                pack.seats.engine.chunk = chunk
             snapshot = pack.advance(0.0)
             for result in snapshot.left if snapshot else ():
                 found[result.config.trial_id] = bits(result)
@@ -128,11 +128,11 @@ def test_when_a_trial_is_found_to_have_overflowed_is_its_own_matter(lr, expected
     """Not that of neighbours who are looked at more often; parameters may overflow long before a loss does."""
     ill = bad(lr=lr)
     trainer = PackTrainer([ill], "cpu", "log2")
-    trainer._engine.chunk = 3
+    trainer.seats.engine.chunk = 3
     assert finish(trainer) == expected([ill])
     late = PackTrainer(pack_of(3), "cpu", "log2")
     while late.step < 5:
-        late._engine.chunk = 1
+        late.seats.engine.chunk = 1
         late.advance(0.0)
     late.put(MemberState(config=ill))
     assert finish(late)[ill.trial_id] == expected([ill])[ill.trial_id]
@@ -281,8 +281,8 @@ def test_no_work_is_done_for_members_that_have_left(monkeypatch):
 def test_the_time_of_the_step_in_which_a_member_leaves_is_its_own_too(monkeypatch):
     ill, well = bad(activation="solu"), pack_of(1, activation="solu", n_steps=2)[0]
     trainer = PackTrainer([ill, well], "cpu")
-    advance = trainer._engine.advance
-    monkeypatch.setattr(trainer._engine, "advance", lambda n: time.sleep(0.05) or advance(n))
+    advance = trainer.seats.engine.advance
+    monkeypatch.setattr(trainer.seats.engine, "advance", lambda n: time.sleep(0.05) or advance(n))
     *_, last = trainer
     assert last.step == 2 and [result.status for result in last.left] == ["diverged", "completed"]
     assert all(0.05 <= result.wall_time_s < 5 for result in last.left)
@@ -316,7 +316,7 @@ def test_a_pack_says_who_came_and_who_left():
     trainer.put(MemberState(config=third))  # into the place that is free
     assert trainer.members == (first, third) and trainer.configs == (first, second, third)
     snapshot = trainer.advance()
-    assert trainer._engine.steps == [3, 1] and [bool(point) for point in snapshot.points] == [False, False, True]
+    assert trainer.seats.engine.steps == [3, 1] and [bool(point) for point in snapshot.points] == [False, False, True]
     assert (trainer.step, trainer.model_steps) == (3, 4)
     snapshot = trainer.advance()
     assert [bool(point) for point in snapshot.points] == [True, False, True]
@@ -365,7 +365,7 @@ def test_who_is_stopped_reports_what_it_is(engine):
         for step in (5, 8):
             trainer = PackTrainer(together, "cpu", "log2", engine)
             while trainer.step < step:
-                trainer._engine.chunk = min(4, step - trainer.step)
+                trainer.seats.engine.chunk = min(4, step - trainer.step)
                 trainer.advance(0.0)
             result = trainer.stop(config.trial_id, "it is behind")
             assert (result.status, result.error, result.last_step) == (TrialStatus.STOPPED, "it is behind", step)
@@ -390,7 +390,7 @@ def test_who_has_trained_nothing_cannot_be_stopped_and_who_has_overflowed_diverg
     with pytest.raises(ValueError, match="has not trained a step, and has nothing to report; drop it"):
         trainer.stop(config.trial_id, "why")
     trainer.advance()
-    trainer._engine.params(0)["bias"][3] = np.inf
+    trainer.seats.engine.params(0)["bias"][3] = np.inf
     result = trainer.stop(config.trial_id, "why")
     assert result.status == TrialStatus.DIVERGED and "non-finite by step 1" in result.error and trainer.done
 
@@ -443,13 +443,13 @@ def test_members_come_and_go_while_an_engine_is_ahead(happens, monkeypatch):
         rows = {}
         while not trainer.done:
             snapshot = trainer.advance()
-            assert not trainer._engine.ahead or trainer is ahead
+            assert not trainer.seats.engine.ahead or trainer is ahead
             rows |= {r.config.trial_id: bits(r) for r in snapshot.left}
             state = from_bytes(trainer.to_bytes())[0]
-            assert [member.step for member in state] == [s for s in trainer._engine.steps if s]
+            assert [member.step for member in state] == [s for s in trainer.seats.engine.steps if s]
             if trainer.step != 32 or happens == "diverge":
                 continue
-            were_ahead += trainer._engine.ahead
+            were_ahead += trainer.seats.engine.ahead
             if happens == "drop":
                 trainer.drop(configs[0].trial_id)
             elif happens == "stop":

@@ -226,7 +226,7 @@ def rows(trainer):
 def test_a_trainer_makes_the_same_rows_of_either_engine():
     configs = list(mixed_pack(n_steps=70, precision="fp64"))
     stacked, packed = PackTrainer(configs, "cpu"), PackTrainer(configs, "cpu")
-    stacked._engine = StackedEngine(tuple(configs), "cpu")
+    stacked.seats.engine = StackedEngine(tuple(configs), "cpu")
     for ours, theirs in zip(rows(stacked), rows(packed), strict=True):
         assert ours[0] == theirs[0]
         assert ours[1]["features_by_n_mono"] == theirs[1]["features_by_n_mono"]
@@ -240,12 +240,12 @@ def test_training_ahead_changes_no_bit_of_rows_or_checkpoints(max_seconds, monke
     """Wherever training is paused, what is saved is what was trained until then."""
     configs = list(mixed_pack(n_steps=300, batch_size=8))
     ahead, plain = PackTrainer(configs, "cpu"), PackTrainer(configs, "cpu")
-    ahead._engine, plain._engine = StackedEngine(tuple(configs), "cpu"), StackedEngine(tuple(configs), "cpu")
+    ahead.seats.engine, plain.seats.engine = StackedEngine(tuple(configs), "cpu"), StackedEngine(tuple(configs), "cpu")
     monkeypatch.setattr(plain, "_run_ahead", lambda due: None)
     seen = []
     while not ahead.done:
         ahead.advance(max_seconds)
-        seen.append(len(ahead._engine._ahead))
+        seen.append(len(ahead.seats.engine._ahead))
         while plain.step < ahead.step:
             plain.advance(0.0)
         assert plain.step == ahead.step
