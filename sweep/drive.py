@@ -13,9 +13,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 from rich.console import Console
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import description_of
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.executors.site import ready
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
@@ -31,7 +32,7 @@ from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import Plan, packs_for, plan_of
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
-from monosweep.sweep.store.repair import set_aside_damaged
+from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
 from monosweep.sweep.store.schema import tables_of
 from monosweep.sweep.view.counts import Counts
@@ -95,7 +96,7 @@ def launch(
     configs = expand(spec)
     _check_optimizers(configs)
     store = Store.find(out) if options.dry_run else Store.create(out)
-    with _lease(store, spec.name, options) as lease:
+    with _lease(store, spec.name, options, lambda line: _say(console, line)) as lease:
         launched = _Launch(spec=spec, store=store, lease=lease, options=options, console=console)
         return launched.report(configs, out, start)
 
@@ -112,19 +113,34 @@ class _Launch:
     console: Console
 
     def report(self, configs: Sequence[TrialConfig], out: str, start: float) -> LaunchReport:
+        self._pass_on_notes()
         stands = self._stands(configs, self._index())
-        missing, resumed = stands.missing, self._resumed(stands)
-        before = Counts.of(len(stands.members), stands.counts)
-        plan, after = self._train(missing, resumed, before) if missing else (None, before)
-        n_ended, n_failed = after.ended - before.ended, after.failed - before.failed
+        resumed = self._resumed(stands)
+        plan = self._train(stands, resumed) if stands.missing else None
+        trained = plan is not None and not self.options.dry_run
+        ended = replace(stands, rows=self._rows()) if trained else stands
         return LaunchReport(
-            sweep=self.spec.name, root=self.store.root if self.store else out, before=before, after=after, plan=plan,
-            n_wanted=len(stands.wanted), n_missing=len(missing) - n_ended, n_failed=stands.n_failed + n_failed,
-            tables=_tables(stands.wanted.values()), wall_time_s=time.monotonic() - start, dry_run=self.options.dry_run,
+            sweep=self.spec.name, root=self.store.root if self.store else out, before=_counts(stands),
+            after=_counts(ended), plan=plan, n_wanted=len(stands.wanted), n_missing=len(ended.missing),
+            n_failed=ended.n_failed, tables=_tables(stands.wanted.values()), wall_time_s=time.monotonic() - start,
+            dry_run=self.options.dry_run,
         )  # fmt: skip
 
     def say(self, line: str) -> None:
-        self.console.print(Text(line), soft_wrap=True)
+        _say(self.console, line)
+
+    def _pass_on_notes(self) -> None:
+        for line in self.store.notes() if self.store else ():
+            self.say(line)
+
+    def _rows(self) -> Mapping[str, TrialStatus]:
+        """What has become of the root's trials, as its tables say."""
+        assert self.store is not None
+        index = self.store.index()
+        self._pass_on_notes()
+        for part in index.unreadable:
+            self.say(f"{part} is damaged; its trials count as missing")
+        return index.statuses
 
     def _index(self) -> Index:
         """What the root holds, once what is damaged has been set aside."""
@@ -133,6 +149,8 @@ class _Launch:
         damaged = {} if self.options.dry_run else set_aside_damaged(self.store, self.spec.name)
         for part, reason in damaged.items():
             self.say(f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
+        if not self.options.dry_run:
+            clear_half_written(self.store)
         index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} cannot be read; its trials count as missing")
@@ -165,13 +183,14 @@ class _Launch:
     def _lost(self) -> bool:
         return self.lease is not None and self.lease.lost()
 
-    def _train(self, missing: Sequence[TrialConfig], resumed: Sequence[Pack], before: Counts) -> tuple[Plan, Counts]:
-        """Pack and train `missing`; with --dry-run only plan it."""
+    def _train(self, stands: Standing, resumed: Sequence[Pack]) -> Plan:
+        """Pack and train what is missing; with --dry-run only plan it."""
+        missing = stands.missing
         with _stop_signals() as stopping, ready(self.options, len(missing), stopping.is_set) as there:
             packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
             plan = plan_of(packs, len(resumed), there.site)
             if self.options.dry_run or self.store is None:
-                return plan, before
+                return plan
             settings = Settings(
                 device=there.site.device, save_weights=self.spec.save_weights, record_neurons=self.spec.record_neurons
             )
@@ -181,15 +200,23 @@ class _Launch:
             )  # fmt: skip
             if resumed:
                 self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
-            with Progress(self.store, self.spec.name, packs, before, self.console) as progress:
+            with Progress(self.store, self.spec.name, packs, _counts(stands), self.console) as progress:
                 there.execute(work, progress, lambda: stopping.is_set() or self._lost())
-        after = progress.counts()
         if self.lease is not None:
             self.lease.check()
         if stopping.is_set():
+            after = _counts(replace(stands, rows=self._rows()))
             kept = f"{after.ended} of {after.total} trials have their rows"
             raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
-        return plan, after
+        return plan
+
+
+def _counts(stands: Standing) -> Counts:
+    return Counts.of(len(stands.members), stands.counts)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
 
 
 def _tables(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
@@ -199,12 +226,14 @@ def _tables(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _lease(store: Store | None, sweep: str, options: LaunchOptions) -> Iterator[Held | None]:
+def _lease(
+    store: Store | None, sweep: str, options: LaunchOptions, say: Callable[[str], None]
+) -> Iterator[Held | None]:
     """The right to drive the sweep; a dry run needs none."""
     if store is None or options.dry_run:
         yield None
         return
-    with store.lease(sweep, os.environ.get(JOB)) as lease:
+    with store.lease(sweep, os.environ.get(JOB), say) as lease:
         yield lease
 
 

@@ -142,12 +142,8 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         work, pack = self._work, self._work.packs[new_config["pack"]]
-        self._slices = self._train(work, pack)
+        self._slices = pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving)
         return True
-
-    def _train(self, work: Work, pack: Pack) -> Iterator[PackProgress]:
-        work.store.check_reachable()
-        yield from pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving)
 
     def release(self) -> None:
         """Checkpoint the pack and train it no further; Ray calls it between two steps."""

@@ -101,7 +101,10 @@ def _furthest_first(store: Store, sweep: str, say: Callable[[str], None], dry_ru
     """What can be read of a sweep's checkpoints; the others are dropped."""
     found = []
     for pack_id in store.list_checkpoints(sweep):
-        if saved := _saved(pack_id, store.checkpoint_metadata(sweep, pack_id)):
+        metadata = store.checkpoint_metadata(sweep, pack_id)
+        if metadata is None:  # a worker of an earlier launch has just ended its pack
+            continue
+        if saved := _saved(pack_id, metadata):
             found.append(saved)
             continue
         say(f"the checkpoint of pack {pack_id} is not readable; its trials start over")

@@ -34,8 +34,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store.families import FOLDER, known_tables
+from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import StoreError
+from monosweep.sweep.store.local import is_temporary
+from monosweep.sweep.store.marker import NO_TABLES
 from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet, unit_in
 from monosweep.sweep.store.read import listed, read, read_part, shown_of, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.repair import alone, set_aside
@@ -274,10 +276,8 @@ def _undriven(store: Store, sweep: str) -> Iterator[bool]:
 
 
 def _half_written(store: Store) -> Iterator[str]:
-    for folder in (*known_tables(store), ASKED, FOLDER, "weights", "checkpoints", "sweeps"):
-        for name in _aged(store, folder):
-            if name.rsplit("/", 1)[-1].startswith(".") and name.endswith(".tmp"):
-                yield name
+    for folder in (*known_tables(store), *NO_TABLES):
+        yield from (name for name in _aged(store, folder) if is_temporary(name))
 
 
 def _aged(store: Store, folder: str) -> list[str]:

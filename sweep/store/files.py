@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -23,15 +22,26 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from monosweep.model.config import UserError
+from monosweep.sweep.store import local as here
 from monosweep.sweep.store.retrying import PATIENCE_S, persist
 from monosweep.sweep.text import without_secrets
 
 T = TypeVar("T")
 _READERS = 16
+SETTLE_S = 1.0
+"""Where nothing can be written only if nobody else has: what stands there after so long is what everyone reads."""
 
 
 class StoreError(UserError):
     """A results root that cannot be opened, read or written."""
+
+
+class GoneError(StoreError):
+    """A file that is not there."""
+
+
+class DamagedError(StoreError):
+    """A file whose content is not what was written, as its checksum says."""
 
 
 class Storage:
@@ -46,6 +56,11 @@ class Storage:
         self.patience_s = PATIENCE_S
         """How long a storage error that may pass is waited out."""
         self._notes: deque[str] = deque(maxlen=100)
+        self._noted_no_sync = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was noted here is told here."""
+        return {**self.__dict__, "_notes": deque(maxlen=100)}
 
     @classmethod
     def at(cls, root: str) -> Self:
@@ -73,6 +88,10 @@ class Storage:
         """The path inside `filesystem`."""
         return f"{self.base.rstrip('/')}/{name}"
 
+    def note(self, line: str) -> None:
+        """Keep something that a person should know."""
+        self._notes.append(line)
+
     def notes(self) -> list[str]:
         """What happened on the way that a person should know, once each."""
         told = []
@@ -86,10 +105,9 @@ class Storage:
         info = self._do("read", name, lambda: self.filesystem.get_file_info(self.path(name)), patience_s)
         return bool(info.is_file)
 
-    def first_entry(self) -> str | None:
-        """Name of something inside the root, None if it is empty or absent."""
-        entries = self._do("read", "", self._entries, 0)
-        return min((entry.base_name for entry in entries), default=None)
+    def entries(self) -> list[str]:
+        """Names of what lies in the root itself; none if it is absent."""
+        return sorted(entry.base_name for entry in self._do("read", "", self._entries, 0))
 
     def infos(self, folder: str) -> list[pafs.FileInfo]:
         """The files in `folder` and its subfolders; none if it is missing."""
@@ -120,13 +138,18 @@ class Storage:
         return self._do("read", name, read)
 
     def get_many(self, names: Sequence[str], use: Callable[[str, bytes | None], T]) -> list[T]:
-        """`use(name, content)` of each file in order; the content is None where it cannot be read."""
+        """`use(name, content)` of each file in order; the content is None where it has gone.
+
+        Raises:
+            StoreError: if one cannot be read; that says nothing about its content.
+        """
 
         def one(name: str) -> T:
             try:
-                return use(name, self.get(name))
-            except StoreError:
+                data = self.get(name)
+            except GoneError:
                 return use(name, None)
+            return use(name, data)
 
         if self.local:  # a file is read in a fraction of a millisecond: threads only cost
             return [one(name) for name in names]
@@ -134,9 +157,22 @@ class Storage:
             return list(pool.map(one, names))
 
     def put(self, name: str, data: bytes | memoryview, patience_s: float | None = None) -> None:
-        """Write a whole file at once: it appears complete under `name`, or the old one stays."""
-        put = _put_local if self.local else partial(_put_object, self.filesystem)
-        self._do("write", name, lambda: put(self.path(name), data), patience_s)
+        """Write a whole file at once: it appears complete under `name`, or the old one stays.
+
+        A root that has gone is not made anew.
+        """
+        self._do("write", name, lambda: self._put(name, data), patience_s)
+
+    def put_first(self, name: str, data: bytes) -> None:
+        """Write a file into a root, which is made if there is none, unless such a file is there already.
+
+        On object stores, and where there are no hard links, the last one wins of those who write at the same time.
+        """
+        if self.local and self._do("write", name, lambda: here.put_first(self.path(name), data)) is not None:
+            return
+        if not self.exists(name):
+            self._do("write", name, lambda: self._put(name, data))
+            time.sleep(SETTLE_S)
 
     def remove(self, name: str, patience_s: float | None = None) -> None:
         """Remove a file; nothing if it is not there."""
@@ -170,6 +206,16 @@ class Storage:
         with self.filesystem.open_input_file(self.path(name)) as file:
             return bytes(file.read())
 
+    def _put(self, name: str, data: bytes | memoryview) -> None:
+        if not self.local:
+            _put_object(self.filesystem, self.path(name), data)
+        elif not here.put(self.base, self.path(name), data) and not self._noted_no_sync:
+            self._noted_no_sync = True
+            self.note(
+                f"the file system of {self.root} cannot be told to put a new file's name on the disk at once (fsync of "
+                f"a folder); it is used as it is: a power cut there may cost the last seconds' rows"
+            )
+
     def _delete(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
@@ -177,7 +223,7 @@ class Storage:
     def _move(self, name: str, to: str) -> None:
         with suppress(FileNotFoundError):
             if self.local:
-                os.makedirs(os.path.dirname(self.path(to)), exist_ok=True)
+                here.make_folder(self.base, os.path.dirname(self.path(to)))
             self.filesystem.move(self.path(name), self.path(to))
 
     def _do(self, verb: str, name: str, action: Callable[[], T], patience_s: float | None = None) -> T:
@@ -189,42 +235,14 @@ class Storage:
             if not told:
                 what = f"cannot {verb} {path}: {one_line(error)}"
                 told.append(f"{without_secrets(what)}; trying again for up to {patience_s:g} s")
-                self._notes.append(told[0])
+                self.note(told[0])
 
         try:
             return persist(action, patience_s, waiting)
         except FileNotFoundError as error:
-            raise StoreError(f"cannot {verb} {path}: it is not there") from error
+            raise GoneError(f"cannot {verb} {path}: it is not there") from error
         except (OSError, pa.ArrowException) as error:
             raise StoreError(_explain(error, verb, path)) from error
-
-
-def _put_local(path: str, data: bytes | memoryview) -> None:
-    """Temporary file, fsync, rename: after a crash at any point the old or the new file is there, whole."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    # The leading dot and the last suffix keep it out of every *.parquet and *.json glob.
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _put_object(filesystem: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:

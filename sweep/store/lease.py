@@ -3,37 +3,41 @@
     launch -> Store.lease -> held(): sweeps/NAME.lease.json, renewed beside the training, removed at its end
     submit, status -> Store.read_lease
 
-A lease ends with its holder: at once if its process has gone from this machine, else half a minute after the
-last renewal (clocks of different machines are taken to agree within seconds).  On a local file system the
-folder is locked while the lease is read and written.  Elsewhere nothing can be written only if nobody else
-has: a launch writes its own name, waits, and reads back, so the last writer wins; two that start within that
-moment may both train for some seconds, until the loser renews.  Rows never depend on it: a pack's parts have
-the same names and content whoever writes them.
+A lease ends with its holder: at once if its process has gone from this machine, else a while after the last renewal,
+which is longer than a storage that is away is waited for.  Whose clock it is must not matter: a lease of another
+machine that has ended by our clock, or ends later than any can, is taken over only if it is not renewed while we
+look.  On a local file system the folder is locked while the lease is read and written.  Elsewhere nothing can be
+written only if nobody else has: a launch writes its own name, waits, and reads back, so the last writer wins; two
+that start within that moment may both train for some seconds, until the loser renews.  Rows never depend on it: a
+pack's parts have the same names and content whoever writes them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 
-from monosweep.sweep.store.files import Storage, StoreError
+from monosweep.sweep.store.files import SETTLE_S, GoneError, Storage, StoreError
+from monosweep.sweep.store.locks import locked
 from monosweep.sweep.store.names import in_path
+from monosweep.sweep.store.processes import born, pid_space
+from monosweep.sweep.store.retrying import PATIENCE_S
 
-EXPIRES_S = 30.0
-"""A lease that is not renewed for so long has lost its holder."""
+EXPIRES_S = PATIENCE_S + 30.0
+"""A lease that is not renewed for so long has lost its holder; a storage that was away that long has not cost it."""
 RENEW_S = 5.0
-_SETTLE_S = 1.0
+LOOK_S = 3 * RENEW_S
+"""How long an ended lease of another machine is watched, whose clock may be behind."""
+_POLL_S = 0.5
+_FOLDER = "sweeps"
 
 
 class LeaseError(StoreError):
@@ -60,8 +64,13 @@ class Lease:
 
     @property
     def live(self) -> bool:
-        """Whether its holder is there, as far as this machine can know."""
-        return datetime.now(UTC) < self.expires_at and not _has_ended(self)
+        """Whether its holder is there, as far as one look on this machine can tell."""
+        return self.left_s > 0 and not _has_ended(self)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it ends, by this machine's clock."""
+        return (self.expires_at - datetime.now(UTC)).total_seconds()
 
     @property
     def who(self) -> str:
@@ -91,18 +100,20 @@ class Held:
 
 
 @contextmanager
-def held(storage: Storage, sweep: str, job_id: str | None = None) -> Iterator[Held]:
-    """The lease of `sweep` for the length of the block.
+def held(
+    storage: Storage, sweep: str, job_id: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Held]:
+    """The lease of `sweep` for the length of the block; `say` is told what takes long.
 
     Raises:
         LeaseError: if another driver holds it.
     """
-    now = datetime.now(UTC)
+    now, pid = datetime.now(UTC), os.getpid()
     mine = Lease(
-        sweep=sweep, holder=secrets.token_hex(8), host=socket.gethostname(), pid=os.getpid(), born=_born(os.getpid()),
+        sweep=sweep, holder=secrets.token_hex(8), host=socket.gethostname(), pid=pid, born=born(pid),
         job_id=job_id, since=now, expires_at=now + timedelta(seconds=EXPIRES_S),
     )  # fmt: skip
-    _take(storage, mine)
+    _take(storage, mine, say)
     ours, ended = Held(mine), threading.Event()
     thread = threading.Thread(target=_renew, args=(storage, ours, ended), name="monosweep-lease", daemon=True)
     thread.start()
@@ -121,17 +132,56 @@ def read(storage: Storage, sweep: str) -> Lease | None:
     return lease if lease is not None and lease.live else None
 
 
-def _take(storage: Storage, mine: Lease) -> None:
-    with _locked(storage) as exclusive:
-        if other := read(storage, mine.sweep):
-            raise _refused(other)
-        _write(storage, mine)
+def _take(storage: Storage, mine: Lease, say: Callable[[str], None]) -> None:
+    dead: Lease | None = None
+    while True:
+        with locked(storage, _FOLDER) as exclusive:
+            other = _read(storage, mine.sweep)
+            watch_s = 0.0 if other is None or other == dead else _doubtful_s(other)
+            if not watch_s:
+                _write(storage, replace(mine, expires_at=_until()))
+                break
+        assert other is not None
+        dead = _unrenewed(storage, other, watch_s, say)
     if exclusive:
         return
-    time.sleep(_SETTLE_S)
+    time.sleep(SETTLE_S)
     winner = _read(storage, mine.sweep)
     if winner is not None and winner.holder != mine.holder:
         raise _refused(winner)
+
+
+def _doubtful_s(lease: Lease) -> float:
+    """How long somebody's lease has to be watched until it is known that he is no more.
+
+    Raises:
+        LeaseError: if it is his.
+    """
+    if _has_ended(lease):
+        return 0.0
+    if 0 < lease.left_s <= EXPIRES_S:
+        raise _refused(lease)
+    if lease.left_s > 0:
+        return EXPIRES_S
+    return 0.0 if _is_here(lease) else LOOK_S
+
+
+def _unrenewed(storage: Storage, lease: Lease, seconds: float, say: Callable[[str], None]) -> Lease:
+    """`lease`, once it was not renewed for so long, or was given back.
+
+    Raises:
+        LeaseError: if it is renewed, or somebody else's then.
+    """
+    say(f"{lease.sweep!r} was being driven ({lease.who}); looking for up to {seconds:g} s whether it still is")
+    deadline = time.monotonic() + seconds
+    while (left_s := deadline - time.monotonic()) > 0:
+        time.sleep(min(_POLL_S, left_s))
+        current = _read(storage, lease.sweep)
+        if current is None:
+            break
+        if current != lease:
+            raise _refused(current)
+    return lease
 
 
 def _refused(other: Lease) -> LeaseError:
@@ -143,58 +193,33 @@ def _refused(other: Lease) -> LeaseError:
 
 def _renew(storage: Storage, ours: Held, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
-        with suppress(StoreError), _locked(storage):  # a store that is away is the training's business
+        with suppress(StoreError), locked(storage, _FOLDER):  # a store that is away is the training's business
             current = _read(storage, ours.lease.sweep, patience_s=RENEW_S)
             if current is not None and current.holder != ours.lease.holder:
                 ours.taken_by = current
                 return
             if not ended.is_set():
-                until = datetime.now(UTC) + timedelta(seconds=EXPIRES_S)
-                _write(storage, replace(ours.lease, expires_at=until), patience_s=RENEW_S)
+                _write(storage, replace(ours.lease, expires_at=_until()), patience_s=RENEW_S)
 
 
 def _release(storage: Storage, mine: Lease) -> None:
-    with _locked(storage):
+    with locked(storage, _FOLDER):
         current = _read(storage, mine.sweep, patience_s=0)
         if current is not None and current.holder == mine.holder:
             storage.remove(_name(mine.sweep), patience_s=0)
 
 
-@contextmanager
-def _locked(storage: Storage) -> Iterator[bool]:
-    """Nobody else on this file system is in this block; yields whether that could be had."""
-    if not storage.local:
-        yield False
-        return
-    folder = storage.path("sweeps")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # whoever writes there next says why
-        yield False
-        return
-    try:
-        yield _lock(handle)
-    finally:
-        os.close(handle)  # and with it the lock
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:  # a mount that has no locks on folders, as NFS
-        return False
-    return True
+def _until() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=EXPIRES_S)
 
 
 def _read(storage: Storage, sweep: str, patience_s: float | None = None) -> Lease | None:
-    if not storage.exists(_name(sweep), patience_s):
-        return None
+    """What stands there, if it is a lease; StoreError if it cannot be read."""
     try:
         values = json.loads(storage.get(_name(sweep), patience_s))
-        times = {key: datetime.fromisoformat(values[key]) for key in ("since", "expires_at")}
+        times = {key: datetime.fromisoformat(values[key]).astimezone(UTC) for key in ("since", "expires_at")}
         return Lease(**{**values, **times})
-    except (ValueError, TypeError, KeyError, StoreError):  # removed just now, or no lease at all
+    except (ValueError, TypeError, KeyError, GoneError):
         return None
 
 
@@ -204,29 +229,14 @@ def _write(storage: Storage, lease: Lease, patience_s: float | None = None) -> N
 
 
 def _name(sweep: str) -> str:
-    return f"sweeps/{in_path(sweep)}.lease.json"
+    return f"{_FOLDER}/{in_path(sweep)}.lease.json"
 
 
 def _has_ended(lease: Lease) -> bool:
     """Whether the holder was a process of this machine and is no more; a pid that is used again is another's."""
-    here = lease.born.rpartition("/")[0] == _pid_space()
-    return bool(_pid_space()) and here and _born(lease.pid) != lease.born
+    return _is_here(lease) and born(lease.pid) != lease.born
 
 
-def _born(pid: int) -> str:
-    """Where this pid means something, and when its process began; empty if it has ended or /proc is absent."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return ""
-    return "" if state in "ZX" else f"{_pid_space()}/{rest[18]}"
-
-
-@cache
-def _pid_space() -> str:
-    """This boot of this machine and its namespace of pids: containers may share a host's name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
+def _is_here(lease: Lease) -> bool:
+    """Whether the holder is or was a process of this machine."""
+    return bool(pid_space()) and lease.born.rpartition("/")[0] == pid_space()

@@ -9,6 +9,7 @@ microseconds whether a part is as it was written; pages carry Parquet's own chec
 **Units.**  Members leave a pack at different times, so a pack may be committed in several parts.  What is committed
 at once is a unit, PACKID-TRIALS, the latter a hash of its trials: the same leavers take the same name again.  Until
 schema version 2 a pack was committed whole and its unit is PACKID alone; any newer unit of that pack replaces it.
+Trials that failed are a unit of their own, also where the same trials are one that did not.
 
 **Who shows a unit.**  A merged part names its units in its footer.  Wherever several parts of a table and sweep
 hold the same unit, it is shown from one of them alone: merged before single, more of its pack before less, larger
@@ -32,6 +33,7 @@ from monosweep.sweep.store.schema import ASKED
 
 MERGED = "part-merged-"
 PACKS_KEY = "monosweep_packs"
+_FAILED = "failed"
 _DIGITS = 16
 """Hexadecimal digits that stand for the trials of a unit."""
 _MAGIC = b"PAR1"
@@ -43,9 +45,13 @@ _SEALED = b"MSW1"
 _LEAST_BYTES = 12
 
 
-def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str]) -> str:
-    """Where the part of these trials of a pack is, below the root; their order does not matter."""
-    return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(trial_ids)}.parquet"
+def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str], failed: bool = False) -> str:
+    """Where the part of these trials of a pack is, below the root; their order does not matter.
+
+    That they `failed` is said elsewhere, so that it never takes the place of rows that say more.
+    """
+    names = [*trial_ids, *([_FAILED] if failed else [])]
+    return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(names)}.parquet"
 
 
 def weights_name(sweep: str, pack_id: str, step: int, trial_ids: Iterable[str]) -> str:
@@ -150,8 +156,6 @@ def units_of(name: str, footer: Mapping[bytes, bytes] | None) -> frozenset[str]:
     if not is_merged(name):
         return frozenset([unit_in(name)])
     return frozenset(filter(None, (footer or {}).get(PACKS_KEY.encode(), b"").decode().split(",")))
-
-
 
 
 def current(parts: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:

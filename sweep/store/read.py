@@ -2,20 +2,23 @@
 
     Store.index, trial_row, curve_rows -> read() / holding() -> Storage + sweep.parts
 
-A part may be merged away between listing and reading: then the listing is taken again.
+A part may be merged away between listing and reading: then the listing is taken again.  A part is damaged if its
+checksums say so, and then named and left out.  One that cannot be read says nothing, and ends the reading.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monosweep.sweep.store.files import Storage, StoreError, one_line
+from monosweep.sweep.store.files import DamagedError, GoneError, Storage, one_line
 from monosweep.sweep.store.names import from_path, in_path
 from monosweep.sweep.store.parts import (
     columns_in,
@@ -28,9 +31,10 @@ from monosweep.sweep.store.parts import (
     unit_in,
     units_of,
 )
+from monosweep.sweep.store.retrying import pauses
 from monosweep.sweep.store.schema import ASKED
 
-_TRIES = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,31 +47,59 @@ class Reading:
     """Why, by part that cannot be read."""
 
 
+def steady(storage: Storage, action: Callable[[], T]) -> T:
+    """`action()`, again while parts go under it, with patience.
+
+    Raises:
+        StoreError: of the first part that cannot be read, or that keeps being listed and is not there.
+    """
+    deadline = time.monotonic() + storage.patience_s
+    for pause_s in pauses():
+        try:
+            return action()
+        except GoneError:
+            if time.monotonic() + pause_s > deadline:
+                raise
+        time.sleep(pause_s)
+    raise AssertionError("pauses never end")
+
+
 def read(storage: Storage, table: str, columns: Sequence[str] | None = None, sweep: str | None = None) -> Reading:
     """These columns and `pack_id` (or all) of the parts of `table`, of one sweep or the whole root.
 
     `asked` has no packs; its rows may repeat while parts of it are merged.
+
+    Raises:
+        StoreError: if a part cannot be read.
     """
     key = [] if table == ASKED else ["pack_id"]
     wanted = None if columns is None else [*dict.fromkeys([*columns, *key])]
+    return steady(storage, lambda: _read(storage, table, wanted, sweep))
+
+
+def _read(storage: Storage, table: str, columns: Sequence[str] | None, sweep: str | None) -> Reading:
     damaged: dict[str, str] = {}
-    for _ in range(_TRIES):
+    while True:
         shown, nameless = shown_parts(storage, table, sweep, damaged)
-        damaged |= nameless
-        rows = dict(storage.get_many(list(shown), lambda name, data: (name, _rows(data, wanted))))
+        rows = dict(storage.get_many(list(shown), lambda name, data: (name, _there(storage, name, data, columns))))
         bad = {name: reason for name, reason in rows.items() if isinstance(reason, str)}
-        gone = {name for name in bad if not storage.exists(name)}
-        damaged |= {name: reason for name, reason in bad.items() if name not in gone}
-        if not gone and not any(is_merged(name) for name in bad):  # else what it replaced may still be there
-            break
-    return Reading(parts={n: without(t, shown[n]) for n, t in rows.items() if not isinstance(t, str)}, damaged=damaged)
+        damaged |= nameless | bad
+        if not any(is_merged(name) for name in bad):  # else what it replaced may still be there
+            parts = {name: without(t, shown[name]) for name, t in rows.items() if not isinstance(t, str)}
+            return Reading(parts=parts, damaged=damaged)
+
+
+def _there(storage: Storage, name: str, data: bytes | None, columns: Sequence[str] | None) -> pa.Table | str:
+    if data is None:
+        raise GoneError(f"cannot read {storage.path(name)}: it is not there")
+    return _rows(data, columns)
 
 
 def read_part(storage: Storage, name: str, data: bytes | None = None) -> pa.Table:
-    """All rows of one part, whose bytes may be at hand; StoreError if it is damaged."""
+    """All rows of one part, whose bytes may be at hand; DamagedError if it is damaged."""
     rows = _rows(storage.get(name) if data is None else data, None)
     if isinstance(rows, str):
-        raise StoreError(f"cannot read {storage.path(name)}: {rows}; launch again to replace it")
+        raise DamagedError(f"cannot read {storage.path(name)}: {rows}; launch again to replace it")
     return rows
 
 
@@ -141,10 +173,8 @@ def _listed(storage: Storage, folder: str) -> set[str]:
 
 
 def _units(storage: Storage, name: str) -> frozenset[str] | str:
-    try:
-        return storage.use(name, lambda file: _named(name, file))
-    except StoreError as error:
-        return str(error)
+    """The units in a merged part, or how it is damaged."""
+    return storage.use(name, lambda file: _named(name, file))
 
 
 def _named(name: str, file: pa.NativeFile) -> frozenset[str] | str:
@@ -159,10 +189,8 @@ def _named(name: str, file: pa.NativeFile) -> frozenset[str] | str:
     return units_of(name, pq.read_metadata(file).metadata)
 
 
-def _rows(data: bytes | None, columns: Sequence[str] | None) -> pa.Table | str:
+def _rows(data: bytes, columns: Sequence[str] | None) -> pa.Table | str:
     """The rows in a part's bytes, or why there are none."""
-    if data is None:
-        return "it cannot be read"
     if columns_in(data) is not None and (reason := damage(data)):
         return reason
     try:

@@ -1,6 +1,9 @@
 """Damaged parts are set aside below quarantine/, not deleted, and their trials count as missing.
 
     launch -> set_aside_damaged -> Store.index -> trained again
+           -> clear_half_written: what writers left that were killed
+
+Only a checksum says damaged, twice: a part that cannot be read ends the launch and stays where it is.
 
 Without its curves or neurons a unit (`sweep.store.parts`) is not whole: its rows of `trials` go too, before the damaged
 part does.
@@ -9,15 +12,17 @@ part does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
+from monosweep.sweep.store.local import is_orphan
+from monosweep.sweep.store.marker import NO_TABLES
 from monosweep.sweep.store.names import in_path
-from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet
+from monosweep.sweep.store.parts import columns_in, damage, is_merged, merged_name, pack_of, parquet
 from monosweep.sweep.store.read import listed, read_part, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.schema import ASKED
 
@@ -53,32 +58,53 @@ def set_aside_damaged(storage: Storage, sweep: str) -> dict[str, str]:
     """
     tables = (*known_tables(storage), ASKED)
     damaged = {name: reason for table in tables for name, reason in _damaged(storage, table, sweep)}
-    if damaged:
-        with alone(storage):
-            set_aside(storage, damaged)
-    return damaged
+    if not damaged:
+        return {}
+    with alone(storage):
+        return set_aside(storage, damaged)
 
 
-def set_aside(storage: Storage, damaged: Mapping[str, str]) -> None:
-    """Move damaged parts away, and with them the commits of the units that are not whole without them."""
-    for sweep, units in _lost(storage, damaged).items():
+def set_aside(storage: Storage, damaged: Collection[str]) -> dict[str, str]:
+    """Move damaged parts away, and with them the commits of the units that are not whole without them; returns why,
+    by name.  Each is read once more: a storage that has given wrong bytes once is not believed."""
+    again = dict(storage.get_many(list(damaged), lambda name, data: (name, None if data is None else _why(name, data))))
+    still = {name: str(why) for name, why in again.items() if why}
+    for sweep, units in _lost(storage, still).items():
         _uncommit(storage, sweep, units)
-    for name in damaged:
+    for name in still:
         storage.move(name, f"{FOLDER}/{name}")
+    return still
+
+
+def _why(name: str, data: bytes) -> str | None:
+    return damage(data) or ("it has no seal" if is_merged(name) and columns_in(data) is None else None)
+
+
+def clear_half_written(storage: Storage) -> None:
+    """Remove the files that processes of this machine were writing when they were killed; nobody else sees them."""
+    if not storage.local:  # an upload that is not ended is no file
+        return
+    for name in storage.entries():
+        if is_orphan(name):
+            storage.remove(name)
+    for folder in (*known_tables(storage), *NO_TABLES):
+        for info in storage.infos(folder):
+            if is_orphan(storage.name_of(info)):
+                storage.remove(storage.name_of(info))
 
 
 def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, str]]:
     names = listed(storage, table, sweep)
     if storage.local or table == "trials":
-        reasons = storage.get_many(names, lambda _, data: "it cannot be read" if data is None else damage(data))
-        yield from ((name, why) for name, why in zip(names, reasons, strict=True) if why and storage.exists(name))
+        reasons = storage.get_many(names, lambda name, data: None if data is None else damage(data))
+        yield from ((name, why) for name, why in zip(names, reasons, strict=True) if why)
         return
     for info in storage.infos(f"{table}/sweep={in_path(sweep)}"):
         if info.size < _LEAST_BYTES and storage.name_of(info) in names:
             yield storage.name_of(info), f"it has {info.size} bytes"
 
 
-def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
+def _lost(storage: Storage, damaged: Collection[str]) -> dict[str, set[str]]:
     """Sweep -> the units whose curves or neurons stand in no sound part."""
     lost = defaultdict[str, set[str]](set)
     for name in damaged:
@@ -91,7 +117,7 @@ def _lost(storage: Storage, damaged: Mapping[str, str]) -> dict[str, set[str]]:
     return lost
 
 
-def _held(storage: Storage, table: str, sweep: str, damaged: Mapping[str, str]) -> set[str]:
+def _held(storage: Storage, table: str, sweep: str, damaged: Collection[str]) -> set[str]:
     shown, _ = shown_parts(storage, table, sweep, damaged)
     return {unit for name in shown for unit in units_in(storage, name)}
 

@@ -4,7 +4,7 @@
 
 A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
 
-    monosweep.json                                  marker and schema version
+    monosweep.json                                  schema version, and the root's identity (`sweep.store.marker`)
     trials|curves|neurons/sweep=NAME/part-PACKID-TRIALS.parquet
     asked/sweep=NAME/part-TRIALS.parquet            what the sweep was asked for (`sweep.store.asked`)
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
@@ -22,49 +22,28 @@ from __future__ import annotations
 
 import difflib
 import json
-import socket
-import struct
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.store import checkpoints, rows
 from monosweep.sweep.store import lease as leases
-from monosweep.sweep.store import read
+from monosweep.sweep.store import marker as markers
 from monosweep.sweep.store.asked import Asked, ask, asked, asked_configs
+from monosweep.sweep.store.commit import commit
 from monosweep.sweep.store.families import load_families, write_family
-from monosweep.sweep.store.files import Storage, StoreError
+from monosweep.sweep.store.files import GoneError, Storage, StoreError
 from monosweep.sweep.store.lease import Held, Lease, LeaseError
+from monosweep.sweep.store.marker import MARKER
 from monosweep.sweep.store.names import before_version_2, from_path, in_path
-from monosweep.sweep.store.parts import parquet, part_name, weights_name
-from monosweep.sweep.store.schema import SCHEMA_VERSION, config_in
+from monosweep.sweep.store.parts import weights_name
+from monosweep.sweep.store.rows import Index, count_by_status
 
 __all__ = ["MARKER", "Held", "Index", "Lease", "LeaseError", "Store", "StoreError", "count_by_status"]
-
-MARKER = "monosweep.json"
-_FORMAT = "monosweep results"
-_PREFERENCE = ("completed", "diverged", "stopped", "failed")
-"""Which of a trial's rows is shown: the first of these, then the earliest, then the least pack_id."""
-_SHORTEST_PREFIX = 6
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Index:
-    """What the `trials` parts of a root hold."""
-
-    statuses: dict[str, TrialStatus]
-    """The shown status of each trial_id."""
-    n_hidden: int
-    """Rows that the views hide because their trial is shown from another pack."""
-    unreadable: tuple[str, ...]
-    """Parts that could not be read, as paths below the root; their trials count as missing."""
 
 
 class Store(Storage):
@@ -73,6 +52,10 @@ class Store(Storage):
     Use `Store.create` to launch into a place and `Store.open` to read one.
     """
 
+    identity: str | None = None
+    """Which root it is, wherever else its path leads; None for one that nothing is to be written into, or that has
+    none yet."""
+
     @classmethod
     def create(cls, root: str) -> Store:
         """The results root at `root` to be written into, made if there is nothing there yet.
@@ -80,22 +63,13 @@ class Store(Storage):
         Raises:
             StoreError: if something else is there, or nothing can be written.
         """
-        if found := cls.find(root):
-            found.upgrade()
-            return found
         store = cls.at(root)
-        store._mark({})
+        store.identity = markers.made(store).identity
         return store
 
     def upgrade(self) -> None:
-        """Have older versions refuse this root: they would misread what is written from now on."""
-        marker = json.loads(self.get(MARKER))
-        if marker["schema_version"] < SCHEMA_VERSION:
-            self._mark(marker)
-
-    def _mark(self, before: Mapping[str, Any]) -> None:
-        marker = {**before, "format": _FORMAT, "schema_version": SCHEMA_VERSION}
-        self.put(MARKER, json.dumps(marker).encode())
+        """Give this root an identity, and have older versions refuse it: they would misread what is written now."""
+        self.identity = markers.raised(self, markers.read(self)).identity
 
     @classmethod
     def find(cls, root: str) -> Store | None:
@@ -105,14 +79,11 @@ class Store(Storage):
             StoreError: if something else is there.
         """
         store = cls.at(root)
-        if store.exists(MARKER, patience_s=0):
-            return cls.open(root)
-        if first := store.first_entry():
-            raise StoreError(
-                f"results go into a new or empty folder or a results root; {store.root} is neither "
-                f"(it holds {first}); choose another --out"
-            )
-        return None
+        marker = markers.find(store)
+        if marker is None:
+            return None
+        store.identity = marker.identity
+        return store
 
     @classmethod
     def open(cls, root: str) -> Store:
@@ -122,21 +93,25 @@ class Store(Storage):
             StoreError: if there is none, or a newer monosweep has written it.
         """
         store = cls.at(root)
-        if not store.exists(MARKER, patience_s=0):
+        marker = markers.read(store, patience_s=0)
+        if marker is None:
             raise StoreError(
                 f"a results root holds {MARKER}; {store.root} does not; "
                 f"give the folder that a sweep was launched into"
             )
-        store._check_marker()
+        store.identity = marker.identity
         return store
 
-    def check_reachable(self) -> None:
-        """StoreError if the root is not to be seen from here: a worker may run on another machine."""
-        if not self.exists(MARKER):
-            raise StoreError(
-                f"{socket.gethostname()} does not see the results root {self.root}; on a cluster --out is "
-                f"s3://bucket/folder or a mount that all nodes share"
-            )
+    def check_reachable(self, patience_s: float | None = None) -> None:
+        """StoreError if this very root is not to be seen from here and now: a worker may run on another machine, and
+        a mount come and go."""
+        if self.identity is not None:
+            markers.check_same(self, self.identity, patience_s)
+
+    def put(self, name: str, data: bytes | memoryview, patience_s: float | None = None) -> None:
+        """As `Storage.put`, and never into another root that has come in the place of this one."""
+        self.check_reachable(patience_s)
+        super().put(name, data, patience_s)
 
     # -- sweeps
 
@@ -172,16 +147,24 @@ class Store(Storage):
 
     def read_heartbeat(self, sweep: str) -> dict[str, Any] | None:
         """The last heartbeat of `sweep`; None if there is none."""
-        name = f"sweeps/{in_path(sweep)}.progress.json"
-        return dict(json.loads(self.get(name))) if self.exists(name) else None
+        try:
+            return dict(json.loads(self.get(f"sweeps/{in_path(sweep)}.progress.json")))
+        except GoneError:
+            return None
 
-    def lease(self, sweep: str, job_id: str | None = None) -> AbstractContextManager[Held]:
-        """The right to drive `sweep`, for the length of a block; `job_id` names its Ray job, if it has one.
+    def lease(
+        self, sweep: str, job_id: str | None = None, say: Callable[[str], None] = lambda line: None
+    ) -> AbstractContextManager[Held]:
+        """The right to drive `sweep`, for the length of a block.
+
+        Args:
+            job_id: of the Ray job that drives it, if one does.
+            say: is told what takes long.
 
         Raises:
             LeaseError: if another driver has it.
         """
-        return leases.held(self, sweep, job_id)
+        return leases.held(self, sweep, job_id, say)
 
     def read_lease(self, sweep: str) -> Lease | None:
         """Who drives `sweep` now; None if nobody does."""
@@ -209,9 +192,7 @@ class Store(Storage):
         Raises:
             StoreError: if a file cannot be written; nothing of these members is visible then.
         """
-        trial_ids = tables["trials"]["trial_id"].to_pylist()
-        for table in (*(name for name in tables if name != "trials"), "trials"):
-            self.put(part_name(table, sweep, pack_id, trial_ids), parquet(tables[table]))
+        commit(self, sweep, pack_id, tables)
 
     def save_weights(self, sweep: str, pack_id: str, step: int, trial_ids: Iterable[str], data: bytes) -> None:
         """Keep the weights of members of a pack that were looked at together, after so many steps (safetensors)."""
@@ -227,55 +208,47 @@ class Store(Storage):
 
     def save_checkpoint(self, sweep: str, pack_id: str, data: bytes) -> None:
         """Keep a pack's training state, over the previous one."""
-        self.put(_checkpoint(sweep, pack_id), data)
+        checkpoints.save(self, sweep, pack_id, data)
 
     def load_checkpoint(self, sweep: str, pack_id: str) -> bytes | None:
-        """A pack's last training state; None if there is none."""
-        name = _checkpoint(sweep, pack_id)
-        return self.get(name) if self.exists(name) else None
+        """A pack's last training state; None if there is none, or a damaged one, which is noted."""
+        return checkpoints.load(self, sweep, pack_id)
 
     def list_checkpoints(self, sweep: str) -> list[str]:
         """The pack_ids that have a checkpoint."""
-        folder = f"checkpoints/sweep={in_path(sweep)}"
-        names = self.names(folder, ".safetensors")
-        return [name.removeprefix(f"{folder}/").removesuffix(".safetensors") for name in names]
+        return checkpoints.of_sweep(self, sweep)
 
-    def checkpoint_metadata(self, sweep: str, pack_id: str) -> dict[str, str]:
-        """The metadata in a checkpoint's header, without reading its tensors; empty if it is not readable."""
-        return self.use(_checkpoint(sweep, pack_id), _safetensors_metadata)
+    def checkpoint_metadata(self, sweep: str, pack_id: str) -> dict[str, str] | None:
+        """The metadata in a checkpoint's header: empty if it is none; None if the checkpoint has gone."""
+        return checkpoints.metadata(self, sweep, pack_id)
 
     def drop_checkpoint(self, sweep: str, pack_id: str) -> None:
         """Remove a pack's checkpoint, if there is one."""
-        self.remove(_checkpoint(sweep, pack_id))
+        checkpoints.drop(self, sweep, pack_id)
 
     # -- rows
 
     def index(self) -> Index:
-        """Every trial of the root and its shown status; reads two columns of the `trials` parts.
+        """Every trial of the root and its shown status.
 
-        A part that cannot be read is named and counts as absent: its pack is trained again and overwrites it.
+        A damaged part is named and counts as absent: its pack is trained again.
+
+        Raises:
+            StoreError: if a part cannot be read, which says nothing about what is in it.
         """
-        found = read.read(self, "trials", ["trial_id", "status"])
-        bad = tuple(sorted(found.damaged))
-        if not found.parts:
-            return Index(statuses={}, n_hidden=0, unreadable=bad)
-        tables = [table.select(["trial_id", "status"]) for table in found.parts.values()]
-        rows = pa.concat_tables(tables, promote_options="default")
-        statuses = _shown_statuses(rows)
-        return Index(statuses=statuses, n_hidden=rows.num_rows - len(statuses), unreadable=bad)
+        self.check_reachable()
+        return rows.index(self)
 
     def trained_configs(self, sweep: str) -> list[TrialConfig]:
         """The configs of the rows that `sweep` has trained."""
-        parts = read.read(self, "trials", None, sweep).parts.values()
-        return [config_in(row) for rows in parts for row in rows.to_pylist()]
+        return rows.trained_configs(self, sweep)
 
     def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
         """trial_id -> status of the members of a pack that are committed, in single and merged parts.
 
-        A part that cannot be read counts as absent.  Lists the sweep's parts: nothing to do for every pack.
+        A damaged part counts as absent.  Lists the sweep's parts: nothing to do for every pack.
         """
-        rows = self._pack_rows("trials", pack_id, sweep, ["trial_id", "pack_id", "status"])
-        return _shown_statuses(pa.concat_tables(rows, promote_options="default")) if rows else {}
+        return rows.pack_rows(self, sweep, pack_id)
 
     def trial_row(self, trial_id: str) -> dict[str, Any]:
         """The shown row of a trial by its id or a unique beginning of it (six digits or more).
@@ -283,108 +256,8 @@ class Store(Storage):
         Raises:
             StoreError: if no trial, or more than one, begins so.
         """
-        columns = ["trial_id", "pack_id", "status", "finished_at"]
-        found: list[tuple[str, dict[str, Any]]] = []
-        known: set[str] = set()
-        for name, table in read.read(self, "trials", columns).parts.items():
-            known.update(table["trial_id"].to_pylist())
-            matching = table.filter(pc.starts_with(table["trial_id"], pattern=trial_id))
-            found += [(name, row) for row in matching.to_pylist()]
-        full_id = self._the_one(trial_id, {row["trial_id"] for _, row in found}, known)
-        best, part = min((_rank(row), name) for name, row in found if row["trial_id"] == full_id)
-        table = read.read_part(self, part)
-        rows = table.filter(pc.equal(table["trial_id"], full_id)).to_pylist()
-        return next(dict(row) for row in rows if _rank(row) == best)
+        return rows.trial_row(self, trial_id)
 
     def curve_rows(self, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
         """The rows of `curves` of one trial in one pack, by step."""
-        for rows in self._pack_rows("curves", pack_id):
-            if found := rows.filter(pc.equal(rows["trial_id"], trial_id)).to_pylist():
-                return sorted(map(dict, found), key=lambda row: int(row["step"]))
-        return []
-
-    def _pack_rows(
-        self, table: str, pack_id: str, sweep: str | None = None, columns: Sequence[str] | None = None
-    ) -> list[pa.Table]:
-        """A pack's rows in each part that shows some and can be read."""
-        found = []
-        for part in read.holding(self, table, pack_id, sweep):
-            with suppress(StoreError):
-                rows = read.read_part(self, part)
-                rows = rows.filter(pc.equal(rows["pack_id"], pack_id))
-                found.append(rows if columns is None else rows.select(columns))
-        return found
-
-    def _the_one(self, prefix: str, found: set[str], known: set[str]) -> str:
-        if prefix in found:
-            return prefix
-        if len(found) == 1 and len(prefix) >= _SHORTEST_PREFIX:
-            return found.pop()
-        if len(prefix) < _SHORTEST_PREFIX:
-            rule = f"a trial id is given with {_SHORTEST_PREFIX} digits or more"
-            raise StoreError(f"{rule}; got {prefix!r}; {self._has(known)}")
-        if found:
-            rule = f"{len(found)} trials begin with {prefix!r}"
-            raise StoreError(f"{rule}, such as {min(found)}; give more digits")
-        near = difflib.get_close_matches(prefix, known, n=1, cutoff=0.5)
-        fix = f"did you mean {near[0]}?" if near else self._has(known)
-        raise StoreError(f"no trial {prefix!r} in {self.root}; {fix}")
-
-    def _has(self, known: set[str]) -> str:
-        example = f", such as {min(known)}" if known else ""
-        return f"{self.root} has {len(known)} trials{example}"
-
-    # -- files
-
-    def _check_marker(self) -> None:
-        try:
-            marker = json.loads(self.get(MARKER))
-            known, version = marker["format"] == _FORMAT, int(marker["schema_version"])
-        except (ValueError, KeyError, TypeError):
-            known, version = False, 0
-        if not known:
-            raise StoreError(
-                f"{MARKER} marks a results root; the one in {self.root} is not monosweep's; "
-                f"give another folder"
-            )
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.root} has schema version {version}, written by a newer monosweep; "
-                f"this one reads up to {SCHEMA_VERSION}; upgrade monosweep"
-            )
-
-
-def _checkpoint(sweep: str, pack_id: str) -> str:
-    return f"checkpoints/sweep={in_path(sweep)}/{pack_id}.safetensors"
-
-
-def _safetensors_metadata(file: pa.NativeFile) -> dict[str, str]:
-    """`__metadata__` of a safetensors file: eight bytes of length, then a JSON header."""
-    size = file.size()
-    if size < 8:
-        return {}
-    (length,) = struct.unpack("<Q", file.read(8))
-    if length > size - 8:
-        return {}
-    try:
-        header = json.loads(file.read(length))
-        return {str(k): str(v) for k, v in header["__metadata__"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _shown_statuses(rows: pa.Table) -> dict[str, TrialStatus]:
-    statuses: dict[str, TrialStatus] = {}
-    for status in reversed(_PREFERENCE):
-        ids = rows.filter(pc.equal(rows["status"], status))["trial_id"].to_pylist()
-        statuses.update(dict.fromkeys(ids, TrialStatus(status)))
-    return statuses
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
-    return _PREFERENCE.index(row["status"]), row["finished_at"], row["pack_id"]
-
-
-def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Iterable[str]) -> Counter[TrialStatus]:
-    """How many of `trial_ids` have each status; the others are missing."""
-    return Counter(statuses[trial_id] for trial_id in trial_ids if trial_id in statuses)
+        return rows.curve_rows(self, trial_id, pack_id)

@@ -24,6 +24,9 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
     yield _done(report)
     root, sweep = shlex.quote(out), report.sweep
     yield f"rows      {report.root}: tables {', '.join(report.tables)}; sweep {sweep}"
+    if report.n_missing:
+        lack = f"{report.n_missing:,} trials that were to be trained have no row there"
+        yield f"missing   {lack}: launch the same command again"
     if others := report.after.missing - report.n_missing:
         yield f"left      {others:,} trials that {sweep} was asked for before lack their rows: launch with --unfinished"
     if report.after.failed:

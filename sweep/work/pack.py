@@ -61,6 +61,7 @@ def pack_slices(
 ) -> Iterator[PackProgress]:
     """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
     code_version()  # of the sources as they are now, whatever is edited meanwhile
+    store.check_reachable()
     training = _Training(store, sweep, pack, settings, should_stop)
     yield from training.train(pack)
     yield training.progress(over=True)

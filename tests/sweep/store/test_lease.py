@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -23,7 +24,9 @@ from monosweep.sweep.cli.verbs import status
 from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.spec.sweep_spec import SweepSpec
 from monosweep.sweep.store import lease as leases
-from monosweep.sweep.store.root import LeaseError, Store
+from monosweep.sweep.store import locks
+from monosweep.sweep.store.retrying import PATIENCE_S
+from monosweep.sweep.store.root import LeaseError, Store, StoreError
 
 _HOLD = """
 import sys, time
@@ -31,6 +34,12 @@ from monosweep.sweep.store.root import Store
 with Store.create(sys.argv[1]).lease("s", "raysubmit_1"):
     print("held", flush=True)
     time.sleep(60)
+"""
+_LOCK = """
+import fcntl, os, sys, time
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(600)
 """
 _BASE = {"n_features": 16, "d_embed": 4, "n_neurons": 32, "feature_prob": 0.125, "batch_size": 64}
 
@@ -152,6 +161,92 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, range(8))) == [False] * 7 + [True]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Store:
+    """A root whose sweep `s` is held by a driver of another machine."""
+    store = Store.create(str(tmp_path))
+    now = datetime.now(UTC)
+    about = {"sweep": "s", "holder": "feedbeef", "host": "elsewhere", "pid": 7, "born": "another boot/pid:[1]/99"}
+    store.put("sweeps/s.lease.json", json.dumps({
+        **about, "job_id": None, "since": now.isoformat(), "expires_at": now.isoformat()
+    }).encode())  # fmt: skip
+    return store
+
+
+@pytest.mark.parametrize("clock", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_dead_drivers_clock_does_not_matter(
+    elsewhere: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: timedelta
+) -> None:
+    """An hour ahead, it holds the sweep no longer than any lease lasts."""
+    monkeypatch.setattr(leases, "LOOK_S", 0.6)
+    monkeypatch.setattr(leases, "EXPIRES_S", 1.0)
+    rewrite(tmp_path, expires_at=(datetime.now(UTC) + clock).isoformat())
+    said: list[str] = []
+    start = time.monotonic()
+    with elsewhere.lease("s", say=said.append) as held:
+        assert 0.5 < time.monotonic() - start < 30
+        assert not held.lost()
+    assert [line.startswith("'s' was being driven (lease feedbeef, pid 7 on elsewhere") for line in said] == [True]
+
+
+@pytest.mark.parametrize("clock", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_living_drivers_clock_does_not_matter_either(elsewhere: Store, tmp_path: Path, clock: timedelta) -> None:
+    """It renews its lease, which has ended long ago by our clock, or is far ahead."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(0.3):
+            until = datetime.now(UTC) + clock + timedelta(seconds=leases.EXPIRES_S)
+            elsewhere.put("sweeps/s.lease.json", json.dumps({**about, "expires_at": until.isoformat()}).encode())
+
+    about = json.loads((tmp_path / "sweeps/s.lease.json").read_text())
+    rewrite(tmp_path, expires_at=(datetime.now(UTC) + clock).isoformat())
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        with pytest.raises(LeaseError, match="'s' is being driven"), Store.open(str(tmp_path)).lease("s"):
+            pass
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_an_outage_that_is_waited_out_does_not_cost_the_lease() -> None:
+    """A renewal is tried every few seconds for as long, and comes in time once the storage is back."""
+    assert leases.EXPIRES_S > PATIENCE_S + 2 * leases.RENEW_S
+
+
+def test_who_keeps_the_folder_locked_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may read a folder may lock it; another process does, for good."""
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.5)
+    store = Store.create(str(tmp_path))
+    (tmp_path / "sweeps").mkdir()
+    lock = [sys.executable, "-c", _LOCK, str(tmp_path / "sweeps")]
+    process = subprocess.Popen(lock, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "locked\n"
+        with store.lease("s"), pytest.raises(LeaseError, match="'s' is being driven"), store.lease("s"):
+            pass
+        assert f"another process keeps {tmp_path}/sweeps locked (flock); going on without the lock" in store.notes()
+    finally:
+        end(process)
+
+
+def test_a_lease_that_cannot_be_read_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = Store.create(str(tmp_path)), Store._read
+
+    def stale(self: Store, name: str) -> bytes:
+        if name.endswith(".lease.json"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(self, name)
+
+    monkeypatch.setattr(Store, "_read", stale)
+    store.patience_s = 0.3
+    with pytest.raises(StoreError, match=r"cannot read .*Stale file handle"), store.lease("s"):
+        pass
+    assert not (tmp_path / "sweeps/s.lease.json").exists()
 
 
 def test_a_driver_that_loses_its_lease_stops_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
