@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from monosweep.analysis.tables.storage import Files, Part, Piece
@@ -28,21 +29,33 @@ class Parts:
         """All parts of these tables at this moment."""
         return {part for table in tables for part in self.files.parts(table, ".parquet")}
 
-    def pieces(self, table: str) -> list[Piece]:
+    def pieces(self, table: str, committed: Mapping[str, set[str]] | None = None) -> list[Piece]:
         """What the parts of a table show: each pack once, nothing from those that cannot be read.
 
         Rows of `asked` belong to no pack, so that nothing of a part can be left out; its view shows each once.
+
+        Args:
+            committed: as `units` says; None where every part counts.
         """
         parts = {part.path: part for part in self.files.parts(table, ".parquet")}
-        packs = {path: self._packs(part) for path, part in parts.items() if part not in self._left_out}
-        sweeps: dict[str, dict[str, frozenset[str]]] = {}
-        for path, held in packs.items():
-            if held is not None:
-                sweeps.setdefault(parts[path].sweep, {})[path] = held
+        sweeps = defaultdict[str, dict[str, frozenset[str]]](dict)
+        for path, part in parts.items():
+            if part not in self._left_out and (held := self._packs(part)) is not None:
+                sweeps[part.sweep][path] = held
         shown = {path: others for held in sweeps.values() for path, others in current(held).items()}
         elsewhere = dict.fromkeys(shown, frozenset[str]()) if table == ASKED else shown
-        pieces = [Piece(parts[path], self._columns(parts[path]), elsewhere[path]) for path in sorted(shown)]
+        pieces = []
+        for path, part in sorted((path, parts[path]) for path in shown):
+            there = committed is None or not sweeps[part.sweep][path].isdisjoint(committed.get(part.sweep, ()))
+            pieces.append(Piece(part, self._columns(part), elsewhere[path], there))
         return [piece for piece in pieces if piece.part not in self._left_out]
+
+    def units(self, trials: Sequence[Piece]) -> dict[str, set[str]]:
+        """By sweep, the units in parts of `trials`: what is committed."""
+        units = defaultdict[str, set[str]](set)
+        for piece in trials:
+            units[piece.part.sweep] |= self._packs(piece.part) or frozenset()
+        return dict(units)
 
     def _packs(self, part: Part) -> frozenset[str] | None:
         """The packs in a part; None, and left out, if it cannot say."""

@@ -189,10 +189,12 @@ class Root:
         connection = duckdb.connect(config=CONFIG)
         connection.execute("SET TimeZone = 'UTC'")
         self.files.prepare(connection)
-        connection.execute("CREATE SCHEMA raw")
+        connection.execute("CREATE SCHEMA raw; CREATE SCHEMA committed")
+        committed: dict[str, set[str]] | None = None
         # trials are listed before curves and neurons, which are written first: what is shown is complete.
         for table in _with_trials(tables):
-            pieces = self._parts.pieces(table)
+            pieces = self._parts.pieces(table, None if table == ASKED else committed)
+            committed = self._parts.units(pieces) if table == "trials" else committed
             used += [piece.part for piece in pieces]
             create_raw(connection, self.files, table, columns.tables[table], pieces)
         for table in tables:

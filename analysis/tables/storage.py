@@ -52,6 +52,8 @@ class Piece:
     """Equal for parts with equal columns; None if that is not known without reading more."""
     elsewhere: frozenset[str]
     """Packs in it that other parts show."""
+    committed: bool = True
+    """Whether the trials that it is of are in `trials`: who commits writes that part last."""
 
 
 class Files(ABC):

@@ -1,6 +1,6 @@
 """The SQL of the views: all rows of the parts in `raw`, and of these one per trial, whatever happened on the way.
 
-    Piece -> raw.TABLE (every column of the schema) -> TABLE (what is committed; the best ending of each trial)
+    Piece -> raw.TABLE (every column of the schema) -> committed.TABLE -> TABLE (the best ending of each trial)
              -> sweep('NAME'), trials by what was asked for
 """
 
@@ -27,22 +27,35 @@ PREFERENCE = (TrialStatus.COMPLETED, TrialStatus.DIVERGED, TrialStatus.STOPPED, 
 def create_raw(
     connection: duckdb.DuckDBPyConnection, files: Files, table: str, schema: pa.Schema, pieces: list[Piece]
 ) -> None:
-    """The view raw.TABLE: all rows of `pieces`, with every column of `schema` and the sweep in front."""
+    """The view raw.TABLE: all rows of `pieces`, with every column of `schema` and the sweep in front; and the view
+    committed.TABLE: those of the pieces whose trials are in `trials`."""
+    _create(connection, files, ("raw", table), schema, pieces)
+    there = [piece for piece in pieces if piece.committed]
+    if len(there) < len(pieces):
+        _create(connection, files, ("committed", table), schema, there)
+    else:
+        connection.execute(f"CREATE VIEW committed.{identifier(table)} AS SELECT * FROM raw.{identifier(table)}")
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection, files: Files, name: tuple[str, str], schema: pa.Schema, pieces: list[Piece]
+) -> None:
+    """A view of all rows of `pieces`."""
     columns = ", ".join(f"CAST(NULL AS {_sql_type(f.type)}) AS {identifier(f.name)}" for f in schema)
     branches = [f"SELECT CAST(NULL AS VARCHAR) AS sweep, {columns} WHERE false"]
     for i, sweep in enumerate(sorted({piece.part.sweep for piece in pieces})):
         ours = [piece for piece in pieces if piece.part.sweep == sweep]
-        for rows in files.scan(connection, ours, f"raw_{table}_{i}", schema):
+        for rows in files.scan(connection, ours, f"{'_'.join(name)}_{i}", schema):
             branches.append(f"SELECT {quoted(sweep)} AS sweep, * FROM ({rows})")
     names = ", ".join(map(identifier, ("sweep", *schema.names)))
     union = " UNION ALL BY NAME ".join(branches)
-    connection.execute(f"CREATE VIEW raw.{identifier(table)} AS SELECT {names} FROM ({union})")
+    connection.execute(f"CREATE VIEW {'.'.join(map(identifier, name))} AS SELECT {names} FROM ({union})")
 
 
 def create_shown(
     connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]]
 ) -> None:
-    """The view TABLE over raw.TABLE and raw.trials; `knobs` by family."""
+    """The view TABLE over committed.TABLE and raw.trials; `knobs` by family."""
     if table == "trials":
         shown = f"SELECT * REPLACE ({_with_defaults(knobs)}) FROM raw.trials {_ONE_PER_TRIAL}"
     elif table == ASKED:
@@ -65,7 +78,7 @@ _ONE_PER_TRIAL = (
 _SHOWN_ASKED = "SELECT * FROM raw.asked QUALIFY row_number() OVER (PARTITION BY sweep, trial_id ORDER BY asked_at) = 1"
 """A sweep may be asked for the same trial again, and parts repeat rows while they are merged."""
 _SHOWN_OF = (
-    "SELECT * FROM raw.{} SEMI JOIN "
+    "SELECT * FROM committed.{} SEMI JOIN "
     f"(SELECT sweep, trial_id, pack_id FROM raw.trials {_ONE_PER_TRIAL}) USING (sweep, trial_id, pack_id)"
 )
 

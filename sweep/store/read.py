@@ -138,7 +138,19 @@ def listed(storage: Storage, table: str, sweep: str | None = None) -> list[str]:
 
 
 def holding(storage: Storage, table: str, pack_id: str, sweep: str | None = None) -> list[str]:
-    """The parts of `table` that show something of a pack."""
+    """The parts of `table` that show something of a pack, and whose trials are committed."""
+    found = _holding(storage, table, pack_id, sweep)
+    if table == "trials":
+        return found
+    committed = {
+        (sweep_of(name), unit)
+        for name in _holding(storage, "trials", pack_id, sweep)
+        for unit in units_in(storage, name)
+    }
+    return [name for name in found if not committed.isdisjoint((sweep_of(name), u) for u in units_in(storage, name))]
+
+
+def _holding(storage: Storage, table: str, pack_id: str, sweep: str | None) -> list[str]:
     names = listed(storage, table, sweep)
     shown, _ = shown_of(storage, [n for n in names if is_merged(n) or pack_of(unit_in(n)) == pack_id])
     return [n for n, elsewhere in shown.items() if pack_id in packs_in(storage, n) - elsewhere]
