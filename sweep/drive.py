@@ -14,8 +14,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 
 from rich.console import Console
@@ -35,9 +36,11 @@ from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
 from monosweep.sweep.store.schema import tables_of
+from monosweep.sweep.text import without_secrets
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.waits import told_if_long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +98,10 @@ def launch(
         check_root(out)
     configs = expand(spec)
     _check_optimizers(configs)
-    store = Store.find(out) if options.dry_run else Store.create(out)
-    with _lease(store, spec.name, options, lambda line: _say(console, line)) as lease:
+    say = partial(_say, console)
+    with told_if_long(f"looking for a results root at {without_secrets(out)}", say):
+        store = Store.find(out) if options.dry_run else Store.create(out)
+    with _lease(store, spec.name, options, say) as lease:
         launched = _Launch(spec=spec, store=store, lease=lease, options=options, console=console)
         return launched.report(configs, out, start)
 
@@ -113,9 +118,9 @@ class _Launch:
     console: Console
 
     def report(self, configs: Sequence[TrialConfig], out: str, start: float) -> LaunchReport:
-        self._pass_on_notes()
-        stands = self._stands(configs, self._index())
-        resumed = self._resumed(stands)
+        with self._told("reading what the results root holds"):
+            stands = self._stands(configs, self._index())
+            resumed = self._resumed(stands)
         plan = self._train(stands, resumed) if stands.missing else None
         trained = plan is not None and not self.options.dry_run
         ended = replace(stands, rows=self._rows()) if trained else stands
@@ -129,15 +134,15 @@ class _Launch:
     def say(self, line: str) -> None:
         _say(self.console, line)
 
-    def _pass_on_notes(self) -> None:
-        for line in self.store.notes() if self.store else ():
-            self.say(line)
+    def _told(self, what: str) -> AbstractContextManager[None]:
+        """So that it is told if it takes long, and what happens to the storage meanwhile."""
+        return told_if_long(what, self.say, self.store.notes if self.store else tuple)
 
     def _rows(self) -> Mapping[str, TrialStatus]:
         """What has become of the root's trials, as its tables say."""
         assert self.store is not None
-        index = self.store.index()
-        self._pass_on_notes()
+        with self._told("reading what the results root holds now"):
+            index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} is damaged; its trials count as missing")
         return index.statuses
@@ -186,9 +191,13 @@ class _Launch:
     def _train(self, stands: Standing, resumed: Sequence[Pack]) -> Plan:
         """Pack and train what is missing; with --dry-run only plan it."""
         missing = stands.missing
-        with _stop_signals() as stopping, ready(self.options, len(missing), stopping.is_set) as there:
-            packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
-            plan = plan_of(packs, len(resumed), there.site)
+        with (
+            _stop_signals() as stopping,
+            ready(self.options, len(missing), stopping.is_set, self.say) as there,
+        ):
+            with self._told("planning packs"):
+                packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
+                plan = plan_of(packs, len(resumed), there.site)
             if self.options.dry_run or self.store is None:
                 return plan
             settings = Settings(

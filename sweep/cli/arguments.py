@@ -176,7 +176,7 @@ class StopArgs:
     out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
     """Results root, as it was submitted."""
     sweep: Annotated[str | None, tyro.conf.Positional, arg(metavar="SWEEP", help_behavior_hint="")] = None
-    """One sweep's name; left out, the one that was submitted last."""
+    """One sweep's name; left out, the one that trains, else the last one."""
     address: Annotated[str, arg(metavar="URL")] = DASHBOARD
     """The head's dashboard."""
 

@@ -79,8 +79,8 @@ def logs(argv: Sequence[str]) -> int:
     args = parse(LogsArgs, argv, prog="monosweep logs", description="What the driver of a submitted sweep says.")
     from monosweep.sweep.executors.jobs import Cluster
 
-    cluster = Cluster(args.address)
-    job = cluster.latest(args.out, args.sweep)
+    cluster = Cluster(args.address, _say)
+    job = cluster.current(args.out, args.sweep)
     for chunk in cluster.logs(job, follow=args.follow):
         print(chunk, end="", flush=True)
     now = cluster.job(job.id)
@@ -96,8 +96,8 @@ def stop(argv: Sequence[str]) -> int:
     )  # fmt: skip
     from monosweep.sweep.executors.jobs import Cluster, ClusterError
 
-    cluster = Cluster(args.address)
-    job = cluster.latest(args.out, args.sweep)
+    cluster = Cluster(args.address, _say)
+    job = cluster.current(args.out, args.sweep)
     if not job.active:
         raise ClusterError(f"only a running job can be stopped; {job.id}, the last one of {job.sweep}, is {job.state}")
     ended = cluster.stop(job)
@@ -127,12 +127,16 @@ def _listed(sweep: SweepStatus) -> tuple[str, ...]:
     return (sweep.sweep, state, *map(str, numbers), lease.who if lease else "")
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _submit(spec: SweepSpec, out: str, args: SubmitArgs | ResumeArgs) -> Job:
     from monosweep.sweep.executors.jobs import Cluster, check_root
 
     check_root(out)
     _check_idle(out, spec.name)
-    return Cluster(args.address).submit(spec, out, driver_options(args))
+    return Cluster(args.address, _say).submit(spec, out, driver_options(args))
 
 
 def driver_options(args: SubmitArgs | ResumeArgs) -> Sequence[str]:

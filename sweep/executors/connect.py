@@ -27,10 +27,14 @@ from ray.exceptions import RayError
 
 from monosweep.model.config import ConfigError
 from monosweep.sweep.executors import own_ray
+from monosweep.sweep.executors.addresses import SCRATCH, as_named, resolved
 from monosweep.sweep.executors.reaper import reaped
+from monosweep.sweep.work.waits import Say, Wait
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5
+_NO_PROXY = (("grpc.enable_http_proxy", 0),)
+"""As all of Ray's own channels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +50,11 @@ class Cluster:
 
 
 @contextmanager
-def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
+def connected(address: str | None, n_workers: int | None, n_gpus: int | None = None) -> Iterator[Cluster]:
     """A running cluster at `address`, or a Ray of our own on loopback that ends with the block.
+
+    Args:
+        n_gpus: of a Ray of our own, which does not count every GPU that torch finds; left out, those that it counts.
 
     Raises:
         ConfigError: if there is no cluster at `address`.
@@ -58,7 +65,7 @@ def connected(address: str | None, n_workers: int | None) -> Iterator[Cluster]:
         try:
             with _same_signals():
                 if address is None:
-                    own_ray.start(scratch, n_workers, quiet)
+                    own_ray.start(scratch, n_workers, n_gpus, quiet)
                 else:
                     _connect(address, quiet)
             yield _cluster(scratch)
@@ -77,9 +84,10 @@ def _same_signals() -> Iterator[None]:
 
 
 def _connect(address: str, quiet: Mapping[str, Any]) -> None:
+    address = resolved(address)
     try:
         _check_answers(address)
-        with _shipped() as environment:
+        with _shipped() as environment, as_named(address):
             ray.init(address=address, runtime_env=environment, **quiet)
     except (RayError, OSError, ValueError, RuntimeError) as error:
         problem = str(error).strip().splitlines()[0]
@@ -120,7 +128,7 @@ def _check_token(address: str) -> None:
         from ray._private.grpc_utils import init_grpc_channel
     except ImportError:  # another release of Ray: it will say so itself
         return
-    ask = init_grpc_channel(address, asynchronous=False).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+    ask = init_grpc_channel(address, _NO_PROXY).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
     try:
         ask(b"", timeout=_ANSWER_S)
     except grpc.RpcError as error:
@@ -139,26 +147,46 @@ def _cluster(scratch: Path) -> Cluster:
     )
 
 
-def free_on_a_worker(device: str, should_stop: Callable[[], bool]) -> int:
+def free_on_a_worker(device: str, should_stop: Callable[[], bool], say: Say) -> int:
     """Bytes that a pack may take on the first worker that comes; an autoscaling cluster starts one for it.
 
     Raises:
         KeyboardInterrupt: once `should_stop`.
     """
-    return ask_a_worker(_free_memory, device, should_stop, device)
+    return ask_a_worker(_free_memory, device, should_stop, say, device)
 
 
-def ask_a_worker(question: Callable[..., int], device: str, should_stop: Callable[[], bool], *about: Any) -> int:
-    """`question(*about)`, answered by the first worker that comes.
+def ask_a_worker(
+    question: Callable[..., int], device: str, should_stop: Callable[[], bool], say: Say, *about: Any
+) -> int:
+    """`question(*about)`, answered by the first worker that comes; a line if none comes.
 
     Raises:
         KeyboardInterrupt: once `should_stop`.
     """
-    answer = ray.remote(num_cpus=1, num_gpus=int(device == "cuda"))(question).remote(*about)
+    needs = {"CPU": 1.0, "GPU": float(device == "cuda")}
+    answer = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"])(question).remote(*about)
+    wait = Wait(lambda: waiting_for(needs), say)
     while not ray.wait([answer], timeout=_POLL_S)[0]:
+        wait.look()
         if should_stop():
             raise KeyboardInterrupt("stopped while waiting for a worker; nothing was trained")
     return int(ray.get(answer))
+
+
+def waiting_for(needs: Mapping[str, float]) -> str:
+    """That no worker has what is needed, and what there is.
+
+    Args:
+        needs: of Ray's resources `CPU` and `GPU`.
+    """
+    there, free = ray.cluster_resources(), ray.available_resources()
+    needed = {kind: amount for kind, amount in needs.items() if amount}
+    wanted = " and ".join(f"{amount:g} {kind}{'s' * (amount > 1)}" for kind, amount in needed.items())
+    has = ", ".join(f"{free.get(kind, 0):g} of {there.get(kind, 0):g} {kind}s free" for kind in needed)
+    lacking = [kind for kind, amount in needed.items() if there.get(kind, 0) < amount]
+    never = f"; only a new node can bring a {' and a '.join(lacking)}" if lacking else ""
+    return f"waiting for a worker with {wanted}: Ray has {has}{never}"
 
 
 def _free_memory(device: str) -> int:
@@ -176,6 +204,6 @@ def _scratch() -> Iterator[Path]:
 
     In /tmp, because Ray's socket paths below it must stay under 107 characters.
     """
-    folder = Path(tempfile.mkdtemp(prefix="monosweep-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir="/tmp"))
     with reaped(folder):
         yield folder

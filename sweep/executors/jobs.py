@@ -14,18 +14,20 @@ import secrets
 import shlex
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from monosweep.model.config import UserError
 from monosweep.model.families import source_of
+from monosweep.sweep.executors.addresses import as_named
 from monosweep.sweep.executors.shipping import JOB, SPEC, bundled, check_root, needs_token, runtime_env
 from monosweep.sweep.spec.sweep_spec import SweepSpec, families_in
 from monosweep.sweep.text import without_secrets
+from monosweep.sweep.work.waits import Say, Wait, told_if_long
 
 _SWEEP, _ROOT = "monosweep_sweep", "monosweep_root"
-_ACTIVE = ("PENDING", "RUNNING")
+_ACTIVE = ("RUNNING", "PENDING")
 STOP_WAIT_S = 60
 """How long a driver may take to have its packs checkpointed, before Ray kills it."""
 _POLL_S = 0.5
@@ -54,23 +56,29 @@ class Job:
         """Whether it is going to end, or to begin."""
         return self.state in _ACTIVE
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Less for those that train, then for those that are to, then for those that began later."""
+        return (_ACTIVE.index(self.state) if self.active else len(_ACTIVE), -self.started_at)
+
 
 class Cluster:
     """The Ray jobs of a cluster.
 
     Args:
         address: of the head's dashboard, `http://host:8265`; a token is taken from where Ray keeps it.
+        say: is told what is waited for, if it takes long.
 
     Raises (from every method too):
         ClusterError: if nothing answers there, or it does not let us in.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, say: Say = lambda line: None) -> None:
         from ray.job_submission import JobSubmissionClient
 
         for name in ("ray", "ray.dashboard.modules.dashboard_sdk", JobSubmissionClient.__module__):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._address = address
+        self._address, self._say = address, say
         if not address.startswith(("http://", "https://")):
             rule = "--address must be the URL of the head's dashboard, such as http://127.0.0.1:8265"
             raise ClusterError(f"{rule}; got {address!r}")
@@ -104,20 +112,26 @@ class Cluster:
         return self.job(job_id)
 
     def jobs(self, root: str, sweep: str | None = None) -> list[Job]:
-        """The jobs that train, or have trained, into `root`, the latest first."""
+        """The jobs that train, or have trained, into `root`: first what trains, then the latest."""
         with self._guard():
             found = [_job(details) for details in self._client.list_jobs() if _SWEEP in (details.metadata or {})]
         wanted = [job for job in found if job.root.rstrip("/") == root.rstrip("/") and sweep in (None, job.sweep)]
-        return sorted(wanted, key=lambda job: -job.started_at)
+        return sorted(wanted, key=lambda job: job.rank)
 
-    def latest(self, root: str, sweep: str | None = None) -> Job:
-        """The last job of a root, or of one of its sweeps; ClusterError if there is none."""
+    def current(self, root: str, sweep: str | None = None) -> Job:
+        """The job of a root, or of one of its sweeps, that is meant: one that trains, else the last.
+
+        Raises:
+            ClusterError: if there is none, or several sweeps are being trained.
+        """
         jobs = self.jobs(root, sweep)
         if not jobs:
             what = f"sweep {sweep} of {root}" if sweep else root
             raise ClusterError(
                 f"no job for {what} on {self._address}; give the --out of its submit, or monosweep submit it"
             )
+        if len(training := sorted({job.sweep for job in jobs if job.active})) > 1:
+            raise ClusterError(f"{len(training)} sweeps train into {root}: {', '.join(training)}; name one")
         return jobs[0]
 
     def job(self, job_id: str) -> Job:
@@ -136,19 +150,30 @@ class Cluster:
 
     def logs(self, job: Job, *, follow: bool = False) -> Iterator[str]:
         """What the job's driver has said; with `follow` until the job ends."""
-        with self._guard():
+        if follow:
+            self._await_driver(job)
+        with self._guard(told=not follow):
             if follow and job.active:
                 yield from _pulled(self._client.tail_job_logs(job.id))
             else:
                 yield self._client.get_job_logs(job.id)
 
+    def _await_driver(self, job: Job) -> None:
+        """Until the cluster has begun with a job, for nothing can be followed before."""
+        wait = Wait(lambda: f"waiting for the cluster to start the driver of job {job.id}", self._say)
+        while self.job(job.id).state == "PENDING":
+            wait.look()
+            time.sleep(_POLL_S)
+
     @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Turn what Ray and HTTP raise into one line with the fix."""
+    def _guard(self, told: bool = True) -> Iterator[None]:
+        """Turn what Ray and HTTP raise into one line with the fix; `told` if the answer takes long."""
         from ray.exceptions import RayError
 
+        what = f"waiting for the cluster at {self._address} to answer"
         try:
-            yield
+            with as_named(self._address), told_if_long(what, self._say) if told else nullcontext():
+                yield
         except UserError:
             raise
         except (RayError, RuntimeError, OSError, ValueError) as error:

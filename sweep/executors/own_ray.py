@@ -33,7 +33,7 @@ _NOBODY = b"127.0.0.1:0"
 _TOO_SLOW = "timed out during startup"
 
 
-def start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> None:
+def start(scratch: Path, n_workers: int | None, n_gpus: int | None, quiet: Mapping[str, Any]) -> None:
     """`ray.init` for this machine alone.
 
     Raises:
@@ -44,6 +44,7 @@ def start(scratch: Path, n_workers: int | None, quiet: Mapping[str, Any]) -> Non
             ray.init(
                 address="local",
                 num_cpus=n_workers,
+                num_gpus=n_gpus,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=str(scratch),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from monosweep.model.config import ConfigError
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.machine import device_named, free_memory, gpu_memory, gpu_shares, n_cores, n_gpus
 from monosweep.sweep.plan.options import LaunchOptions
@@ -23,12 +23,16 @@ from monosweep.sweep.plan.packs import Useful
 from monosweep.sweep.plan.plan import Site
 from monosweep.sweep.work.contract import Work
 from monosweep.sweep.work.progress import Listener
+from monosweep.sweep.work.waits import Say, told_if_long
 
 if TYPE_CHECKING:
     from monosweep.sweep.executors.connect import Cluster
 
 Execute = Callable[[Work, Listener, Callable[[], bool]], None]
 """Trains all packs and tells of them; once the last says so, checkpoints those in training and returns."""
+
+_TYPICAL_BYTES = {"cpu": 2 * 10**9, "cuda": 16 * 10**9}
+"""What a dry run takes a worker to have where nobody says: to ask one may start a machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +44,11 @@ class Ready:
 
 
 @contextmanager
-def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[Ready]:
+def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
     """The executor for so many trials, for the length of a block; a dry run starts nothing.
+
+    Args:
+        say: is told what is waited for, if it takes long.
 
     Raises:
         ConfigError: if a cluster has no place for a pack.
@@ -49,36 +56,42 @@ def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield Ready(site=_here(options)[0], execute=inline.execute)
     elif options.address is None:
-        with _own_ray(options, n_trials, should_stop) as own:
+        with _own_ray(options, n_trials, should_stop, say) as own:
             yield own
     else:
-        with _cluster(options, options.address, should_stop) as cluster:
+        with _cluster(options, options.address, should_stop, say) as cluster:
             yield cluster
 
 
 @contextmanager
-def _own_ray(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]) -> Iterator[Ready]:
+def _own_ray(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
     """A Ray on this machine that ends with the block."""
     _import_meanwhile("monosweep.model.train")
-    from monosweep.sweep.executors import connect, tune  # Ray
+    with ExitStack() as ending:
+        with told_if_long("waiting for Ray to start", say):
+            from monosweep.sweep.executors import connect, tune  # Ray
 
-    here, packs_per_gpu = _here(options)
-    with connect.connected(None, min(here.n_workers, n_trials)) as cluster:
-        useful = _asked_there(here.device, should_stop)
-        site = Site(device=here.device, n_workers=here.n_workers, memory_bytes=here.memory_bytes, useful=useful)
+            here, packs_per_gpu = _here(options)
+            gpus = n_gpus() if here.device == "cuda" else 0
+            own = connect.connected(None, min(here.n_workers, n_trials), gpus)
+            cluster = ending.enter_context(own)
+        useful = _asked_there(here.device, should_stop, say)
+        site = replace(here, useful=useful)
         yield Ready(site=site, execute=partial(tune.execute, cluster, packs_per_gpu=packs_per_gpu))
 
 
 @contextmanager
-def _cluster(options: LaunchOptions, address: str, should_stop: Callable[[], bool]) -> Iterator[Ready]:
-    from monosweep.sweep.executors import connect, tune  # Ray
+def _cluster(options: LaunchOptions, address: str, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
+    with ExitStack() as ending:
+        with told_if_long(f"waiting for the cluster at {address} to let us in", say):
+            from monosweep.sweep.executors import connect, tune  # Ray
 
-    with connect.connected(address, None) as cluster:
-        yield Ready(site=_there(options, cluster, should_stop), execute=partial(tune.execute, cluster))
+            cluster = ending.enter_context(connect.connected(address, None))
+        yield Ready(site=_there(options, cluster, should_stop, say), execute=partial(tune.execute, cluster))
 
 
-def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool]) -> Site:
-    """A running cluster.  One that has no worker yet starts them for packs, if it scales."""
+def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say) -> Site:
+    """A running cluster.  One that has no worker yet starts them for packs, if it scales; a dry run asks for none."""
     from monosweep.sweep.executors import connect  # Ray
 
     device = _cluster_device(options.device, cluster.n_gpus)
@@ -90,20 +103,33 @@ def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], b
             f"workers when they are needed, say how many and which: --workers N --device cpu or cuda"
         )
     n_workers = options.workers or slots
-    known = cluster.memory_per_cpu if device == "cpu" else 0
-    share = known or connect.free_on_a_worker(device, should_stop)
-    useful = _asked_there(device, should_stop)
+    share = cluster.memory_per_cpu if device == "cpu" else 0
+    if not share and options.dry_run:
+        share = _TYPICAL_BYTES[device]
+        say(f"no worker was asked: packs are sized as for {share / 1e9:g} GB each")
+    share = share or connect.free_on_a_worker(device, should_stop, say)
+    useful = _largest(device) if options.dry_run else _asked_there(device, should_stop, say)
     return Site(device=device, n_workers=n_workers, memory_bytes=n_workers * share, useful=useful)
 
 
-def _asked_there(device: str, should_stop: Callable[[], bool]) -> Useful | None:
+def _asked_there(device: str, should_stop: Callable[[], bool], say: Say) -> Useful | None:
     """As a worker's GPU says."""
     if device == "cpu":
         return None
     from monosweep.model.engines.gpu.pack_size import useful_pack_size  # torch
     from monosweep.sweep.executors import connect  # Ray
 
-    return lambda group, fits: connect.ask_a_worker(useful_pack_size, device, should_stop, tuple(group), fits, device)
+    ask = partial(connect.ask_a_worker, useful_pack_size, device, should_stop, say)
+    return lambda group, fits: ask(tuple(group), fits, device)
+
+
+def _largest(device: str) -> Useful | None:
+    """As no GPU has been asked."""
+    if device == "cpu":
+        return None
+    from monosweep.model.engines.gpu.pack_size import SIZES  # torch
+
+    return lambda group, fits: SIZES[-1]
 
 
 def _here(options: LaunchOptions) -> tuple[Site, int]:
@@ -112,15 +138,15 @@ def _here(options: LaunchOptions) -> tuple[Site, int]:
     slots = 1 if options.executor == "inline" else n_gpus() if device == "cuda" else n_cores()
     n_workers = options.workers or slots
     sharing, memory = gpu_shares(n_workers, slots, gpu_memory()) if device == "cuda" else (1, free_memory())
-    useful = _asked_here(options.dry_run) if device == "cuda" else None
+    useful = None if device == "cpu" else _largest(device) if options.dry_run else _asked_here
     return Site(device=device, n_workers=n_workers, memory_bytes=memory, useful=useful), sharing
 
 
-def _asked_here(dry_run: bool) -> Useful:
-    """As this machine's GPU says; a dry run does not ask it."""
-    from monosweep.model.engines.gpu.pack_size import SIZES, useful_pack_size  # torch
+def _asked_here(group: Sequence[TrialConfig], fits: int) -> int:
+    """As this machine's GPU says."""
+    from monosweep.model.engines.gpu.pack_size import useful_pack_size  # torch
 
-    return lambda group, fits: SIZES[-1] if dry_run else useful_pack_size(tuple(group), fits, "cuda")
+    return useful_pack_size(tuple(group), fits, "cuda")
 
 
 def _cluster_device(device: str, n_gpus: int) -> str:

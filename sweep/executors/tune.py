@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from monosweep.sweep.executors.connect import Cluster  # before Ray, whose settings it makes
+from monosweep.sweep.executors.connect import Cluster, waiting_for  # before Ray, whose settings it makes
 
 # isort: split
 import ray
@@ -33,7 +33,7 @@ from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
 from monosweep.sweep.work.pack import pack_slices
 from monosweep.sweep.work.progress import Listener
-from monosweep.sweep.work.waits import Silences
+from monosweep.sweep.work.waits import Silences, Wait
 
 _REPORT_S = 2.0
 """A step of the trainable lasts at least so long, so that short packs do not spend their time reporting."""
@@ -61,7 +61,7 @@ def execute(
     """
     work = replace(work, settings=replace(work.settings, slice_s=_SLICE_S))
     while work.packs:
-        watch = _Watch(work, progress, should_stop)
+        watch = _Watch(work, progress, should_stop, resources(work.settings.device, packs_per_gpu))
         try:
             with _same_environment():
                 _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
@@ -179,7 +179,10 @@ class _Halt(BaseException):
 class _Watch(tune.Callback):  # type: ignore[misc]
     """What Tune tells the driver, on its way to who listens."""
 
-    def __init__(self, work: Work, progress: Listener, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, work: Work, progress: Listener, should_stop: Callable[[], bool], needs: Mapping[str, float]
+    ) -> None:
+        self._needs = needs
         self._work, self._progress, self._should_stop = work, progress, should_stop
         self.lost: dict[int, str] = {}
         """Packs that Tune has given up, by place, and why."""
@@ -189,6 +192,7 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         """The workers in training when the sweep was told to stop."""
         self._silences = Silences(work.patience_s, progress.note)
         self._hung: dict[str, str] = {}
+        self._idle = Wait(self._nobody_trains, progress.note)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks for a restart of its own, which we never use."""
@@ -208,6 +212,13 @@ class _Watch(tune.Callback):  # type: ignore[misc]
             self.actors = [*running.values()]
             raise _Halt
         self._end_hung(running)
+        if running:
+            self._idle.over()
+        else:
+            self._idle.look()
+
+    def _nobody_trains(self) -> str:
+        return waiting_for({kind.upper(): amount for kind, amount in self._needs.items()})
 
     def _end_hung(self, running: Mapping[str, Any]) -> None:
         """Tune sees them die, and has their packs taken up again."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,22 +19,50 @@ LONG_S = 30.0
 _TOLD_S = 60.0
 _AWAKE_S = 5.0
 """At most so much of the time between two looks counts: a driver that was asleep has heard nothing, whoever spoke."""
+_TICK_S = 0.5
+
+
+class Wait:
+    """A wait that a loop looks at again and again; a line once it is long.
+
+    Args:
+        what: says what is waited for, such as "waiting for Ray to start".
+    """
+
+    def __init__(self, what: Callable[[], str], say: Say) -> None:
+        self._what, self._say = what, say
+        self.over()
+
+    def over(self) -> None:
+        """It has ended, or is still to begin."""
+        self._since: float | None = None
+        self._next_s = LONG_S
+
+    def look(self) -> None:
+        """It goes on."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._next_s:
+            self._next_s = 2 * (now - self._since)
+            self._say(f"{self._what()}, for {duration(now - self._since)} now")
 
 
 @contextmanager
-def told_if_long(what: str, say: Say, after_s: float = LONG_S) -> Iterator[None]:
+def told_if_long(what: str, say: Say, notes: Callable[[], Iterable[str]] = tuple) -> Iterator[None]:
     """A line about what is waited for, once the block has taken long.
 
     Args:
         what: such as "waiting for Ray to start".
+        notes: what else is to be said meanwhile, such as `Store.notes`.
     """
     over = threading.Event()
 
     def tell() -> None:
-        start, pause_s = time.monotonic(), after_s
-        while not over.wait(pause_s):
-            say(f"{what}, for {duration(time.monotonic() - start)} now")
-            pause_s *= 2
+        wait = Wait(lambda: what, say)
+        while not over.wait(_TICK_S):
+            for line in notes():
+                say(line)
+            wait.look()
 
     thread = threading.Thread(target=tell, name="monosweep-waits", daemon=True)
     thread.start()
@@ -43,6 +71,8 @@ def told_if_long(what: str, say: Say, after_s: float = LONG_S) -> Iterator[None]
     finally:
         over.set()
         thread.join()
+        for line in notes():
+            say(line)
 
 
 @dataclass(slots=True)

@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from rich.console import Console
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import inline, tune
-from monosweep.sweep.executors.connect import Cluster, connected
+from monosweep.sweep.executors import site as sites
+from monosweep.sweep.executors.addresses import clusters_here
+from monosweep.sweep.executors.connect import Cluster, ask_a_worker, connected
+from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
+from monosweep.sweep.work import waits
 from monosweep.sweep.work.contract import Settings, Work
 from processes import family, gone, is_training
 
@@ -30,7 +35,7 @@ Execute = Callable[[Work, Progress], None]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with connected(None, 2) as cluster:
+    with connected(None, 2, n_gpus=1) as cluster:
         yield cluster
 
 
@@ -118,3 +123,55 @@ def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(
     )
     assert struck and gone(struck, 60)
     assert "(hung: no report for " in said and f"pack {packs[0].pack_id} is taken up again" in said
+
+
+def test_auto_does_not_find_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert ray.get_runtime_context().gcs_address not in clusters_here()
+
+
+def test_gpus_are_counted_as_torch_does(cluster: Cluster) -> None:
+    assert cluster.n_gpus == 1
+
+
+def asleep() -> int:
+    time.sleep(600)
+    return 0
+
+
+def test_a_worker_that_does_not_come_is_waited_for_in_a_line(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because others have its GPU."""
+    monkeypatch.setattr(waits, "LONG_S", 0.5)
+    other, said = ray.remote(num_cpus=1, num_gpus=1)(asleep).remote(), list[str]()
+    ray.wait([other], timeout=1)
+    with pytest.raises(KeyboardInterrupt, match="stopped while waiting for a worker; nothing was trained"):
+        ask_a_worker(asleep, "cuda", lambda: bool(said), said.append)
+    ray.cancel(other, force=True)
+    assert said[0].startswith("waiting for a worker with 1 CPU and 1 GPU: Ray has 1 of 2 CPUs free, 0 of 1 GPUs free,")
+
+
+def test_packs_that_no_worker_takes_are_told(
+    cluster: Cluster, tmp_path: Path, trial: Callable[..., TwoLayerConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ask for two GPUs, and there is one."""
+    monkeypatch.setattr(waits, "LONG_S", 0.5)
+    monkeypatch.setattr(tune, "resources", lambda device, packs_per_gpu: {"cpu": 1, "gpu": 2})
+    store, said = Store.create(str(tmp_path)), io.StringIO()
+    pack = Pack((trial(),))
+    work = Work(store=store, sweep="s", packs=(pack,), settings=Settings(), n_workers=1)
+    with Progress(store, "s", [pack], Counts(total=1), Console(file=said, width=200)) as progress:
+        tune.execute(cluster, work, progress, lambda: "waiting" in said.getvalue())
+    told = r"waiting for a worker with 1 CPU and 2 GPUs: Ray has \d of 2 CPUs free, \d of 1 GPUs free; only a new node"
+    assert re.match(f"{told} can bring a GPU, for ", said.getvalue())
+
+
+def test_a_dry_run_asks_no_worker(cluster: Cluster) -> None:
+    """With no GPU free, and no node that could bring another: to ask would be to wait."""
+    said, options = list[str](), LaunchOptions(device="cuda", workers=2, address="there", dry_run=True)
+    other = ray.remote(num_cpus=0, num_gpus=1)(asleep).remote()
+    site = sites._there(options, cluster, lambda: pytest.fail("a worker was asked"), said.append)
+    ray.cancel(other, force=True)
+    assert (site.device, site.n_workers, site.memory_bytes) == ("cuda", 2, 32 * 10**9)
+    assert said == ["no worker was asked: packs are sized as for 16 GB each"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
+
+from monosweep.sweep.work import waits
 from monosweep.sweep.work.waits import Silences, told_if_long
 
 
@@ -65,16 +69,21 @@ def test_a_driver_that_was_asleep_has_heard_nothing() -> None:
     assert said == []
 
 
-def test_a_short_wait_is_not_told_and_a_long_one_is() -> None:
-    told, said = threading.Event(), list[str]()
+def test_a_short_wait_is_not_told_and_a_long_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, said, notes = threading.Event(), list[str](), ["storage is away"]
 
     def say(line: str) -> None:
         said.append(line)
         told.set()
 
-    with told_if_long("waiting for nothing", say, after_s=60):
+    with told_if_long("waiting for nothing", say):
         pass
     assert said == []
-    with told_if_long("waiting for Ray to start", say, after_s=0.01):
+    with told_if_long("waiting for nothing", say, lambda: [notes.pop()] if notes else []):
         assert told.wait(60)
-    assert said[0] == "waiting for Ray to start, for 0 s now"
+    assert said == ["storage is away"]
+    told.clear()
+    monkeypatch.setattr(waits, "LONG_S", 0.1)
+    with told_if_long("waiting for Ray to start", say):
+        assert told.wait(60)
+    assert re.fullmatch("waiting for Ray to start, for [0-9]+ s now", said[1])
