@@ -290,11 +290,11 @@ def _fits_float(value: float) -> bool:
 
 
 def _number_hint(value: Any) -> str:
-    """YAML 1.1 reads 1e-3 as a word; say how to write it."""
+    """What was meant for a number, such as "1e-3" in quotes or 1_000, is a word in YAML 1.2; say how to write it."""
     if not isinstance(value, str):
         return ""
     try:
         float(value)
     except ValueError:
         return ""
-    return " (a word: write it with a point, as in 1.0e-3, and without quotes)"
+    return " (a word; numbers are written as 1000, 0.001 or 1e-3, without quotes or underscores)"

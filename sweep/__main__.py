@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from monosweep.model.config import TrialConfig, UserError, unknown_name
-from monosweep.sweep.text import without_secrets
+from monosweep.sweep.text import brief, without_secrets
 
 if TYPE_CHECKING:
     from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last words
     except UserError as error:
-        print(f"monosweep: {without_secrets(str(error))}", file=sys.stderr)
+        print(f"monosweep: {brief(without_secrets(str(error)))}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as interrupt:
         print(f"monosweep: {str(interrupt) or 'interrupted'}", file=sys.stderr)

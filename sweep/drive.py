@@ -32,7 +32,7 @@ from monosweep.sweep.plan.missing import Standing, counting, resumable
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import Plan, packs_for, plan_of
-from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
+from monosweep.sweep.spec.sweep_spec import SweepSpec, coinciding, expand
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
 from monosweep.sweep.store.schema import tables_of
@@ -97,6 +97,8 @@ def launch(
     if options.address is not None:
         check_root(out)
     configs = expand(spec)
+    for line in coinciding(spec):
+        _say(console, line)
     _check_optimizers(configs)
     say = partial(_say, console)
     with told_if_long(f"looking for a results root at {without_secrets(out)}", say):

@@ -8,12 +8,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from monosweep.model.config import UserError
+from monosweep.sweep.numerals import number_in, whole_number_in
+
+if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
 
 T = TypeVar("T")
 
@@ -39,8 +44,9 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, description: str) ->
         # about, because tyro's own complaint spells a whole page of alternatives.
         with contextlib.redirect_stderr(complaint):
             value, unknown = tyro.cli(
-                kind, args=list(argv), prog=prog, description=description, return_unknown_args=True
-            )
+                kind, args=list(argv), prog=prog, description=description, return_unknown_args=True,
+                registry=_numbers(),
+            )  # fmt: skip
     except SystemExit as end:
         if not end.code:
             raise
@@ -50,10 +56,40 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, description: str) ->
     return value
 
 
+def _numbers() -> ConstructorRegistry:
+    """tyro's rules, but numbers are read as in a spec (`sweep.numerals`)."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type not in (int, float):
+            return None
+        whole = info.type is int
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT" if whole else "FLOAT",
+            instance_from_str=lambda words: _number_of(words[0], whole),
+            is_instance=lambda value: type(value) is info.type,
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _number_of(word: str, whole: bool) -> int | float:
+    """Raises ValueError, in words that follow the option's name."""
+    number = whole_number_in(word) if whole else number_in(word)
+    if number is None or not math.isfinite(number):
+        raise ValueError(f"must be a {'whole ' * whole}number; got {word!r}")
+    return number if whole else float(number)
+
+
 def one_line(text: str) -> str:
     """The substance of one of tyro's error boxes.
 
-    >>> one_line(" Value error\\n ----\\n  Error parsing --n: invalid literal for int() with base 10: 'x'")
+    >>> one_line(" Value error\\n ----\\n  Error parsing --n: must be a whole number; got 'x'")
     "--n must be a whole number; got 'x'"
     """
     message = " ".join(_first_section(re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()))
@@ -65,8 +101,7 @@ def one_line(text: str) -> str:
 
 
 _REWORDED = (
-    (r"^Error parsing (\S+): invalid literal for int\(\).*?: (.*)$", r"\1 must be a whole number; got \2"),
-    (r"^Error parsing (\S+): could not convert string to float: (.*)$", r"\1 must be a number; got \2"),
+    (r"^Error parsing (\S+): (must .*)$", r"\1 \2"),
     (
         r"^Error parsing (\S+): no type matching \{None\}\|(\w+) could be instantiated from \[(.*?)\]\..*$",
         r"\1 must be None or \2; got \3",

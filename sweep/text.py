@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -40,6 +41,31 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def shown(value: Any) -> str:
+    """A value that someone gave, on one line and not too long.
+
+    >>> shown(["fast"] * 1000)
+    "['fast', 'fast', 'fast', 'fast', 'fast', 'fast', ...]"
+    """
+    return " ".join(_SHORT.repr(value).split())
+
+
+def brief(message: str) -> str:
+    """A message without its middle, where that is longer than anyone reads: someone's own value is in there.
+
+    >>> len(brief("must be a number; got " + "1" * 5000))
+    1003
+    """
+    if len(message) <= _READABLE:
+        return message
+    return f"{message[: _READABLE * 7 // 10]} … {message[-_READABLE * 3 // 10 :]}"
+
+
+_READABLE = 1000
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 def without_secrets(text: str) -> str:

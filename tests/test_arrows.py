@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("model", "sweep", "analysis")
-HEAVY = {"torch", "ray", "pandas", "matplotlib", "pydantic", "rich", "yaml", "duckdb", "tyro"}
+HEAVY = {"torch", "ray", "pandas", "matplotlib", "pydantic", "rich", "ruamel", "duckdb", "tyro"}
 
 
 # -- the sources
@@ -104,8 +104,9 @@ ARROWS = {
     ],
     "model.bench": ["model.config", "model.device", "model.engines", "model.families"],
     "model.checkpoint": ["model.config", "model.families", "model.member", "model.records"],
-    "sweep.text": [], "sweep.version": [], "sweep.parse": ["model.config"],
-    "sweep.spec": ["model.config", "model.families"],
+    "sweep.text": [], "sweep.version": [], "sweep.numerals": ["model.config"],
+    "sweep.parse": ["model.config", "sweep.numerals"],
+    "sweep.spec": ["model.config", "model.families", "sweep.numerals", "sweep.text"],
     "sweep.plan": ["model", "sweep.spec", "sweep.store"],
     "sweep.store": ["model.config", "model.families", "model.family", "model.records", "sweep.text"],
     "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.text", "sweep.version"],
@@ -232,4 +233,4 @@ def test_the_front_door_brings_nothing_but_the_verb() -> None:
 @pytest.mark.parametrize("argv", ["--help", "--version", "query --help"])
 def test_help_needs_no_engine(argv: str) -> None:
     main = f"import monosweep.sweep.__main__ as m\ntry: m.main({argv.split()!r})\nexcept SystemExit: pass"
-    assert not loaded_by(main) & {"torch", "ray", "pydantic", "rich", "yaml", "matplotlib", "pandas"}
+    assert not loaded_by(main) & {"torch", "ray", "pydantic", "rich", "ruamel", "matplotlib", "pandas"}

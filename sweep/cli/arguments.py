@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import arg
 
 from monosweep.model.config import ConfigError
+from monosweep.sweep.numerals import whole_number_in
 from monosweep.sweep.plan.options import PATIENCE_S
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -214,8 +215,25 @@ def worker_count(workers: str) -> int | None:
     Raises:
         ConfigError: if it is neither.
     """
-    if workers == "auto":
-        return None
-    if not workers.isdecimal() or int(workers) < 1:
-        raise ConfigError(f"--workers must be auto or a whole number above 0; got {workers!r}")
-    return int(workers)
+    return None if workers == "auto" else _count("--workers", workers)
+
+
+def pack_size_set(pack_size: str | None) -> list[str]:
+    """What --pack-size sets in a spec, as `--set` would.
+
+    Raises:
+        ConfigError: if it is neither auto nor a number of trials.
+    """
+    if pack_size is None:
+        return []
+    return [f"pack_size={pack_size if pack_size == 'auto' else _count('--pack-size', pack_size)}"]
+
+
+def _count(option: str, word: str) -> int:
+    try:
+        count = whole_number_in(word)
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error}") from None
+    if count is None or count < 1:
+        raise ConfigError(f"{option} must be auto or a whole number above 0; got {word!r}")
+    return count

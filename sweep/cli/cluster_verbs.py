@@ -19,6 +19,7 @@ from monosweep.sweep.cli.arguments import (
     ResumeArgs,
     StopArgs,
     SubmitArgs,
+    pack_size_set,
     spread_sets,
     worker_count,
 )
@@ -42,8 +43,7 @@ def submit(argv: Sequence[str]) -> int:
     )  # fmt: skip
     from monosweep.sweep.spec.sweep_spec import expand, load_spec
 
-    size = [f"pack_size={args.pack_size}"] if args.pack_size is not None else []
-    spec = load_spec(args.spec, [*args.set, *size])
+    spec = load_spec(args.spec, [*args.set, *pack_size_set(args.pack_size)])
     n_trials = len(expand(spec))
     job = _submit(spec, args.out, args)
     print(f"submitted {n_trials:,} trials of {job.sweep} as job {job.id}")

@@ -23,6 +23,7 @@ from monosweep.sweep.cli.arguments import (
     ReplayArgs,
     StatusArgs,
     TrialArgs,
+    pack_size_set,
     spread_sets,
     worker_count,
 )
@@ -176,7 +177,7 @@ def _overwrite(line: str) -> None:
 def _spec(name: str, sets: Sequence[str], pack_size: str | None = None) -> SweepSpec:
     from monosweep.sweep.spec.sweep_spec import load_spec
 
-    return load_spec(name, [*sets, *([f"pack_size={pack_size}"] if pack_size is not None else [])])
+    return load_spec(name, [*sets, *pack_size_set(pack_size)])
 
 
 def _check_plot(path: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from monosweep.model.config import ConfigError, unknown_name
 from monosweep.sweep.spec.yaml_file import read_yaml
+from monosweep.sweep.text import shown
 
 
 def apply_override(
@@ -57,5 +58,5 @@ def _set_field(raw: dict[str, Any], key: str, value: Any) -> None:
 
 def _without(mapping: Any, key: str) -> dict[str, Any]:
     if not isinstance(mapping, dict):
-        raise ConfigError(f"base and the members of space must hold keys such as lr; got {mapping!r}")
+        raise ConfigError(f"base and the members of space must hold keys such as lr; got {shown(mapping)}")
     return {k: v for k, v in mapping.items() if k != key}

@@ -4,10 +4,11 @@
     space: {lr: {grid: [.003, .01]}, l1: {loguniform: [1e-6, 1e-3]}}
                                                     or a list of such mappings: the union of sub-spaces
     num_samples: 8                                  draws of the random knobs at every grid point
+    sampling: sobol                                 draws that fill the space evenly
     repeats: 2                                      seeds: the base seed, the next one, ...
     include: [paper/LR1, paper/LR3]                 other sweeps whose sub-spaces join, seeds and all
 
-Expansion only ever adds: see `sweep.spec.domains`.  Every grid point sees the same random draws, so that grid
+Expansion only ever adds: see `sweep.spec.draws`.  Every grid point sees the same random draws, so that grid
 values are compared on equal terms.
 """
 
@@ -22,14 +23,25 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, typed, unknown_name
 from monosweep.model.families import config_of, describe, resolve, source_of
 from monosweep.model.families.user_file import is_reference
-from monosweep.sweep.spec.domains import check_domain, is_grid, is_random, sample
+from monosweep.sweep.spec.domains import check_domain, is_grid, is_random
+from monosweep.sweep.spec.draws import Sampling, draws
+from monosweep.sweep.spec.from_python import plain
 from monosweep.sweep.spec.overrides import apply_override, parse_override
 from monosweep.sweep.spec.yaml_file import read_yaml
+from monosweep.sweep.text import shown
 
 PRESETS = Path(__file__).parents[1] / "presets"
 MAX_TRIALS = 10_000_000
@@ -40,6 +52,14 @@ _TAKEN = ("progress", "lease")
 """How files beside a sweep's spec end."""
 _EMPTY_SPACE = "space is empty; give at least one knob, or leave space out for a single trial"
 _NOT_YET = ("search", "scheduler")
+
+
+def _as_whole(value: Any) -> Any:
+    """1e3 as 1000, as in the fields of a trial; what is no whole number as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_as_whole), Field(ge=1, le=MAX_TRIALS)]
 
 
 class SweepSpec(BaseModel):
@@ -59,18 +79,36 @@ class SweepSpec(BaseModel):
     """Fixed knobs."""
     space: list[dict[str, Any]] = Field(default=[{}])
     """Sub-spaces; each maps knobs to a constant or to a domain (`sweep.spec.domains`)."""
-    num_samples: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
+    num_samples: Count = 1
     """Draws of the random knobs at every grid point; a sub-space without random knobs has each point once."""
-    sample_seed: int = 0
+    sampling: Sampling = "random"
+    """How they are drawn: independently, or `sobol`, whose points fill the space evenly."""
+    sample_seed: Annotated[int, BeforeValidator(_as_whole)] = 0
     """Chooses the random draws; unrelated to the trials' own seeds."""
-    repeats: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 1
+    repeats: Count = 1
     """Seeds per point: the base seed, the next one, ..."""
-    pack_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    pack_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_as_whole)] = "auto"
     """Trials per pack, or `auto`."""
     save_weights: Literal["none", "final", "log2"] = "none"
     """Which steps' weights to keep: none, the last, or every recorded one."""
     record_neurons: Literal["final", "log2"] = "final"
     """Which steps go into the `neurons` table: the last, or every recorded one."""
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error)) from None
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _plain_base(cls, base: Any) -> Any:
+        return {} if base is None else plain(base)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _plain_space(cls, space: Any) -> list[Any]:
+        return [plain(sub_space) for sub_space in _as_list(space)]
 
     @field_validator("name")
     @classmethod
@@ -91,17 +129,24 @@ class SweepSpec(BaseModel):
         for knob, value in self.base.items():
             _check_field("base", knob, knobs_of([self.base], self.space))
             if isinstance(value, (Mapping, list, tuple)):
-                raise ConfigError(f"base.{knob} must be one value; got {value!r}; domains go into space")
+                raise ConfigError(f"base.{knob} must be one value; got {shown(value)}; domains go into space")
         for sub_space in self.space:
             for knob, value in sub_space.items():
                 _check_field("space", knob, knobs_of([{**self.base, **sub_space}]))
                 check_domain(knob, value)
-        if self.num_samples > 1 and not any(is_random(value) for _, value in _items(self.space)):
-            raise ConfigError(
-                f"num_samples needs a random knob (choice, uniform, loguniform, randint) in space; got "
-                f"num_samples {self.num_samples} without one; for more seeds set repeats"
-            )
+        self._check_draws()
         return self
+
+    def _check_draws(self) -> None:
+        if any(is_random(value) for _, value in _items(self.space)):
+            return
+        needs = "needs a random knob (choice, uniform, loguniform, randint, …) in space; got"
+        if self.num_samples > 1:
+            raise ConfigError(
+                f"num_samples {needs} num_samples {self.num_samples} without one; for more seeds set repeats"
+            )
+        if self.sampling != "random":
+            raise ConfigError(f"sampling {needs} sampling {self.sampling} without one; leave it out")
 
     def to_json(self) -> str:
         """The whole spec, defaults included; `from_json` reads it back."""
@@ -112,7 +157,7 @@ class SweepSpec(BaseModel):
         """Read what `to_json` wrote."""
         try:
             return cls.model_validate_json(text)
-        except ValidationError as error:
+        except ValidationError as error:  # as pydantic wraps what `__init__` raises
             raise ConfigError(_one_line(error)) from None
 
 
@@ -161,7 +206,7 @@ def _load(spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> Sweep
 
 def _included(names: Any, spec: str, overrides: Sequence[str], above: tuple[Path, ...]) -> list[SweepSpec]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{spec}: include must list presets or YAML files, as in [quick]; got {names!r}")
+        raise ConfigError(f"{spec}: include must list presets or YAML files, as in [quick]; got {shown(names)}")
     return [_load(name, overrides, above) for name in names]
 
 
@@ -258,13 +303,7 @@ def _validated(raw: Mapping[str, Any]) -> SweepSpec:
     for key in _NOT_YET:
         if key in raw:
             raise ConfigError(f"{key} is not supported yet; leave it out and list the knobs in space")
-    values = {**raw, "space": _as_list(raw["space"])} if "space" in raw else dict(raw)
-    if values.get("base", {}) is None:
-        values["base"] = {}
-    try:
-        return SweepSpec.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error)) from None
+    return SweepSpec(**raw)
 
 
 def _one_line(error: ValidationError) -> str:
@@ -275,11 +314,13 @@ def _one_line(error: ValidationError) -> str:
         return unknown_name("key", str(first["loc"][-1]), [*SweepSpec.model_fields, "include"])
     if first["type"] == "json_invalid":
         return f"not JSON: {first['ctx']['error']}"
+    if isinstance(own := first.get("ctx", {}).get("error"), ConfigError):  # names key and value itself
+        return str(own)
     problem = first["msg"].removeprefix("Value error, ")
-    if not place:  # a complaint of `_check_knobs`, which names key and value itself
-        return problem
     problem = _REWORDED.get(place, re.sub(r"^(Input )?should", "must", problem))
-    return f"{place} {problem}; got {first['input']!r}"
+    if first["type"] == "string_type":
+        problem = "must be text; put what looks like a number into quotes"
+    return f"{place} {problem}; got {shown(first['input'])}"
 
 
 _REWORDED = {
@@ -311,7 +352,7 @@ def _name_families(raw: dict[str, Any], folder: Path) -> None:
             continue
         family = part["family"]
         if isinstance(family, (Mapping, list)):
-            raise ConfigError(f"family must be one value; got {family!r}; give each family a sub-space of its own")
+            raise ConfigError(f"family must be one value; got {shown(family)}; give each family a sub-space of its own")
         if isinstance(family, str) and is_reference(family):
             place = _place_of(family, folder)
             if place is not None or source_of(family) is None:
@@ -338,6 +379,26 @@ def _n_draws(spec: SweepSpec, sub_space: Mapping[str, Any]) -> int:
     return spec.num_samples if any(map(is_random, sub_space.values())) else 1
 
 
+def _drawn(spec: SweepSpec, sub_space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What its random knobs have together, draw by draw."""
+    randoms = {knob: value for knob, value in sub_space.items() if is_random(value)}
+    return draws(randoms, spec.sampling, spec.sample_seed, spec.num_samples)
+
+
+def coinciding(spec: SweepSpec) -> Iterator[str]:
+    """A line for each sub-space of an expanded `spec` where draws, or values of a grid, are the same: it holds fewer
+    trials than one might count."""
+    for sub_space in spec.space:
+        randoms = ", ".join(knob for knob, value in sub_space.items() if is_random(value))
+        found = [tuple(point.values()) for point in _drawn(spec, sub_space)] if randoms else []
+        if len(set(found)) < len(found):
+            yield f"{randoms}: {len(found):,} drawn, {len(set(found)):,} distinct; each is trained once"
+        for knob, value in sub_space.items():
+            if is_grid(value) and len(set(value["grid"])) < len(value["grid"]):
+                n_given, n_distinct = len(value["grid"]), len(set(value["grid"]))
+                yield f"{knob}: {n_given:,} values in its grid, {n_distinct:,} distinct; each is trained once"
+
+
 def _size(spec: SweepSpec, sub_space: Mapping[str, Any]) -> int:
     grid_points = math.prod(len(value["grid"]) for value in sub_space.values() if is_grid(value))
     return grid_points * _n_draws(spec, sub_space) * spec.repeats
@@ -347,9 +408,7 @@ def _expand(spec: SweepSpec, sub_space: Mapping[str, Any]) -> Iterator[TrialConf
     """The trials of one sub-space: draws, then grid points, then seeds."""
     fixed = spec.base | {k: v for k, v in sub_space.items() if not isinstance(v, Mapping)}
     grids = {k: v["grid"] for k, v in sub_space.items() if is_grid(v)}
-    randoms = {k: v for k, v in sub_space.items() if is_random(v)}
-    for i in range(_n_draws(spec, sub_space)):
-        drawn = {k: sample(k, domain, spec.sample_seed, i) for k, domain in randoms.items()}
+    for drawn in _drawn(spec, sub_space):
         for point in product(*grids.values()):
             config = _config(fixed | drawn | dict(zip(grids, point, strict=True)), spec)
             yield from (_repeat(config, spec, r) for r in range(spec.repeats))

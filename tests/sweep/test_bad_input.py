@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from monosweep.model.config import field_types
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.__main__ import USAGE_ERROR, VERBS, main
+from monosweep.sweep.spec.domains import KINDS
 
 _EXAMPLES = int(os.environ.get("BAD_INPUTS", "60"))
 """Of each kind; more with BAD_INPUTS=5000."""
@@ -38,7 +40,13 @@ _WORDS = st.sampled_from([
     "relu", "decoder", "abs", "Lamb", "Adam", "Yogi", "auto", "1e-3", "fp64", "", "\0", "a b", "../x", "\u2028",
 ])  # fmt: skip
 _SCALARS = st.one_of(_NUMBERS, _WORDS, st.none(), st.booleans(), st.text(max_size=5))
-_KINDS = st.sampled_from(["grid", "choice", "uniform", "loguniform", "randint", "normal"])
+_SPELT = st.sampled_from([
+    "08", "-010", "1:8", "1_000", "0x1F", "0o17", "1e2", "2024-01-31", "!!bool abc", "!!set {a}", "!x 1", "&a [*a]",
+    "<<: {a: 1}", ".inf", "1e400", "yes", "~", "'", "{", "]", "? a", "\t", "*a", "%YAML 1.1", "---", "| 8", "\ud800",
+    "\x7f", "1" * 5000, "[" * 99,
+])  # fmt: skip
+"""What YAML 1.1, 1.2 and Python read differently, or not at all."""
+_KINDS = st.sampled_from([*KINDS, "normal"])
 _LISTS = st.lists(st.one_of(_SCALARS, st.lists(_SCALARS, max_size=2)), max_size=3)
 _DOMAINS = st.dictionaries(_KINDS, st.one_of(_LISTS, _SCALARS), max_size=2)
 _ANY = st.one_of(_SCALARS, _LISTS, _DOMAINS)
@@ -51,7 +59,8 @@ _SPACES = st.dictionaries(_NAMES, _ANY, max_size=3)
 _SPECS = st.fixed_dictionaries({}, optional={
     "name": _SCALARS, "description": _SCALARS, "base": st.one_of(_BASES, _SANE, _ANY),
     "space": st.one_of(_SPACES, st.lists(_SPACES, max_size=2), _ANY), "num_samples": _ANY, "sample_seed": _SCALARS,
-    "repeats": _ANY, "pack_size": _ANY, "save_weights": _SCALARS, "record_neurons": _SCALARS,
+    "sampling": st.one_of(st.just("sobol"), _SCALARS), "repeats": _ANY, "pack_size": _ANY, "save_weights": _SCALARS,
+    "record_neurons": _SCALARS,
     "include": st.one_of(_LISTS, st.just(["tiny"]), _SCALARS), "scheduler": _SCALARS, "extra": _SCALARS,
 })  # fmt: skip
 _GOOD = """
@@ -60,14 +69,15 @@ space: {lr: {grid: [0.003, 0.03]}, bias_offset: {uniform: [-1, 0]}}
 num_samples: 2
 pack_size: 2
 """
-_SETS = st.builds("{}={}".format, st.one_of(_NAMES, _WORDS), st.one_of(_SCALARS, _LISTS, _DOMAINS))
+_SETS = st.builds("{}={}".format, st.one_of(_NAMES, _WORDS), st.one_of(_SCALARS, _LISTS, _DOMAINS, _SPELT))
+_KEYS = ("base", "space", "lr", "grid", "num_samples", "name", "repeats")
 _OPTIONS = st.sampled_from([
     "--set", "--out", "--pack-size", "--executor", "--device", "--workers", "--address", "--dry-run", "--help",
     "--retry-failed", "--format", "--index", "--plot", "--sweep", "-h", "--", "-", "--no-such", "--set=lr=1", "--lr",
 ])  # fmt: skip
 _VALUES = st.one_of(
     st.sampled_from(["tiny", "quick", "inline", "ray", "cpu", "cuda", "4", "0", "lr=0.1", "select 1", "csv", "out"]),
-    _SCALARS.map(str), _SETS,
+    _SCALARS.map(str), _SETS, _SPELT,
 )  # fmt: skip
 _SAFE_VERBS = ("presets", "status", "replay", "query", "figures", "claims")
 """Those that can neither train nor reach out."""
@@ -135,6 +145,21 @@ def test_a_slip_of_the_fingers(place: int, length: int, text: str) -> None:
     assert_clear(plan(_GOOD[:place] + text + _GOOD[place + length :]))
 
 
+_PIECES = st.sampled_from([*_KEYS, ": ", "\n", "\n  ", ", ", "- ", "[", "}", "#"])
+
+
+@given(parts=st.lists(st.one_of(_PIECES, _SPELT), max_size=12))
+@_SEEN
+def test_what_readers_of_yaml_differ_about(parts: list[str]) -> None:
+    assert_clear(plan("".join(parts).encode(errors="surrogatepass")))
+
+
+@given(place=st.sampled_from(re.findall(r"[-.0-9]+", _GOOD)), spelt=_SPELT)
+@_SEEN
+def test_a_number_spelt_otherwise(place: str, spelt: str) -> None:
+    assert_clear(plan(_GOOD.replace(place, spelt, 1).encode(errors="surrogatepass")))
+
+
 @given(data=st.one_of(st.binary(max_size=30), st.text(max_size=30).map(str.encode)))
 @_SEEN
 def test_any_file(data: bytes) -> None:
@@ -161,5 +186,6 @@ def test_any_options_of_a_launch(words: list[str]) -> None:
 )
 @_SEEN
 def test_any_command_line(verb: str, words: list[str]) -> None:
+    words = [word.replace("\0", "") for word in words]  # no shell can pass it
     if verb in _SAFE_VERBS or verb not in VERBS:
         assert_clear(ask(verb, *words))

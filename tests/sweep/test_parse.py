@@ -37,6 +37,13 @@ def test_a_good_command_line_becomes_the_dataclass() -> None:
     )
 
 
+def test_numbers_are_read_as_in_a_spec() -> None:
+    read_as = read("a", "b", "--pack-size", "1e2", "--rate", "5")
+    assert (read_as.pack_size, read_as.rate) == (100, 5.0)
+    assert type(read_as.pack_size) is int and type(read_as.rate) is float
+    assert read("a", "b", "--pack-size=0x10", "--rate=-1e-3") == Verb("a", "b", pack_size=16, rate=-0.001)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -45,6 +52,10 @@ def test_a_good_command_line_becomes_the_dataclass() -> None:
         (("a", "b", "--format", "xml"), r"^--format must be one of 'table', 'csv'; got 'xml'"),
         (("a", "b", "--pack-size", "x"), r"^--pack-size must be a whole number; got 'x'"),
         (("a", "b", "--rate", "x"), r"^--rate must be None or FLOAT; got 'x'"),
+        (("a", "b", "--pack-size", "08"), r"^--pack-size: numbers are written without leading zeros; got 08; write 8"),
+        (("a", "b", "--pack-size", "1_0"), r"^--pack-size must be a whole number; got '1_0'"),
+        (("a", "b", "--rate", "nan"), r"^--rate must be None or FLOAT; got 'nan'"),
+        (("a", "b", "--pack-size", "1" * 400), r"^--pack-size: numbers have at most 300 digits; got one of 400"),
         (("a", "b", "--pack-size"), r"^--pack-size needs a value"),
         (("a", "b", "--pack-sise", "4"), r"^unknown option '--pack-sise'; did you mean '--pack-size'\?"),
         (("a", "b", "--formt=csv"), r"^unknown option '--formt'; did you mean '--format'\?"),

@@ -397,7 +397,7 @@ def test_a_failed_trial_is_reported_with_its_reason(
     [
         (["--workers", "0"], "--workers must be auto or a whole number above 0; got '0'"),
         (["--workers", "two"], "--workers must be auto or a whole number above 0; got 'two'"),
-        (["--pack-size", "big"], "pack_size must be auto or a whole number above 0; got 'big'"),
+        (["--pack-size", "big"], "--pack-size must be auto or a whole number above 0; got 'big'"),
         (["--executor", "slurm"], "--executor must be one of"),
         (["--set", "optimizer=Lamp"], "unknown optimizer 'Lamp'; did you mean 'Lamb'?"),
         (["--out", "/dev/null"], "/dev/null"),
