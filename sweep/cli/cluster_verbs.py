@@ -57,8 +57,7 @@ def resume(argv: Sequence[str]) -> int:
         ResumeArgs, argv, prog="monosweep resume",
         description="Submit again what a results root was launched with; only what is missing is trained.",
     )  # fmt: skip
-    from monosweep.sweep.plan.members import know_families
-    from monosweep.sweep.spec.sweep_spec import SweepSpec
+    from monosweep.sweep.plan.members import know_families, spec_of
     from monosweep.sweep.store.root import Store
 
     stands = _the_one(args.out, args.sweep)
@@ -68,7 +67,10 @@ def resume(argv: Sequence[str]) -> int:
         return 0
     store = Store.open(args.out)
     know_families(store, stands.sweep)
-    job = _submit(SweepSpec.from_json(store.read_spec(stands.sweep)), args.out, args)
+    if (spec := spec_of(store, stands.sweep)) is None:
+        rule = f"a sweep is resumed from its spec in the root; that of {stands.sweep} is not there, or is none"
+        raise ConfigError(f"{rule}; monosweep submit SPEC puts it there")
+    job = _submit(spec, args.out, args)
     print(f"submitted the {left:,} trials that {job.sweep} lacks as job {job.id}")
     _print_next(job, args.address)
     return 0

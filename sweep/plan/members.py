@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families import register
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.asked import Asked
+from monosweep.sweep.store.files import GoneError
 from monosweep.sweep.store.names import before_version_2
 from monosweep.sweep.store.root import Store
 
@@ -81,9 +82,18 @@ def _names(store: Store, sweep: str) -> Iterator[str]:
     known, older = store.sweeps(), before_version_2(sweep)
     if sweep in known:
         yield sweep
-    if older != sweep and older in known and SweepSpec.from_json(store.read_spec(older)).name == sweep:
+    if older != sweep and older in known and (spec := spec_of(store, older)) and spec.name == sweep:
         yield older
 
 
 def _launched(store: Store, name: str) -> list[TrialConfig]:
-    return [*expand(SweepSpec.from_json(store.read_spec(name))), *store.trained_configs(name)]
+    spec = spec_of(store, name)
+    return [*(expand(spec) if spec else ()), *store.trained_configs(name)]
+
+
+def spec_of(store: Store, sweep: str) -> SweepSpec | None:
+    """The spec of a sweep as last launched; None if it has gone meanwhile, or if the file holds something else."""
+    try:
+        return SweepSpec.from_json(store.read_spec(sweep))
+    except (ConfigError, GoneError, ValueError):  # not JSON, not a spec, not even text
+        return None

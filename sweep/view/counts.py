@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from monosweep.model.records import TrialStatus
 
@@ -56,3 +58,34 @@ class Speed:
     """The same in trials of this sweep's mean length."""
     seconds_left: float | None = None
     """Estimated from the steps that are left."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """How a driver is getting on: what it leaves in the root every few seconds."""
+
+    state: Literal["running", "finished", "stopped"]
+    pid: int
+    host: str
+    updated_at: datetime
+    """UTC."""
+    running: int
+    """Trials in training."""
+    speed: Speed
+
+    def to_json(self) -> dict[str, Any]:
+        """For `Store.write_heartbeat`."""
+        return {**asdict(self), "updated_at": self.updated_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Heartbeat:
+        """What `to_json` made.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is something else.
+        """
+        return cls(
+            state=values["state"], pid=int(values["pid"]), host=values["host"], running=int(values["running"]),
+            updated_at=datetime.fromisoformat(values["updated_at"]).astimezone(UTC),
+            speed=Speed(**{name: None if value is None else float(value) for name, value in values["speed"].items()}),
+        )  # fmt: skip

@@ -12,9 +12,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,7 +24,7 @@ from rich.text import Text
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
-from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.counts import Counts, Heartbeat, Speed
 from monosweep.sweep.view.lines import describe
 from monosweep.sweep.work.contract import PackProgress
 
@@ -33,6 +33,8 @@ _TICK_S = 0.5
 _FIRST_LINE_S = 2.0
 _LINE_S = 10.0
 _RATE_WINDOW_S = 60.0
+_SURE_AFTER_S = 10.0
+"""Of training: until then nothing is said of the time that is left."""
 
 
 class Progress:
@@ -57,7 +59,9 @@ class Progress:
         self._packs: dict[str, PackProgress] = {}
         self._running: dict[str, int] = {}
         self._trained = 0
-        self._samples = deque([(time.monotonic(), 0)])
+        self._samples = deque[tuple[float, int]]()
+        """When how many steps had been trained, over the last minute and not before the first report of any: to start a
+        worker takes long, and says nothing of how fast it is going to train."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="monosweep-progress", daemon=True)
@@ -97,6 +101,8 @@ class Progress:
             restarted = progress.trained_steps < done_before
             self._trained += progress.trained_steps - (0 if restarted else done_before)
             self._packs[progress.pack_id] = progress
+            if self._trained and not self._samples:
+                self._samples.append((time.monotonic(), self._trained))
             if progress.finished:
                 self._running.pop(progress.pack_id, None)
 
@@ -125,15 +131,17 @@ class Progress:
         return Counts.of(self._n_total, ended, running)
 
     def speed(self) -> Speed:
-        """The rate over the last minute, and what it makes of the rest."""
+        """The rate over the last minute and, as soon as that is worth anything, what it makes of the rest."""
         with self._lock:
             done = sum(progress.model_steps for progress in self._packs.values())
-            (start, first), (now, last) = self._samples[0], (time.monotonic(), self._trained)
+            now, last = time.monotonic(), self._trained
+            start, first = self._samples[0] if self._samples else (now, last)
         if last == first or now == start:
             return Speed()
         rate = (last - first) / (now - start)
         per_hour = rate * 3600 * self._n_trials / self._n_steps
-        return Speed(steps_per_s=rate, trials_per_hour=per_hour, seconds_left=(self._n_steps - done) / rate)
+        left = (self._n_steps - done) / rate if now - start >= _SURE_AFTER_S else None
+        return Speed(steps_per_s=rate, trials_per_hour=per_hour, seconds_left=left)
 
     def _tick(self) -> None:
         start = time.monotonic()
@@ -151,6 +159,8 @@ class Progress:
 
     def _sample(self, now: float) -> None:
         with self._lock:
+            if not self._samples:
+                return
             self._samples.append((now, self._trained))
             while now - self._samples[1][0] > _RATE_WINDOW_S:
                 self._samples.popleft()
@@ -161,12 +171,11 @@ class Progress:
         bar = ProgressBar(total=max(self._n_steps, 1), completed=done, width=40)
         return Group(bar, Text(describe(self.counts(), self.speed())))
 
-    def _beat(self, state: str) -> None:
-        heartbeat = {
-            "state": state, "pid": os.getpid(), "host": socket.gethostname(),
-            "updated_at": datetime.now(UTC).isoformat(),
-            "running": self.counts().running, "speed": asdict(self.speed()),
-        }  # fmt: skip
+    def _beat(self, state: Literal["running", "finished", "stopped"]) -> None:
+        beat = Heartbeat(
+            state=state, pid=os.getpid(), host=socket.gethostname(), updated_at=datetime.now(UTC),
+            running=self.counts().running, speed=self.speed(),
+        )  # fmt: skip
         # A display is not worth a sweep: if the store is really broken, the next commit says so.
         with suppress(StoreError):
-            self._store.write_heartbeat(self._sweep, heartbeat)
+            self._store.write_heartbeat(self._sweep, beat.to_json())

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from monosweep.sweep.plan.members import asked_for
 from monosweep.sweep.store.root import Index, Lease, Store, count_by_status
-from monosweep.sweep.view.counts import Counts, Speed
+from monosweep.sweep.view.counts import Counts, Heartbeat, Speed
 
 FRESH_S = 30.0
 """A heartbeat older than this is a dead driver's."""
@@ -53,26 +51,34 @@ def read_status(root: str, sweep: str | None = None) -> list[SweepStatus]:
 
 def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
     asked = asked_for(store, sweep)
-    beat = store.read_heartbeat(sweep)
+    beat = _heartbeat(store, sweep)
     live = beat is not None and _is_live(beat)
-    running = int(beat["running"]) if beat and live else 0
     return SweepStatus(
         sweep=sweep,
-        counts=Counts.of(len(asked.trial_ids), count_by_status(index.statuses, asked.trial_ids), running),
-        speed=Speed(**beat["speed"]) if beat and live else Speed(),
+        counts=Counts.of(
+            len(asked.trial_ids), count_by_status(index.statuses, asked.trial_ids), beat.running if beat and live else 0
+        ),
+        speed=beat.speed if beat and live else Speed(),
         live=live,
-        updated_at=datetime.fromisoformat(beat["updated_at"]) if beat else None,
+        updated_at=beat.updated_at if beat else None,
         n_hidden=index.n_hidden,
         unreadable=(*index.unreadable, *asked.unreadable),
         lease=store.read_lease(sweep),
     )
 
 
-def _is_live(beat: Mapping[str, Any]) -> bool:
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(beat["updated_at"])).total_seconds()
-    if beat["state"] != "running" or age_s > FRESH_S:
+def _heartbeat(store: Store, sweep: str) -> Heartbeat | None:
+    """The last one; None if there is none, or none that we have written."""
+    try:
+        return Heartbeat.from_json(store.read_heartbeat(sweep) or {})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_live(beat: Heartbeat) -> bool:
+    if beat.state != "running" or (datetime.now(UTC) - beat.updated_at).total_seconds() > FRESH_S:
         return False
-    return beat["host"] != socket.gethostname() or _exists(int(beat["pid"]))
+    return beat.host != socket.gethostname() or _exists(beat.pid)
 
 
 def _exists(pid: int) -> bool:

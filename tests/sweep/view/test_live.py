@@ -15,6 +15,7 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.view import live
 from monosweep.sweep.view.counts import Counts, Speed
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import PackProgress
@@ -64,35 +65,45 @@ def test_a_report_replaces_the_one_before(store: Store, packs: tuple[Pack, Pack]
     assert progress.counts().missing == 2
 
 
-def test_speed_counts_training_and_not_checkpoints(store: Store, packs: tuple[Pack, Pack]) -> None:
+def test_speed_counts_training_and_not_checkpoints(
+    store: Store, packs: tuple[Pack, Pack], monkeypatch: pytest.MonkeyPatch
+) -> None:
     left, right = packs
     with Progress(store, "s", packs, Counts(total=4), quiet()) as progress:
         assert progress.speed() == Speed()
-        start = time.monotonic()
         progress.update(report(left, 100, trained=0))
         assert progress.speed() == Speed()
+        time.sleep(0.2)  # what it takes to begin counts for nothing
         progress.update(report(left, 110, trained=10))
+        start = time.monotonic()
         progress.update(report(right, 20))
         progress.update(report(right, 15))  # taken up again: fifteen more
         time.sleep(0.2)
         speed = progress.speed()
         elapsed = time.monotonic() - start
-    assert speed.steps_per_s == pytest.approx(45 / elapsed, rel=0.2)
-    assert speed.seconds_left is not None
-    assert speed.seconds_left * speed.steps_per_s == pytest.approx(256 - 110 - 15)
+        monkeypatch.setattr(live, "_SURE_AFTER_S", 0.1)
+        sure = progress.speed()
+    assert speed.steps_per_s == pytest.approx(35 / elapsed, rel=0.2)
     assert speed.trials_per_hour == pytest.approx(speed.steps_per_s * 3600 / 64)
+    assert speed.seconds_left is None
+    assert sure.seconds_left is not None and sure.steps_per_s is not None
+    assert sure.seconds_left * sure.steps_per_s == pytest.approx(256 - 110 - 15)
 
 
 def test_a_log_gets_plain_lines_and_warnings(store: Store, packs: tuple[Pack, Pack]) -> None:
     console = quiet()
-    with Progress(store, "s", packs, Counts(total=4), console) as progress:
-        progress.update(report(packs[0], 64, warnings=("something happened",)))
-        time.sleep(2.8)
     assert isinstance(console.file, io.StringIO)
+    with Progress(store, "s", packs, Counts(total=4), console) as progress:
+        progress.update(report(packs[0], 32, warnings=("something happened",)))
+        progress.update(report(packs[0], 64))
+        deadline = time.monotonic() + 60
+        while "done" not in console.file.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     lines = console.file.getvalue().splitlines()
     assert lines[0] == "something happened"
     assert lines[1].startswith("0/4 trials done")
-    assert "steps/s" in lines[1]
+    assert "steps/s" in lines[1] and "left" not in lines[1]
     assert "\x1b" not in console.file.getvalue()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from monosweep.sweep.__main__ import main
+from monosweep.sweep.plan.missing import resumable
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.store.root import Store, StoreError
@@ -82,3 +84,40 @@ def test_a_heartbeat_counts_while_it_is_fresh(store: Store, fields: dict[str, An
 def test_status_needs_a_sweep_that_is_there(store: Store) -> None:
     with pytest.raises(StoreError, match="no sweep 'quick'"):
         read_status(store.root, "quick")
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"null", b"[1]", b"\xff\xfe", b'{"state": "running"}', b'{"pid": "x", "updated_at": 3}', b"{" * 99]
+)
+@pytest.mark.parametrize("name", ["s.json", "s.progress.json", "s.lease.json", "other.json", "._s.json", "a.b.json"])
+def test_an_odd_file_takes_nothing_from_the_rest(
+    store: Store, packs: tuple[Pack, Pack], name: str, odd: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_pack(store, "s", packs[0], Settings())
+    store.ask("s", [config for pack in packs for config in pack.configs])
+    (Path(store.root) / "sweeps" / name).write_bytes(odd)
+    found = {status.sweep: status for status in read_status(store.root)}
+    assert (found["s"].counts, found["s"].live) == (Counts(total=4, completed=2), False)
+    for verb in ("status", "list"):
+        assert main([verb, store.root]) == 0
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_goes_between_two_looks_is_not_there(
+    store: Store, packs: tuple[Pack, Pack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch elsewhere drops a checkpoint and replaces a heartbeat just after they were listed."""
+    store.write_heartbeat("s", {"state": "running"})
+    store.save_checkpoint("s", packs[0].pack_id, b"rubbish" * 9)
+    names = store.names
+
+    def listed(folder: str, suffix: str) -> list[str]:
+        found = names(folder, suffix)
+        for name in found:
+            os.unlink(f"{store.root}/{name}")
+        return found
+
+    monkeypatch.setattr(type(store), "names", lambda self, folder, suffix: listed(folder, suffix))
+    assert resumable(store, "s", packs[0].configs, [], pytest.fail, False) == []
+    assert [status.counts for status in read_status(store.root)] == [Counts(total=0)]
+    assert store.load_checkpoint("s", packs[0].pack_id) is None
