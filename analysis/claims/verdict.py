@@ -17,6 +17,7 @@ from monosweep.analysis.claims.batch import Size
 from monosweep.analysis.claims.claim import Accept, Claim, short
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.stats.intervals import interval
+from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
 from monosweep.model.records import TrialStatus
@@ -67,9 +68,8 @@ def check(
     Raises:
         QueryError: if the SQL condition `where` is at fault.
     """
-    condition = f"({where}) AND " if where else ""
-    completed = f"status = '{TrialStatus.COMPLETED}' AND family = {quoted(family)}"
-    rows = root.trials(f"{condition}{completed} ORDER BY trial_id").to_pylist()
+    completed = conditions(where, f"status = {quoted(TrialStatus.COMPLETED)}", f"family = {quoted(family)}")
+    rows = root.sql(f"SELECT * FROM trials WHERE {completed} ORDER BY trial_id").to_pylist()
     here = [size for size in sizes if any(map(size.holds, rows))] or [sizes[-1]]
     evidence = [Evidence(root, list(filter(size.holds, rows)), size) for size in here]
     return [judge(claim, one) for one in evidence for claim in claims]

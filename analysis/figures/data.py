@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosweep.analysis.knobs import FigureError, Row, axis, grouped, shown, words
+from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
 from monosweep.model.records import TrialStatus
@@ -85,9 +86,9 @@ def load(root: Root, selection: Selection, family: str) -> Data:
         QueryError: if the condition or the trial is at fault.
     """
     chosen = None if selection.trial is None else _completed(root, selection.trial, family)
-    condition = f"({selection.where}) AND " if selection.where else ""
-    completed = f"{condition}status = '{TrialStatus.COMPLETED}'"
-    rows = root.trials(f"{completed} AND family = {quoted(family)} ORDER BY trial_id").to_pylist()
+    completed = conditions(selection.where, f"status = {quoted(TrialStatus.COMPLETED)}")
+    ours = f"{completed} AND family = {quoted(family)}"
+    rows = root.sql(f"SELECT * FROM trials WHERE {ours} ORDER BY trial_id").to_pylist()
     if not rows:
         raise FigureError(_nothing(root, selection, family, completed))
     knobs = root.knobs(family)

@@ -85,12 +85,18 @@ class Parts:
         assert not isinstance(columns, frozenset)
         return columns
 
-    def leave_out_unreadable(self, parts: Sequence[Part]) -> None:
-        """Read these parts through, and leave out those that are damaged."""
+    def leave_out_damaged(self, parts: Sequence[Part]) -> bool:
+        """Read these parts through, and leave out those that are damaged; whether any is.
+
+        Raises:
+            OSError: if one is there and cannot be read, which does not make it damaged.
+        """
+        before = len(self._left_out)
         for part in parts:
             with suppress(FileNotFoundError):
                 if reason := damage(self.files.read(part.path)):
                     self.leave_out(part, reason)
+        return len(self._left_out) > before
 
     def leave_out(self, part: Part, reason: str) -> None:
         """Show nothing of `part` from now on; `notice` is told once."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
@@ -19,10 +21,13 @@ import pyarrow as pa
 
 from monosweep.analysis.knobs import sweepable
 from monosweep.analysis.tables.columns import Columns, columns_of
-from monosweep.analysis.tables.guard import USERS_FAULT, QueryError, check_select, interruptible, reason_of
+from monosweep.analysis.tables.faults import FAULTS, accused, of_storage, reason_of
+from monosweep.analysis.tables.guard import Parameters, QueryError, check_query, conditions
+from monosweep.analysis.tables.interrupt import interruptible
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
-from monosweep.analysis.tables.storage import Files, Part, RootError, first_line, quoted
+from monosweep.analysis.tables.spill import spill_settings
+from monosweep.analysis.tables.storage import Files, Part, RootError, first_line
 from monosweep.analysis.tables.views import create_members, create_raw, create_shown, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig
@@ -35,8 +40,11 @@ T = TypeVar("T")
 __all__ = ["QueryError", "Root", "RootError", "open_root"]
 
 _TRIES = 10
-"""How often a question is asked again while parts are merged away under it."""
-CONFIG = {
+"""How often a question is asked while parts are merged away under it."""
+_TRIES_OF_STORAGE = 3
+"""How often while parts cannot be read that are there and not damaged."""
+_PAUSE_S = 0.5
+CONFIG: dict[str, bool | str] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,  # a table name must not reach Python variables
@@ -67,22 +75,31 @@ class Root:
     def __repr__(self) -> str:
         return f"Root(uri={self.uri!r})"
 
-    def sql(self, query: str) -> pa.Table:
+    def sql(self, query: str, parameters: Parameters = ()) -> pa.Table:
         """The answer to one SELECT over the views `trials`, `curves`, `neurons`, `asked` and those of other families.
 
         `from sweep('NAME')` is the trials of a sweep, whoever trained them; `trials.sweep` says who did.
-        A part that cannot be read is named by `notice` and left out.
+        `parameters` are the values of `?` in order, or of `$name` by name.
+        A part that is damaged is named by `notice` and left out.
+
+        >>> root.sql("select * from trials where lr < ?", [0.01])                # doctest: +SKIP
 
         Raises:
-            QueryError: if it is not one SELECT, reaches outside the root, or DuckDB refuses it.
+            QueryError: if it is not one SELECT, reaches beyond the views, or DuckDB refuses it; if a part is there
+                and cannot be read.
         """
-        check_select(query)
+        check_query(query, parameters)
         columns = self.columns()
         tables = _mentioned(query, tuple(columns.tables))
-        return self._ask(columns, tables, lambda connection: connection.sql(query).to_arrow_table())
+        values = parameters or None
+        return self._ask(columns, tables, lambda connection: connection.sql(query, params=values).to_arrow_table())
 
     def trials(self, where: str | None = None) -> pa.Table:
-        """Rows of `trials` for which the SQL condition `where` holds; raises as `sql` does."""
+        """Rows of `trials` for which the SQL condition `where` holds.
+
+        Raises:
+            QueryError: as `sql` does, or if `where` is not one condition.
+        """
         return self._rows("trials", where)
 
     def curves(self, where: str | None = None) -> pa.Table:
@@ -107,7 +124,8 @@ class Root:
         listing = f"""`monosweep query {self.uri} "select trial_id from trials"` lists them"""
         if not re.fullmatch(r"\w+", trial_id):
             raise QueryError(f"a trial id is hexadecimal digits; got {trial_id!r}; {listing}")
-        rows = self.trials(f"starts_with(trial_id, {quoted(trial_id)}) ORDER BY trial_id LIMIT 2").to_pylist()
+        ours = "SELECT * FROM trials WHERE starts_with(trial_id, ?) ORDER BY trial_id LIMIT 2"
+        rows = self.sql(ours, [trial_id]).to_pylist()
         if len(rows) == 1 or (rows and rows[0]["trial_id"] == trial_id):
             return dict(rows[0])
         if rows:
@@ -161,32 +179,46 @@ class Root:
         return sweepable(self.columns().knobs.get(family, ()))
 
     def _rows(self, table: str, where: str | None) -> pa.Table:
-        return self.sql(f"SELECT * FROM {table}" + (f" WHERE {where}" if where else ""))
+        return self.sql(f"SELECT * FROM {table} WHERE {conditions(where)}")
 
     def _ask(self, columns: Columns, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        """The answer from a fresh connection with these views; without the parts that cannot be read."""
+        """The answer from a fresh connection with these views; without the parts that are damaged."""
+        unexplained = 0
         for _ in range(_TRIES):
             used: list[Part] = []
             try:
-                return interruptible(self._connect(columns, tables, used), question)
-            except USERS_FAULT as error:
-                raise QueryError(reason_of(error, tuple(columns.tables))) from None
-            except (duckdb.Error, OSError) as error:
-                failure = first_line(error) if isinstance(error, OSError) else reason_of(error, tuple(columns.tables))
-            if not self._has_changed(tables, used):
-                self._parts.leave_out_unreadable(used)
+                with spill_settings() as spill, closing(self._connect(columns, tables, used, spill)) as connection:
+                    return interruptible(connection, question)
+            except FAULTS as error:
+                failure = reason_of(error, tuple(columns.tables))
+                if not of_storage(error):
+                    break
+                if not isinstance(error, FileNotFoundError) and not self._explained(error, tables, used):
+                    unexplained += 1
+                    if unexplained == _TRIES_OF_STORAGE:
+                        break
+                    time.sleep(_PAUSE_S)
         raise QueryError(failure)
+
+    def _explained(self, error: BaseException, tables: Sequence[str], used: Sequence[Part]) -> bool:
+        """Whether an error of storage is of parts that are asked no more: merged away or replaced since, or damaged."""
+        try:
+            return self._has_changed(tables, used) or self._parts.leave_out_damaged(accused(error, used))
+        except OSError:
+            return False
 
     def _has_changed(self, tables: Sequence[str], used: Sequence[Part]) -> bool:
         """Whether a part that a question needed has been merged away or replaced since."""
         return not self._parts.here(_with_trials(tables)).issuperset(used)
 
-    def _connect(self, columns: Columns, tables: Sequence[str], used: list[Part]) -> duckdb.DuckDBPyConnection:
+    def _connect(
+        self, columns: Columns, tables: Sequence[str], used: list[Part], settings: Mapping[str, str]
+    ) -> duckdb.DuckDBPyConnection:
         """A connection that can read this root alone: views named as the tables, all rows in `raw`.
 
         The parts that it reads are added to `used`.
         """
-        connection = duckdb.connect(config=CONFIG)
+        connection = duckdb.connect(config={**CONFIG, **settings})
         connection.execute("SET TimeZone = 'UTC'")
         self.files.prepare(connection)
         connection.execute("CREATE SCHEMA raw; CREATE SCHEMA committed")

@@ -43,11 +43,13 @@ def as_table(table: pa.Table) -> str:
     abs   0.003
     NULL  0.010
     """
-    return "\n".join(_lines(_columns(table)))
+    return _plan_in(table) or "\n".join(_lines(_columns(table)))
 
 
 def fitted(table: pa.Table, width: int, rows: int) -> Fitted:
     """As much of `as_table` as a terminal of `width` columns shows without wrapping; at most `rows` rows."""
+    if plan := _plan_in(table):
+        return Fitted(plan, None)
     columns = _columns(table.slice(0, rows), CELL)
     shown = list(_that_fit(columns, width))
     missing = []
@@ -86,6 +88,13 @@ class _Column:
 
     def aligned(self, text: str) -> str:
         return text.rjust(self.width) if self.right else text.ljust(self.width)
+
+
+def _plan_in(table: pa.Table) -> str | None:
+    """The drawing that EXPLAIN answers with; None if `table` is another answer."""
+    if table.column_names != ["explain_key", "explain_value"]:
+        return None
+    return "\n".join(_printable(line) for text in table["explain_value"].to_pylist() for line in str(text).splitlines())
 
 
 def _columns(table: pa.Table, widest: int | None = None) -> list[_Column]:
