@@ -1,13 +1,16 @@
 """Members as bytes (safetensors), and back: any of them, into a pack on any engine.
 
-    | header: {"monosweep_checkpoint_2": {pack, source, members: [{config, step, curve, …}]}} | tensors |
+    | header: {FORMAT: {code, pack, source, members: [{config, step, curve, …}]}, checksum} | tensors |
 
-Tensors are "PLACE/tensors/NAME", "PLACE/losses", and "PLACE/rows/TABLE/COLUMN/INDEX" for each recorded step.
+Tensors are "PLACE/tensors/NAME", "PLACE/losses", and "PLACE/rows/TABLE/COLUMN/INDEX" for each recorded step.  The
+checksum is of all of them, where they lie, and of what the header says: a file cut short or altered is told from one
+that cannot be read, which is its owner's matter.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,17 +22,18 @@ from numpy import ndarray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.checkpoint_header import CHECKSUM, FORMAT, CheckpointError, damaged, told
+from monosweep.model.config import TrialConfig
 from monosweep.model.families import config_from
 from monosweep.model.member import MemberState, Rows
-from monosweep.model.records import CHECKPOINT_FORMAT as FORMAT
 
 
-def to_bytes(members: Sequence[MemberState], about: Mapping[str, Any]) -> bytes:
+def to_bytes(members: Sequence[MemberState], about: Mapping[str, Any], code: str = "") -> bytes:
     """A checkpoint of some members of one pack.
 
     Args:
         about: what else to keep, as JSON.
+        code: a name of the code that trained them.
     """
     tensors: dict[str, Tensor] = {}
     for place, member in enumerate(members):
@@ -38,38 +42,53 @@ def to_bytes(members: Sequence[MemberState], about: Mapping[str, Any]) -> bytes:
         tensors |= {f"{place}/rows/{name}": torch.from_numpy(values) for name, values in _flat(member.rows).items()}
     sources = [member.config.SOURCE for member in members[:1]]
     source = asdict(sources[0]) if sources and sources[0] else None
-    told = {"pack": dict(about), "source": source, "members": [_plain(member) for member in members]}
-    return serialise(tensors, {FORMAT: json.dumps(told)})
+    pack = {"code": code, "pack": dict(about), "source": source, "members": [_plain(member) for member in members]}
+    return sealed(tensors, json.dumps(pack))
 
 
-def from_bytes(data: bytes, only: Collection[str] | None = None) -> tuple[list[MemberState], dict[str, Any]]:
+def sealed(tensors: Mapping[str, Tensor], pack: str) -> bytes:
+    """A checkpoint of these tensors that says `pack` of them."""
+    return serialise(tensors, {FORMAT: pack, CHECKSUM: _checksum(tensors, pack)})
+
+
+def _checksum(tensors: Mapping[str, Tensor], pack: str) -> str:
+    """Of names, types, sizes and numbers, and of what is said of them; copies none that lies in one piece."""
+    found = zlib.crc32(pack.encode())
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        if tensor.numel():
+            found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+    return f"{found:08x}"
+
+
+def from_bytes(
+    data: bytes, only: Collection[str] | None = None, code: str | None = None
+) -> tuple[list[MemberState], dict[str, Any]]:
     """The members of a checkpoint, or those of some trial_ids, and what was kept besides.
 
+    Args:
+        code: who is to go on from it, as `to_bytes` was told; None if any code may.
+
     Raises:
-        ConfigError: if `data` is no whole checkpoint of this format.
+        CheckpointError: if `data` is no whole checkpoint, or other code has written it.
     """
     try:
-        told = _told(_metadata(data))
-        own: list[dict[str, Tensor]] = [{} for _ in told["members"]]
-        for name, tensor in safetensors.torch.load(data).items():
+        metadata = _metadata(data)
+        said = told(metadata, code)
+        tensors = safetensors.torch.load(data)
+        if _checksum(tensors, metadata[FORMAT]) != metadata.get(CHECKSUM):
+            raise damaged("it does not have its checksum")
+        own: list[dict[str, Tensor]] = [{} for _ in said["members"]]
+        for name, tensor in tensors.items():
             place, _, rest = name.partition("/")
             own[int(place)][rest] = tensor
-        members = zip(told["members"], own, strict=True)
-        chosen = [(about, tensors) for about, tensors in members if only is None or about["trial_id"] in only]
-        return [_member(_config(about, told["source"]), about, tensors) for about, tensors in chosen], told["pack"]
+        members = zip(said["members"], own, strict=True)
+        chosen = [(about, kept) for about, kept in members if only is None or about["trial_id"] in only]
+        return [_member(_config(about, said["source"]), about, kept) for about, kept in chosen], said["pack"]
+    except CheckpointError:
+        raise
     except (SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise _broken(error) from None
-
-
-def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
-    if FORMAT not in metadata:
-        raise ValueError(f"it is {', '.join(metadata) or 'nothing'} and not {FORMAT}")
-    return json.loads(metadata[FORMAT])  # type: ignore[no-any-return]
-
-
-def _broken(error: Exception) -> ConfigError:
-    problem = (str(error).splitlines() or [type(error).__name__])[0]
-    return ConfigError(f"not a monosweep checkpoint ({problem}); delete it to start over")
+        raise damaged((str(error).splitlines() or [type(error).__name__])[0]) from None
 
 
 def _plain(member: MemberState) -> dict[str, Any]:
@@ -123,6 +142,6 @@ def serialise(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
 def _metadata(data: bytes) -> dict[str, str]:
     """The metadata of safetensors bytes: eight bytes of length, then JSON."""
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 + length:
-        raise ValueError("the file is cut short")
+    if len(data) < max(9, 8 + length):
+        raise damaged("it is cut short" if data else "it is empty")
     return json.loads(data[8 : 8 + length])["__metadata__"]  # type: ignore[no-any-return]

@@ -15,10 +15,6 @@ Int32 = Annotated[int, "int32"]
 """An int that the tables keep in 32 bits."""
 
 
-CHECKPOINT_FORMAT = "monosweep_checkpoint_2"
-"""Under which a checkpoint's header says who is in it (`checkpoint`)."""
-
-
 class TrialStatus(StrEnum):
     """How a trial ended."""
 

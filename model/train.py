@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from monosweep.model.checkpoint import from_bytes, to_bytes
+from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import ConfigError, TrialConfig, unknown_name
 from monosweep.model.device import reproducible, resolve
 from monosweep.model.engines import EngineName, make_engine
@@ -205,28 +206,30 @@ class PackTrainer:
         """The results of all who have left with one, in the order in which they came."""
         return [self._left[place] for place in sorted(self._left)]
 
-    def to_bytes(self) -> bytes:
-        """A checkpoint of those in training: `from_bytes` continues bit for bit."""
+    def to_bytes(self, code: str = "") -> bytes:
+        """A checkpoint of those in training: `from_bytes` continues bit for bit, if the `code` is the same."""
         members = [self.take(config.trial_id) for config in self.members]
-        return to_bytes(members, {"engine": self.engine, "record": self.record, "keep_weights": self.keep_weights})
+        about = {"engine": self.engine, "record": self.record, "keep_weights": self.keep_weights}
+        return to_bytes(members, about, code)
 
     @classmethod
     def from_bytes(
         cls, data: bytes, device: str = "auto", only: Collection[str] | None = None, record: Record | None = None,
-        keep_weights: Keep | None = None, engine: EngineName | None = None,
+        keep_weights: Keep | None = None, engine: EngineName | None = None, code: str | None = None,
     ) -> PackTrainer:  # fmt: skip
         """Continue from a checkpoint.
 
         Args:
             only: the trial_ids that are to go on, of those in it; left out, all.
             record, keep_weights, engine: left out, as they were.
+            code: what `to_bytes` must have been told; left out, anything.
 
         Raises:
-            ConfigError: if `data` is not a whole checkpoint of this format, or holds none of those trials.
+            CheckpointError: if `data` is not a whole checkpoint of this code, or holds none of those trials.
         """
-        members, about = from_bytes(data, only)
+        members, about = from_bytes(data, only, code)
         if not members:
-            raise ConfigError("a checkpoint must hold trials that are to go on; got one with none of them")
+            raise CheckpointError("holds no trial that is to go on")
         trainer = cls(
             [member.config for member in members], device, record or about["record"], engine or about["engine"],
             keep_weights or about["keep_weights"],

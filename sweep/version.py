@@ -27,7 +27,13 @@ def code_version() -> str:
     """The code of this process, as far as it has not been edited since it was imported: ask early."""
     known, _, travelled = release().partition("+")
     commit = commit_here() or travelled
-    return f"{known}+src.{digest(HERE)}" + (f".{commit}" if commit else "")
+    return f"{known}+{training_code()}" + (f".{commit}" if commit else "")
+
+
+@cache
+def training_code() -> str:
+    """What of `code_version` decides bits: packs go on from checkpoints of the same alone."""
+    return f"src.{digest(HERE)}"
 
 
 @cache

@@ -8,16 +8,17 @@ these cut out, and leaves it to the others.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.checkpoint_header import CheckpointError, damaged, told
+from monosweep.model.config import TrialConfig
 from monosweep.model.families import config_from
-from monosweep.model.records import CHECKPOINT_FORMAT, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Store, count_by_status
+from monosweep.sweep.version import training_code
 
 RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
 """What --retry-failed trains again."""
@@ -104,24 +105,24 @@ def _furthest_first(store: Store, sweep: str, say: Callable[[str], None], dry_ru
         metadata = store.checkpoint_metadata(sweep, pack_id)
         if metadata is None:  # a worker of an earlier launch has just ended its pack
             continue
-        if saved := _saved(pack_id, metadata):
-            found.append(saved)
-            continue
-        say(f"the checkpoint of pack {pack_id} is not readable; its trials start over")
-        if not dry_run:
-            store.drop_checkpoint(sweep, pack_id)
+        try:
+            found.append(_saved(pack_id, metadata))
+        except CheckpointError as error:
+            say(f"the checkpoint of pack {pack_id} {error.problem}; its trials start over")
+            if not dry_run:
+                store.drop_checkpoint(sweep, pack_id)
     return sorted(found, key=lambda saved: (-saved.step, -len(saved.configs), saved.pack_id))
 
 
-def _saved(pack_id: str, metadata: Mapping[str, str]) -> _Saved | None:
+def _saved(pack_id: str, metadata: Mapping[str, str]) -> _Saved:
+    said = told(metadata, training_code())
     try:
-        told = json.loads(metadata[CHECKPOINT_FORMAT])
-        members = told["members"]
-        configs = tuple(config_from(member["config"], told["source"]) for member in members)
+        members = said["members"]
+        configs = tuple(config_from(member["config"], said["source"]) for member in members)
         step = max((int(member["step"]) for member in members), default=0)
         return _Saved(pack_id=pack_id, step=step, configs=configs)
-    except (ValueError, KeyError, TypeError):
-        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(str(error)) from None
 
 
 def _cut(store: Store, sweep: str, saved: _Saved, pack: Pack, say: Callable[[str], None]) -> bool:
@@ -130,9 +131,9 @@ def _cut(store: Store, sweep: str, saved: _Saved, pack: Pack, say: Callable[[str
 
     try:
         ids = {config.trial_id for config in pack.configs}
-        part = to_bytes(*from_bytes(store.load_checkpoint(sweep, saved.pack_id) or b"", ids))
-    except ConfigError:
-        say(f"the checkpoint of pack {saved.pack_id} is not readable; its trials start over")
+        members, about = from_bytes(store.load_checkpoint(sweep, saved.pack_id) or b"", ids, training_code())
+    except CheckpointError as error:
+        say(f"the checkpoint of pack {saved.pack_id} {error.problem}; its trials start over")
         return False
-    store.save_checkpoint(sweep, pack.pack_id, part)
+    store.save_checkpoint(sweep, pack.pack_id, to_bytes(members, about, training_code()))
     return True

@@ -1,47 +1,36 @@
-"""Checkpoints: a pack's training state as bytes with a checksum, over the previous one until all its trials have rows.
+"""Checkpoints: a pack's training state as bytes, over the previous one until all its trials have rows.
 
     worker -> Store.save_checkpoint -> checkpoints/sweep=NAME/PACKID.safetensors -> load_checkpoint -> worker
 
-A file is what `model.checkpoint` makes, and eight bytes behind it; those of earlier versions have none.
+A file is what `model.checkpoint` makes, with a checksum in it.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-import zlib
 
 import pyarrow as pa
 
 from monosweep.sweep.store.files import GoneError, Storage
 from monosweep.sweep.store.names import in_path
 
-_SEAL = struct.Struct("<4sI")
-_SEALED = b"MSC1"
-
 
 def save(storage: Storage, sweep: str, pack_id: str, data: bytes) -> None:
     """Keep a pack's training state, over the previous one."""
-    storage.put(_name(sweep, pack_id), data + _SEAL.pack(_SEALED, zlib.crc32(data)))
+    storage.put(_name(sweep, pack_id), data)
 
 
 def load(storage: Storage, sweep: str, pack_id: str) -> bytes | None:
-    """A pack's last training state; None if there is none, or a damaged one, which is noted.
+    """A pack's last training state; None if there is none.
 
     Raises:
         StoreError: if it cannot be read.
     """
     try:
-        data = storage.get(_name(sweep, pack_id))
+        return storage.get(_name(sweep, pack_id))
     except GoneError:
         return None
-    if data[-_SEAL.size : -4] != _SEALED:
-        return data
-    state, checksum = memoryview(data)[: -_SEAL.size], _SEAL.unpack(data[-_SEAL.size :])[1]
-    if zlib.crc32(state) == checksum:
-        return bytes(state)
-    storage.note(f"the checkpoint of pack {pack_id} does not have its checksum; the pack starts over")
-    return None
 
 
 def of_sweep(storage: Storage, sweep: str) -> list[str]:

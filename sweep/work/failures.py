@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.checkpoint_header import CheckpointError
+from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.version import training_code
 from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.rows import failed_tables
 
@@ -45,11 +47,11 @@ def split(store: Store, sweep: str, pack: Pack, rest: Sequence[TrialConfig]) -> 
     parts = Pack(tuple(rest[:middle])), Pack(tuple(rest[middle:]))
     data = store.load_checkpoint(sweep, pack.pack_id)
     if data is not None:
-        with suppress(ConfigError):  # else they start over
+        with suppress(CheckpointError):  # else they start over
             for part in parts:
-                members, about = from_bytes(data, {config.trial_id for config in part.configs})
+                members, about = from_bytes(data, {config.trial_id for config in part.configs}, training_code())
                 if len(members) == len(part.configs):
-                    store.save_checkpoint(sweep, part.pack_id, to_bytes(members, about))
+                    store.save_checkpoint(sweep, part.pack_id, to_bytes(members, about, training_code()))
     store.drop_checkpoint(sweep, pack.pack_id)
     return parts
 

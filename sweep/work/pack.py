@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
-from monosweep.sweep.version import code_version
+from monosweep.sweep.version import code_version, training_code
 from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.rows import tables_from
@@ -162,10 +163,10 @@ class _Training:
             with _training():
                 trainer = PackTrainer.from_bytes(
                     data, self.settings.device, {config.trial_id for config in rest}, self.settings.record_neurons,
-                    self.settings.save_weights,
+                    self.settings.save_weights, code=training_code(),
                 )  # fmt: skip
-        except _TrainingError as error:
-            self._warn(pack, f"is not readable ({error})")
+        except CheckpointError as error:
+            self._warn(pack, error.problem)
             return None
         if set(trainer.members) != set(rest):
             self._warn(pack, "holds other trials")
@@ -212,6 +213,8 @@ def _training() -> Iterator[None]:
     """What the model raises becomes one line; the traceback, and the memory that it holds, goes."""
     try:
         yield
+    except CheckpointError:  # the pack starts over
+        raise
     except Exception as error:
         raise _TrainingError(_one_line(error)) from None
 
@@ -225,4 +228,4 @@ def _one_line(error: Exception) -> str:
 
 def _to_bytes(trainer: PackTrainer) -> bytes:
     with _training():
-        return trainer.to_bytes()
+        return trainer.to_bytes(training_code())

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from monosweep.model.checkpoint import FORMAT, from_bytes, serialise, to_bytes
-from monosweep.model.config import ConfigError
+from monosweep.model.checkpoint import from_bytes, sealed, serialise, to_bytes
+from monosweep.model.checkpoint_header import FORMAT, CheckpointError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
-from monosweep.model.records import CHECKPOINT_FORMAT
 from monosweep.model.train import PackTrainer
 
 from .rows import bits, finish
@@ -130,7 +132,7 @@ def test_what_is_recorded_and_kept_may_be_said_anew():
 def test_a_header_names_the_members():
     """Whoever plans reads it without the tensors."""
     configs = trials()
-    told = json.loads(header(half_way(configs).to_bytes())[CHECKPOINT_FORMAT])
+    told = json.loads(header(half_way(configs).to_bytes())[FORMAT])
     assert [about["trial_id"] for about in told["members"]] == [config.trial_id for config in configs]
 
 
@@ -144,7 +146,7 @@ def altered(change):
     data = half_way(trials()).to_bytes()
     told = json.loads(header(data)[FORMAT])
     change(told)
-    return serialise(safetensors.torch.load(data), {FORMAT: json.dumps(told)})
+    return sealed(safetensors.torch.load(data), json.dumps(told))
 
 
 SPOILT = {
@@ -162,22 +164,71 @@ SPOILT = {
 @pytest.mark.parametrize("case", SPOILT)
 def test_a_header_that_does_not_fit_is_named(case):
     change, message = SPOILT[case]
-    with pytest.raises(ConfigError, match=rf"^not a monosweep checkpoint \(.*{message}.*\); delete it to start over$"):
+    wrong = rf"^the checkpoint is damaged \(.*{message}.*\); delete it to start over$"
+    with pytest.raises(CheckpointError, match=wrong):
         PackTrainer.from_bytes(altered(change), "cpu")
 
 
-def test_another_version_is_named():
-    old = serialise({"params": torch.zeros(3)}, {"monosweep_checkpoint_1": "{}"})
-    with pytest.raises(ConfigError, match="it is monosweep_checkpoint_1 and not monosweep_checkpoint_2"):
-        from_bytes(old)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_checkpoint_of_an_earlier_version_is_of_other_code(version):
+    old = serialise({"params": torch.zeros(3)}, {f"monosweep_checkpoint_{version}": "{}"})
+    for data in (old, old + b"MSC1" + bytes(4)):  # for a while they had a seal behind them
+        with pytest.raises(CheckpointError, match=rf"other code \(format monosweep_checkpoint_{version}; this is c\)"):
+            from_bytes(data, code="c")
+
+
+def test_a_checkpoint_is_gone_on_from_by_the_code_that_wrote_it():
+    trainer = half_way(trials())
+    data = trainer.to_bytes("src.a")
+    assert finish(PackTrainer.from_bytes(data, "cpu", code="src.a")) == finish(trainer)
+    assert PackTrainer.from_bytes(data, "cpu").step == 37, "whoever asks for no code takes any"
+    with pytest.raises(CheckpointError, match=r"^the checkpoint was written by other code \(src.a; this is src.b\); "):
+        PackTrainer.from_bytes(data, "cpu", code="src.b")
+
+
+def test_a_checkpoint_that_is_not_whole_is_told():
+    """Wherever it is cut, and whichever bit has turned; a checksum of the numbers finds what no parser can."""
+    data, rng = half_way(trials(2)).to_bytes("src.a"), random.Random(0)
+    start = 8 + int.from_bytes(data[:8], "little")
+    assert from_bytes(data, code="src.a")
+    for end in (0, 1, 8, 9, start - 1, start, start + 1, len(data) - 1, *(rng.randrange(len(data)) for _ in range(20))):
+        with pytest.raises(CheckpointError, match=r"^the checkpoint is damaged"):
+            from_bytes(data[:end], code="src.a")
+    for place in (start, len(data) - 1, *(rng.randrange(start, len(data)) for _ in range(40))):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 1 << rng.randrange(8)
+        with pytest.raises(CheckpointError, match=r"^the checkpoint is damaged \(it does not have its checksum\)"):
+            from_bytes(bytes(spoilt), code="src.a")
+    for place in (rng.randrange(8, start) for _ in range(60)):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 1 << rng.randrange(8)
+        with pytest.raises(CheckpointError, match=r"^the checkpoint (is damaged|was written by other code)"):
+            from_bytes(bytes(spoilt), code="src.a")
+
+
+SUMS = """
+import resource, torch
+from monosweep.model.checkpoint import _checksum
+kept = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+tensors = {"w": torch.ones(2**24)}
+_checksum({"w": torch.ones(4)}, "")
+before = kept()
+_checksum(tensors, "")
+print(kept() - before)
+"""
+
+
+def test_no_copy_is_made_for_a_checksum():
+    done = subprocess.run([sys.executable, "-c", SUMS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2**22
 
 
 def test_a_member_without_losses_is_named():
     data = half_way(trials()).to_bytes()
     tensors = safetensors.torch.load(data)
     tensors.pop("0/losses")
-    with pytest.raises(ConfigError, match=r"not a monosweep checkpoint \('losses'\)"):
-        PackTrainer.from_bytes(serialise(tensors, header(data)), "cpu")
+    with pytest.raises(CheckpointError, match=r"is damaged \('losses'\)"):
+        PackTrainer.from_bytes(sealed(tensors, header(data)[FORMAT]), "cpu")
 
 
 def test_a_members_results_do_not_share_what_goes_on():

@@ -24,6 +24,7 @@ from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
 from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.version import training_code
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.lines import launch_lines
 from monosweep.sweep.view.live import Progress
@@ -185,16 +186,16 @@ def test_packs_with_a_checkpoint_go_on_as_they_were(tmp_path: Path, trial: Trial
     wanted = Pack((by_seed[0.1, 0], by_seed[0.1, 1]))
     trainer = PackTrainer(wanted.configs, "cpu")
     trainer.advance()
-    store.save_checkpoint("s", wanted.pack_id, trainer.to_bytes())
+    store.save_checkpoint("s", wanted.pack_id, trainer.to_bytes(training_code()))
     partly = PackTrainer([by_seed[0.01, 0], by_seed[0.01, 1]], "cpu")
     partly.advance()
-    store.save_checkpoint("s", "partly", partly.to_bytes())
+    store.save_checkpoint("s", "partly", partly.to_bytes(training_code()))
     store.save_checkpoint("s", "broken", b"rubbish" * 9)
     said = io.StringIO()
     report = inline_launch(spec, tmp_path, said)
     assert report.plan is not None
     assert (report.plan.n_resumed, report.plan.n_packs, report.trained) == (2, 2, 3)
-    assert "the checkpoint of pack broken is not readable" in said.getvalue()
+    assert "the checkpoint of pack broken is damaged (" in said.getvalue()
     assert store.list_checkpoints("s") == []
     inline_launch(spec, tmp_path / "whole")
     for table in TABLES:
@@ -261,7 +262,7 @@ def test_a_checkpoint_that_nobody_needs_goes_even_if_nothing_is_missing(tmp_path
     """As after a death between a pack's commit and the end of its checkpoint."""
     inline_launch(sweep(), tmp_path)
     store, pack = Store.open(str(tmp_path)), Pack((trial(lr=0.01), trial(lr=0.1)))
-    store.save_checkpoint("s", pack.pack_id, PackTrainer(pack.configs, "cpu").to_bytes())
+    store.save_checkpoint("s", pack.pack_id, PackTrainer(pack.configs, "cpu").to_bytes(training_code()))
     assert inline_launch(sweep(), tmp_path).plan is None
     assert store.list_checkpoints("s") == []
 
@@ -274,7 +275,7 @@ def test_of_two_checkpoints_of_a_trial_the_further_one_is_taken(tmp_path: Path, 
     for trainer, n in ((both, 1), (alone, 3)):
         for _ in range(n):
             trainer.advance()
-        store.save_checkpoint("s", Pack(trainer.configs).pack_id, trainer.to_bytes())
+        store.save_checkpoint("s", Pack(trainer.configs).pack_id, trainer.to_bytes(training_code()))
     report = inline_launch(sweep(repeats=1), tmp_path / "out")
     assert report.plan is not None and (report.plan.n_resumed, report.plan.n_packs) == (2, 2)
     assert store.list_checkpoints("s") == []

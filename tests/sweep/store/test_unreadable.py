@@ -196,13 +196,8 @@ def test_an_unreadable_checkpoint_is_not_dropped(root: Path) -> None:
     assert Store.open(str(root)).load_checkpoint("s", "p") == b"state"
 
 
-def test_a_damaged_checkpoint_is_told_by_its_checksum(root: Path) -> None:
-    path, store = root / "checkpoints/sweep=s/p.safetensors", Store.open(str(root))
-    path.write_bytes(path.read_bytes().replace(b"state", b"stale"))
-    assert store.load_checkpoint("s", "p") is None
-    assert store.notes() == ["the checkpoint of pack p does not have its checksum; the pack starts over"]
-    path.write_bytes(b"as an earlier version wrote it")
-    assert store.load_checkpoint("s", "p") == b"as an earlier version wrote it"
+def test_a_checkpoint_that_has_gone_is_none(root: Path) -> None:
+    store = Store.open(str(root))
     store.drop_checkpoint("s", "p")
     assert (store.load_checkpoint("s", "p"), store.checkpoint_metadata("s", "p")) == (None, None)
 

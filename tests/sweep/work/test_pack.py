@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
+from monosweep.model.checkpoint import serialise
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
 from monosweep.model.train import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.version import training_code
 from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Settings, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
 from monosweep.sweep.work.pack import train_pack
@@ -87,7 +90,7 @@ def test_weights_stand_under_their_own_trials_step(tmp_path: Path, trial: Trial)
     while early.step < 4:
         early.advance()
     early.put(MemberState(config=configs[0]))
-    store.save_checkpoint("s", pack.pack_id, early.to_bytes())
+    store.save_checkpoint("s", pack.pack_id, early.to_bytes(training_code()))
     train_pack(store, "s", pack, Settings(save_weights="log2"))
     found: dict[str, list[int]] = {config.trial_id: [] for config in configs}
     for path in sorted(Path(store.root).glob("weights/*/*")):
@@ -130,15 +133,29 @@ def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(
         assert rows(stopped.root, table) == rows(whole.root, table)
 
 
-@pytest.mark.parametrize("whose", ["nobody's", "another pack's"])
-def test_a_checkpoint_that_does_not_fit_is_named_and_left_out(store: Store, trial: Trial, whose: str) -> None:
+NOT_GONE_ON_FROM = {
+    "rubbish": "is damaged (it is cut short)", "truncated": "is damaged (", "altered": "does not have its checksum",
+    "another pack's": "holds no trial that is to go on",
+    "other code's": "was written by other code (src.0123; this is src.",
+    "an earlier version's": "was written by other code (format monosweep_checkpoint_2; this is src.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NOT_GONE_ON_FROM)
+def test_a_checkpoint_that_does_not_fit_is_named_and_left_out(store: Store, trial: Trial, what: str) -> None:
     pack = Pack((trial(),))
-    other = PackTrainer([trial(seed=5)], "cpu").to_bytes()
-    store.save_checkpoint("s", pack.pack_id, b"rubbish" * 9 if whose == "nobody's" else other)
+    good = PackTrainer(pack.configs, "cpu").to_bytes(training_code())
+    spoilt = {
+        "rubbish": b"rubbish" * 9, "truncated": good[:-9], "altered": good[:-1] + bytes([good[-1] ^ 1]),
+        "another pack's": PackTrainer([trial(seed=5)], "cpu").to_bytes(training_code()),
+        "other code's": PackTrainer(pack.configs, "cpu").to_bytes("src.0123"),
+        "an earlier version's": serialise({"0/losses": torch.zeros(3)}, {"monosweep_checkpoint_2": "{}"}),
+    }  # fmt: skip
+    store.save_checkpoint("s", pack.pack_id, spoilt[what])
     reports: list[PackProgress] = []
     train_pack(store, "s", pack, SETTINGS, reports.append)
     (warning,) = (warning for report in reports for warning in report.warnings)
-    assert warning.startswith(f"the checkpoint of pack {pack.pack_id} ")
+    assert warning.startswith(f"the checkpoint of pack {pack.pack_id} ") and NOT_GONE_ON_FROM[what] in warning
     assert warning.endswith("the pack starts over")
     assert store.index().statuses == {trial().trial_id: "completed"}
 
