@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 _CUT_S, _STORAGE_AWAY_S = 60.0, 20.0
 _LONG_S = 1800.0
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 100_000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 100000}
 space: {lr: {grid: [0.003, 0.01, 0.03]}}
 repeats: 4
 pack_size: 3

@@ -9,7 +9,7 @@ from processes import Driver
 from same_tables import assert_same
 
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 10_000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 10000}
 space: {lr: {grid: [0.003, 0.03]}}
 repeats: 4
 pack_size: 2

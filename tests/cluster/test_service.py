@@ -23,7 +23,7 @@ from same_tables import assert_same
 _BIN = Path(sys.executable).parent
 _README = (Path(__file__).parents[2] / "README.md").read_text()
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 100_000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 100000}
 space: {lr: {grid: [0.003, 0.03]}}
 repeats: 2
 pack_size: 2

@@ -215,7 +215,7 @@ def test_a_damaged_part_is_said_and_trained_again(tmp_path: Path, rows: Rows) ->
 
 
 _LONG = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 60_000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 60000}
 space: {lr: {grid: [0.003, 0.03]}}
 repeats: 2
 pack_size: 4
