@@ -7,6 +7,7 @@
 # make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
 # make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; eleven minutes)
 # make chaos             200 trials under 50 random SIGKILLs; CHAOS_SEED=… and CHAOS_KILLS=… (a quarter of an hour)
+# make test-ray          what starts Ray, on the oldest and the newest release that pyproject.toml allows
 # make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3
 OUT ?= results
@@ -17,7 +18,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test check bench bench-overhead bench-gpu bench-precision small-paper cluster-test chaos bench-scaling clean
+.PHONY: sweep test test-ray check bench bench-overhead bench-gpu bench-precision small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -28,6 +29,16 @@ sweep: $(VENV)/installed
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Another release of Ray lies before the installed one on the path.  Warnings that an old one raises are its own.
+RAY_RELEASES ?= 2.52.0 2.60.*
+test-ray: $(VENV)/installed-for-tests
+	for release in $(RAY_RELEASES); do \
+	    $(PIP) install --upgrade --no-deps --target "$(VENV)/ray-$$release" "ray==$$release" || exit 1; \
+	    PYTHONPATH="$$PWD/$(VENV)/ray-$$release" $(BIN)/python -W ignore::ResourceWarning -m pytest \
+	        -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning \
+	        tests/sweep/executors tests/sweep/test_crash.py || exit 1; \
+	done
 
 check: $(VENV)/installed-for-tests $(VENV)/types
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -142,7 +143,7 @@ def test_a_room_uses_those_below_it(room: str) -> None:
         assert not wrong, f"{name} imports {wrong}"
 
 
-RAY_FILES = tuple(f"sweep/executors/{name}.py" for name in ("connect", "jobs", "own_ray", "tune"))
+RAY_FILES = tuple(f"sweep/executors/{name}.py" for name in ("connect", "jobs", "own_ray", "ray_private", "tune"))
 FRONT_DOOR = "monosweep.sweep.__main__"
 FORBIDDEN = {
     "model": ("ray", "monosweep.sweep", "monosweep.analysis", "pyarrow", "duckdb"),
@@ -208,6 +209,12 @@ def test_only_the_ray_files_know_ray() -> None:
     with_ray = {module for module, path in FILES.items() if path.relative_to(ROOT).as_posix() in RAY_FILES}
     assert len(with_ray) == len(RAY_FILES)
     assert "ray" not in loaded_by(importing([module for module in modules_in("sweep") if module not in with_ray]))
+
+
+def test_what_is_private_of_ray_is_in_one_file() -> None:
+    private = re.compile(r"\bray\._(?!_version__)|\b_raylet\b|\bray\.tune\.execution\b")
+    using = {path.name for module, path in FILES.items() if private.search(path.read_text())}
+    assert using == {"ray_private.py"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -10,30 +10,27 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from monosweep.sweep.executors.shipping import JOB, QUIET, bundled, needs_token, runtime_env
-
-os.environ |= {key: value for key, value in QUIET.items() if key not in os.environ}
 
 import ray
 from ray.exceptions import RayError
 
 from monosweep.model.config import ConfigError
 from monosweep.sweep.executors import own_ray
-from monosweep.sweep.executors.addresses import SCRATCH, as_named, resolved
+from monosweep.sweep.executors.addresses import as_named, resolved
+from monosweep.sweep.executors.ray_private import takes_our_token
 from monosweep.sweep.executors.reaper import reaped
+from monosweep.sweep.executors.scratch import new_folder
+from monosweep.sweep.executors.shipping import JOB, QUIET, bundled, lent, needs_token, runtime_env
 from monosweep.sweep.work.waits import Say, Wait
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5
-_NO_PROXY = (("grpc.enable_http_proxy", 0),)
 """As all of Ray's own channels."""
 
 
@@ -57,11 +54,16 @@ def connected(address: str | None, n_workers: int | None, n_gpus: int | None = N
         n_gpus: of a Ray of our own, which does not count every GPU that torch finds; left out, those that it counts.
 
     Raises:
-        ConfigError: if there is no cluster at `address`.
+        ConfigError: if there is no cluster at `address`, or this process is connected to a Ray already.
     """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        raise ConfigError(
+            "a launch connects to Ray itself, and this process is connected already; call ray.shutdown() first, launch "
+            "from another process, or with the inline executor"
+        )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    with _scratch() as scratch:
+    ours = own_ray.locked() if address is None else nullcontext()
+    with lent(QUIET), ours, _same_process(), _scratch() as scratch:
         try:
             with _same_signals():
                 if address is None:
@@ -71,6 +73,21 @@ def connected(address: str | None, n_workers: int | None, n_gpus: int | None = N
             yield _cluster(scratch)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _same_process() -> Iterator[None]:
+    """Without what `ray.init` leaves behind for good: the level of its logger, and a debugger of its own."""
+    logger, debugger = logging.getLogger("ray"), os.environ.get("PYTHONBREAKPOINT")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.environ.pop("PYTHONBREAKPOINT", None)
+        if debugger is not None:
+            os.environ["PYTHONBREAKPOINT"] = debugger
 
 
 @contextmanager
@@ -117,23 +134,8 @@ def _check_answers(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
-        _check_token(address)
-
-
-def _check_token(address: str) -> None:
-    """Ray itself tries a wrong token for twenty seconds, and says so in each; ValueError says so at once."""
-    import grpc
-
-    try:
-        from ray._private.grpc_utils import init_grpc_channel
-    except ImportError:  # another release of Ray: it will say so itself
-        return
-    ask = init_grpc_channel(address, _NO_PROXY).unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
-    try:
-        ask(b"", timeout=_ANSWER_S)
-    except grpc.RpcError as error:
-        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise ValueError("its authentication token is another") from None
+        if not takes_our_token(address, _ANSWER_S):
+            raise ValueError("its authentication token is another")
 
 
 def _cluster(scratch: Path) -> Cluster:
@@ -200,10 +202,7 @@ def _free_memory(device: str) -> int:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder for Ray's and Tune's own state; with every process started meanwhile, it goes when we do.
-
-    In /tmp, because Ray's socket paths below it must stay under 107 characters.
-    """
-    folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir="/tmp"))
+    """A folder for Ray's and Tune's own state; with every process of our own Ray, it goes when we do."""
+    folder = new_folder()
     with reaped(folder):
         yield folder

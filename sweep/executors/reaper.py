@@ -19,25 +19,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "MONOSWEEP_SCRATCH"
-"""The environment variable that all processes of one driver inherit; its value is the scratch folder."""
+"""The environment variable that all processes of a driver's Ray inherit; its value is the scratch folder."""
 _TRIES = 50
 _PAUSE_S = 0.1
 
 
 @contextmanager
 def reaped(folder: Path) -> Iterator[None]:
-    """Every process started inside the block is gone after it, and so is `folder`."""
-    os.environ[MARK] = str(folder)
+    """Every process that was started with `marks(folder)` is gone after the block, and so is `folder`."""
     command = [sys.executable, "-I", "-S", __file__, str(folder)]
     # A session of its own: Ctrl-C at a terminal goes to the driver's whole group.
-    reaper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    reaper = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        start_new_session=True,
+    )  # fmt: skip
     try:
         yield
     finally:
-        del os.environ[MARK]
         assert reaper.stdin is not None
         reaper.stdin.close()
         reaper.wait()
+
+
+def marks(folder: Path) -> dict[str, str]:
+    """The environment of what is to be reaped; also of what a process with it starts.
+
+    Ray's agents would write their titles over it, where the reaper looks for it: SPT_NOENV tells them not to.
+    """
+    return {MARK: str(folder), "SPT_NOENV": "1"}
 
 
 def reap(folder: str) -> None:
@@ -57,20 +66,12 @@ def reap(folder: str) -> None:
 
 
 def _marked(folder: str, spared: set[int]) -> Iterator[int]:
-    """Processes that were started with the mark or hold a file in the folder open.
-
-    One that writes its title over its environment, as Ray's agents do, still has its logs open.
-    """
+    """Processes that were started with the mark."""
     mark = f"{MARK}={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone, or not ours
-            marked = mark in (entry / "environ").read_bytes().split(b"\0") or _has_open(entry, folder)
-            if marked and int(entry.name) not in spared:
+            if mark in (entry / "environ").read_bytes().split(b"\0") and int(entry.name) not in spared:
                 yield int(entry.name)
-
-
-def _has_open(process: Path, folder: str) -> bool:
-    return any(os.readlink(handle).startswith(f"{folder}/") for handle in (process / "fd").iterdir())
 
 
 if __name__ == "__main__":

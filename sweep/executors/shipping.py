@@ -20,7 +20,6 @@ from monosweep.sweep.text import without_secrets
 from monosweep.sweep.version import HERE, commit_here, release
 
 QUIET = {
-    "OMP_NUM_THREADS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -31,8 +30,10 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_THRESHOLD_S": "60",
 }
-"""Read by Ray at import and by its processes at start: quiet, nothing phoned home, no second set of logs.
+"""Read by Ray, Tune and their processes: quiet, nothing phoned home, no second set of logs.
 Ctrl-C is ours: Tune's handler would wait for every pack's current step."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""For the processes that train."""
 JOB = "MONOSWEEP_JOB"
 """The environment variable that tells a submitted driver and its workers the id of their Ray job."""
 SPEC = "spec.json"
@@ -66,7 +67,21 @@ def runtime_env(folder: Path, **variables: str) -> dict[str, Any]:
     """Ray's runtime environment of a bundle; `variables` join those of its processes."""
     found = {name: os.environ[name] for name in _SHARED if name in os.environ}
     shared = {name: value for name, value in found.items() if without_secrets(value) == value}
-    return {"working_dir": str(folder), "env_vars": {**QUIET, **shared, **variables}}
+    return {"working_dir": str(folder), "env_vars": {**QUIET, **ONE_THREAD, **shared, **variables}}
+
+
+@contextmanager
+def lent(variables: Mapping[str, str], *, over: bool = False) -> Iterator[None]:
+    """These environment variables for a while; those that the user has set stay as they are, unless `over`."""
+    ours = {name: value for name, value in variables.items() if over or name not in os.environ}
+    before = {name: os.environ[name] for name in ours if name in os.environ}
+    os.environ |= ours
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+        os.environ |= before
 
 
 def check_root(root: str) -> None:

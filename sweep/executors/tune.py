@@ -12,22 +12,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from monosweep.sweep.executors.connect import Cluster, waiting_for  # before Ray, whose settings it makes
-
-# isort: split
 import ray
 from ray import tune
 from ray.exceptions import RayActorError
-from ray.tune.execution import class_cache
 
 from monosweep.model.config import UserError
-from monosweep.sweep.executors.own_ray import replaced
+from monosweep.sweep.executors.connect import Cluster, waiting_for
+from monosweep.sweep.executors.ray_private import dead_process, nothing_forwarded
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
@@ -63,7 +59,7 @@ def execute(
     while work.packs:
         watch = _Watch(work, progress, should_stop, resources(work.settings.device, packs_per_gpu))
         try:
-            with _same_environment():
+            with nothing_forwarded():
                 _fit(work, watch, cluster.scratch / "tune", packs_per_gpu)
         except _Halt:
             if watch.error is not None:
@@ -104,17 +100,6 @@ def _fit(work: Work, watch: _Watch, folder: Path, packs_per_gpu: int) -> None:
             verbose=0,
         ),
     ).fit()
-
-
-@contextmanager
-def _same_environment() -> Iterator[None]:
-    """Workers with the environment that every process here or of the job has.
-
-    Tune would give them one with a variable for Lightning and with the driver's AWS keys: the workers that wait
-    already could not be used, and Ray would show the keys.
-    """
-    with replaced(class_cache, "DEFAULT_ENV_VARS", {}), replaced(class_cache, "ENV_VARS_TO_PROPAGATE", set()):
-        yield
 
 
 def _release(actors: Sequence[Any]) -> None:
@@ -199,7 +184,7 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if dead := _dead_process():
+        if dead := dead_process():
             self.error = UserError(
                 f"a sweep on this machine needs Ray's {dead}, which has died (killed, or out of memory); what is "
                 f"finished is kept; launch the same command again to go on"
@@ -265,18 +250,6 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         if not died and _OUT_OF_MEMORY not in text:
             self.error = RuntimeError(f"a worker cannot go on:\n{text}")
         return "out of memory" if _OUT_OF_MEMORY in text else "killed or crashed"
-
-
-def _dead_process() -> str | None:
-    """Which process the Ray that we have started has lost; those of a cluster are its own business.
-
-    Ray itself ends the driver's process a while after, with its own words.
-    """
-    started = ray._private.worker._global_node.all_processes
-    for kind, name in (("raylet", "raylet"), ("gcs_server", "control service (GCS)")):
-        if any(process.process.poll() is not None for process in started.get(kind, [])):
-            return name
-    return None
 
 
 def _pickled(path: str | None) -> Any:

@@ -6,23 +6,33 @@ import io
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray._private import ray_constants
+from ray.tune.execution import class_cache
 from rich.console import Console
 
+from monosweep.model.config import ConfigError, UserError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.sweep.executors import inline, tune
+from monosweep.sweep.drive import launch
+from monosweep.sweep.executors import inline, own_ray, ray_private, tune
 from monosweep.sweep.executors import site as sites
 from monosweep.sweep.executors.addresses import clusters_here
 from monosweep.sweep.executors.connect import Cluster, ask_a_worker, connected
+from monosweep.sweep.executors.reaper import MARK
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.spec.sweep_spec import load_spec
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
@@ -35,8 +45,19 @@ Execute = Callable[[Work, Progress], None]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with connected(None, 2, n_gpus=1) as cluster:
-        yield cluster
+    """A Ray of our own, whose user wants none to ask for a token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        before = environment()
+        with connected(None, 2, n_gpus=1) as cluster:
+            yield cluster
+        assert environment() == before
+
+
+def environment() -> dict[str, str]:
+    """But for what pytest and threadpoolctl keep there."""
+    theirs = ("PYTEST", "KMP_DUPLICATE_LIB_OK")
+    return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +70,25 @@ def waiting(cluster: Cluster) -> set[int]:
     return found
 
 
+def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+    """What another user of this machine gets from a command, with nothing of our environment."""
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if os.geteuid() != 0 or subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
+        pytest.skip("needs root, and a Python that others may run")
+    environment = {"HOME": "/nonexistent", "PATH": os.environ["PATH"], "RAY_AUTH_MODE": "disabled"}
+    return subprocess.run([*become, *command], capture_output=True, text=True, env=environment, cwd="/", timeout=120)
+
+
 def workers() -> set[int]:
     """Ray's workers, with a pack or without."""
     return {pid for pid, command in family(os.getpid()).items() if re.match("ray::(IDLE|_Pack)", command)}
+
+
+def environment_of(pid: int) -> bytes:
+    """Empty for a process that has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
 
 
 def has_torch(pid: int) -> bool:
@@ -73,6 +110,14 @@ def alone(work: Work, progress: Progress) -> None:
     inline.execute(replace(work, n_workers=1), progress, lambda: False)
 
 
+def test_every_process_carries_the_mark_by_which_the_reaper_ends_it(cluster: Cluster, waiting: set[int]) -> None:
+    commands = {pid: command for pid, command in family(os.getpid()).items() if "reaper.py" not in command}
+    assert len(commands) >= 6 and waiting < set(commands)
+    mark = f"{MARK}={cluster.scratch}".encode()
+    for pid, command in commands.items():
+        assert mark in environment_of(pid).split(b"\0"), command
+
+
 def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     cluster: Cluster,
     waiting: set[int],
@@ -81,22 +126,82 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     rows: Callable[..., list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker with another environment would have to be started: so Ray has not been told of the key either."""
+    """And none is sent the driver's key, which Ray would show to all its users."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-shown")
     packs = tuple(Pack((trial(seed=seed, lr=0.01), trial(seed=seed, lr=0.1))) for seed in range(3))
-    settings, seen = Settings(save_weights="final", record_neurons="log2"), set[int]()
+    settings, seen, told = Settings(save_weights="final", record_neurons="log2"), set[int](), set[int]()
 
     def stop() -> bool:
         seen.update(workers())
+        told.update(pid for pid in seen if b"never-to-be-shown" in environment_of(pid))
         return False
 
     train(tmp_path / "ray", packs, settings, lambda work, progress: tune.execute(cluster, work, progress, stop))
-    assert seen == waiting
+    assert not told
+    assert seen == waiting or ray.__version__.startswith("2.52."), "which takes no environment for another one"
     train(tmp_path / "inline", packs, settings, alone)
     for table in ("trials", "curves", "neurons"):
         assert rows(tmp_path / "ray", table) == rows(tmp_path / "inline", table)
     names = [{path.name for path in (tmp_path / which).glob("weights/*/*")} for which in ("ray", "inline")]
     assert names[0] == names[1] and len(names[0]) == 3
+
+
+def test_another_user_comes_to_none_of_our_files(cluster: Cluster) -> None:
+    """Ray opens its folder to everybody; the driver and its workers unpickle what lies there."""
+    open_to_all = [path for path in cluster.scratch.rglob("*") if path.is_dir() and path.stat().st_mode & 0o002]
+    assert open_to_all, "Ray no longer does so: the test shows nothing"
+    for folder in (cluster.scratch, *open_to_all):
+        assert "Permission denied" in as_nobody("touch", f"{folder}/here").stderr
+        assert "Permission denied" in as_nobody("ls", str(folder)).stderr
+
+
+def test_another_user_cannot_speak_to_our_ray(cluster: Cluster) -> None:
+    """Functions that workers unpickle lie in its GCS, which is on loopback."""
+    address = ray.get_runtime_context().gcs_address
+    done = as_nobody(sys.executable, "-c", _INTRUDER, address)
+    assert done.returncode != 0 and "uthenticat" in done.stderr, done.stdout + done.stderr
+
+
+_INTRUDER = """
+import sys
+from ray._raylet import GcsClient
+print(GcsClient(address=sys.argv[1]).internal_kv_keys(b"", b"fun"))
+"""
+
+
+def test_a_launch_leaves_a_ray_alone_that_is_there_already(cluster: Cluster, tmp_path: Path) -> None:
+    for options in (LaunchOptions(), LaunchOptions(address="auto")):
+        with pytest.raises(ConfigError, match=r"this process is connected already; call ray\.shutdown\(\)"):
+            launch(load_spec("tiny"), str(tmp_path / "out"), options)
+    assert ray.is_initialized() and ray.cluster_resources()["CPU"] == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "guard"),
+    [
+        (ray_constants, "ENABLE_RAY_CLUSTER", ray_private.on_loopback),
+        (class_cache, "DEFAULT_ENV_VARS", ray_private.nothing_forwarded),
+        (class_cache, "ENV_VARS_TO_PROPAGATE", ray_private.nothing_forwarded),
+    ],
+)
+def test_a_ray_that_cannot_be_made_safe_is_refused(
+    owner: Any, name: str, guard: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(owner, name)
+    rule = f"needs a release with {owner.__name__}.{name}, .*; got {ray.__version__};"
+    with pytest.raises(UserError, match=rule), guard():
+        pytest.fail("went on")
+
+
+def test_a_ray_that_listens_elsewhere_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeManagerAddress": "192.0.2.7"}])
+    with pytest.raises(UserError, match=r"must listen on 127.0.0.1 alone; Ray .* listens on 127.0.0.1, 192.0.2.7"):
+        own_ray._check_loopback()
+
+
+def test_the_releases_of_ray_that_are_named_are_those_that_are_installed() -> None:
+    needs = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"ray[default,tune]{ray_private.ALLOWED}" in needs
 
 
 def test_no_process_is_without_use(cluster: Cluster) -> None:
