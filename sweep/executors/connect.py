@@ -31,7 +31,6 @@ from monosweep.sweep.work.waits import Say, Wait
 
 _ANSWER_S = 10.0
 _POLL_S = 0.5
-"""As all of Ray's own channels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from monosweep.model.config import UserError
 ALLOWED = ">=2.52,<2.61"
 """The releases of Ray on which the tests are run (`make test-ray`), as in pyproject.toml."""
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
+"""As all of Ray's own channels."""
 _NOBODY = b"127.0.0.1:0"
 
 
