@@ -28,6 +28,10 @@ class UserError(Exception):
     """Something the user can put right.  The message is one line: rule, value received, fix."""
 
 
+class DeviceError(Exception):
+    """A GPU, or the software that drives it, has failed, which is no trial's fault: the process can train no more."""
+
+
 class ConfigError(UserError, ValueError):
     """A trial, spec or option that cannot be run."""
 

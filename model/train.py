@@ -96,6 +96,11 @@ class PackTrainer:
         return self.seats.engine.name
 
     @property
+    def how(self) -> str:
+        """The engine, and how it goes about it, as rows say."""
+        return self.seats.engine.how
+
+    @property
     def diverged(self) -> dict[int, str]:
         """Members that have diverged, by the order in which they came, with the reason."""
         ended = self._left.items()
@@ -117,14 +122,13 @@ class PackTrainer:
         engine, deadline, to_go = self.seats.engine, time.perf_counter() + max_seconds, self.seats.to_the_next_look()
         left: list[TrialResult] = []
         with reproducible(self.device):
-            # Who diverges leaves at once; but what an engine has trained ahead has to be asked for first.
-            while to_go and (not left or engine.ahead):
+            while to_go and not left:  # who diverges leaves at once
                 n_steps = min(to_go, engine.chunk)
                 for slot, step in self.seats.advance(n_steps).items():
                     why = f"the loss became non-finite at step {step}"
                     left.append(self._leave(slot, TrialStatus.DIVERGED, why, step))
                 to_go -= n_steps
-                if time.perf_counter() >= deadline and not engine.ahead:
+                if time.perf_counter() >= deadline:
                     break
             return self._snapshot(left) if left or not to_go else None
 
@@ -142,7 +146,6 @@ class PackTrainer:
         # Whoever is not at a recorded step is not asked: when others are at theirs must not matter.
         left += [self._overflow(slot) for slot in due if overflowed[slot]]
         due = [slot for slot in due if not overflowed[slot]]
-        self._run_ahead(due)
         looks = look(self.seats, due, final=False, every_row=self.record == "log2")
         self.seats.share(start)
         points: list[Mapping[str, Any] | None] = [None] * len(self.configs)
@@ -155,12 +158,6 @@ class PackTrainer:
             if final:
                 left.append(self._leave(slot, TrialStatus.COMPLETED, None, at, found.metrics))
         return Snapshot(step, self.done, points, left, kept)
-
-    def _run_ahead(self, due: list[int]) -> None:
-        """Have a device of its own train on while the host looks at the weights, if nobody leaves now."""
-        ending = any(self.seats.steps[slot] == self.seats.notes(slot).config.n_steps for slot in due)
-        if not ending and not self.done:
-            self.seats.engine.run_ahead(self.seats.to_the_next_look())
 
     def stop(self, trial_id: str, why: str) -> TrialResult:
         """Have a member leave with what it is now, though it has steps left.

@@ -9,9 +9,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
 
 TYPED = (
     "data.embedding", "data.random", "data.stream", "device", "engines.cpu.engine", "engines.gpu.copies",
-    "engines.gpu.engine", "engines.gpu.fused_step", "engines.gpu.graph", "engines.gpu.products", "engines.gpu.samples",
-    "engines.gpu.sampling", "engines.gpu.step", "engines.lamb", "engines.layout", "engines.solo", "engines.vmapped",
-    "families.two_layer.decay", "families.two_layer.metrics", "families.two_layer.network",
-    "families.two_layer.samples", "families.two_layer.weights", "losses", "member", "precision", "schedule", "train",
+    "engines.gpu.elementwise", "engines.gpu.engine", "engines.gpu.graph", "engines.gpu.layout",
+    "engines.gpu.products", "engines.gpu.samples", "engines.gpu.sampling", "engines.gpu.step", "engines.lamb",
+    "engines.layout", "engines.solo", "engines.vmapped", "families.two_layer.decay", "families.two_layer.metrics",
+    "families.two_layer.network", "families.two_layer.samples", "families.two_layer.weights", "losses", "member",
+    "precision", "schedule", "train",
 )  # fmt: skip
 install_import_hook([f"monosweep.model.{name}" for name in TYPED], "beartype.beartype")

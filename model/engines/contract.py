@@ -21,7 +21,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the column `engine`."""
+        """`packed`, `vmapped` or `solo`."""
+
+    @property
+    def how(self) -> str:
+        """The name, and how the device is made to train: what the column `engine` says."""
 
     @property
     def chunk(self) -> int:
@@ -48,14 +52,3 @@ class Engine(Protocol):
 
     def overflowed(self) -> list[bool]:
         """Which slots hold a non-finite parameter or moment."""
-
-    @property
-    def ahead(self) -> bool:
-        """Whether more is trained than `advance` was asked for; then it is to be asked for the rest, a chunk at a time,
-        before anything else."""
-
-    def run_ahead(self, n_steps: int) -> None:
-        """Set out for the next `n_steps`, or some of them, while the caller looks at what is there.
-
-        For engines whose device works by itself; the others wait for `advance`.
-        """

@@ -77,10 +77,9 @@ class SoloEngine:
         device: `cpu` or `cuda`.
     """
 
-    name = "solo"
+    name = how = "solo"
     chunk = 16
     """Steps that a caller should ask for at once."""
-    ahead = False
 
     def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
         (config,) = configs
@@ -159,9 +158,6 @@ class SoloEngine:
         for state in self.optimizer.state.values():
             tensors += [v for v in state.values() if isinstance(v, Tensor) and v.is_floating_point()]
         return [not self._empty and not all(bool(torch.isfinite(t).all()) for t in tensors)]
-
-    def run_ahead(self, n_steps: int) -> None:
-        """As the contract says: nothing, for there is no device that works by itself."""
 
     def take(self, slot: int) -> MemberState:
         """As the contract says; an optimizer's plain values travel as JSON bytes."""

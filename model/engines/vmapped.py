@@ -41,9 +41,8 @@ class VmappedEngine:
         device: `cpu` or `cuda`.
     """
 
-    name = "vmapped"
+    name = how = "vmapped"
     chunk = 16
-    ahead = False
 
     def __init__(self, configs: Sequence[TrialConfig], device: str) -> None:
         self._family, self._device, self._dtype = family_of(configs[0]), device, DTYPES[configs[0].precision]
@@ -109,9 +108,6 @@ class VmappedEngine:
         for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
             bad[slot] = overflowed and self._slots[slot] is not None
         return bad
-
-    def run_ahead(self, n_steps: int) -> None:
-        """As the contract says: nothing, for there is no device that works by itself."""
 
     def _stacked(self) -> _Stack:
         if self._stack is None:

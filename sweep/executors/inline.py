@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from monosweep.model.config import UserError
+from monosweep.model.config import DeviceError, UserError
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
 from monosweep.sweep.work.failures import after_losses, settled_progress
@@ -170,6 +171,8 @@ def _serve(pipe: Connection, work: Work) -> None:
         return
     except UserError as error:
         pipe.send(error)
+    except DeviceError as error:
+        sys.exit(f"a worker ends: {error}")
     except Exception:
         pipe.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
 

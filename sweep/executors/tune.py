@@ -21,7 +21,7 @@ import ray
 from ray import tune
 from ray.exceptions import RayActorError
 
-from monosweep.model.config import UserError
+from monosweep.model.config import DeviceError, UserError
 from monosweep.sweep.executors.connect import Cluster, waiting_for
 from monosweep.sweep.executors.ray_private import dead_process, nothing_forwarded
 from monosweep.sweep.plan.packs import Pack
@@ -136,9 +136,12 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._advance()
 
     def step(self) -> dict[str, Any]:
-        """Train for a while.  Only the death of the process is an error to Tune, everything else is told."""
+        """Train for a while.  Only the death of the process, or of its device, is an error to Tune, everything else is
+        told."""
         try:
             progress = self._advance()
+        except DeviceError:
+            raise
         except UserError as error:
             return {"error": error, "done": True}
         except Exception:

@@ -53,7 +53,7 @@ class Provenance:
     wall_time_s: float
     """This trial's equal share of its pack's training time, in seconds."""
     engine: str
-    """`packed`, `vmapped` or `solo`."""
+    """`packed`, `vmapped` or `solo`; `packed, fused, captured` where a GPU's kernels and a CUDA graph did the work."""
     device: str
     """`cpu` or `cuda`."""
     device_name: str

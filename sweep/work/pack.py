@@ -3,7 +3,7 @@
     Pack -> model.train.PackTrainer -> rows with provenance -> Store.commit
 
 Trouble with training is a trial's own only if it fails alone (`failures`).  Trouble with the store is nobody's failure:
-it stops the sweep.
+it stops the sweep.  A device that fails ends the worker, as its death would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from monosweep.model.checkpoint_header import CheckpointError
-from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.config import ConfigError, DeviceError, TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
@@ -51,6 +51,7 @@ def train_pack(
 
     Raises:
         StoreError: if the results root fails; what is committed is safe.
+        DeviceError: if the GPU does; then the process is to end, and the pack to be trained by another.
     """
     for progress in pack_slices(store, sweep, pack, settings, should_stop):
         on_progress(progress)
@@ -131,7 +132,7 @@ class _Training:
         while not trainer.done:
             snapshot = self._advance(trainer, pack)
             if snapshot and snapshot.left:
-                self._commit(pack, snapshot.left, trainer.engine)
+                self._commit(pack, snapshot.left, trainer.how)
                 lacking[:] = trainer.members
             self.current_steps = trainer.model_steps
             self.stopped = not trainer.done and self.should_stop()
@@ -210,10 +211,11 @@ class _Training:
 
 @contextmanager
 def _training() -> Iterator[None]:
-    """What the model raises becomes one line; the traceback, and the memory that it holds, goes."""
+    """What the model raises becomes one line; the traceback, and the memory that it holds, goes.  A device's failure is
+    no trial's."""
     try:
         yield
-    except CheckpointError:  # the pack starts over
+    except (CheckpointError, DeviceError):  # the pack starts over; another worker takes it up
         raise
     except Exception as error:
         raise _TrainingError(_one_line(error)) from None

@@ -5,7 +5,7 @@
 
 A stretch of steps is timed and extrapolated to the whole; `--whole` trains all of it instead, snapshots included.  The
 floors are what the same steps could not be faster than: operations over the measured rate of matrix products in that
-precision, bytes over the measured bandwidth.  A stretch without fused kernels stands beside it.
+precision, bytes over the measured bandwidth.
 Needs torch and this package; no Ray.
 """
 
@@ -69,14 +69,10 @@ class Found:
     seconds: float
     """Of all trials; measured where `whole`, else extrapolated from a stretch of one pack."""
     whole: bool
-    graphs: bool
-    """Whether steps were replayed from CUDA graphs."""
-    fused: bool
-    """Whether fused kernels did the elementwise work."""
+    how: str
+    """As rows say."""
     step_ms: float
     """Of one pack."""
-    eager_step_ms: float
-    """The same with torch's own elementwise operations."""
     operations_s: float
     """The floor by operations, for all trials."""
     bytes_s: float
@@ -150,25 +146,22 @@ def measure(
 ) -> Found:  # fmt: skip
     """Train the packs, or a stretch of the first."""
     config, n_trials = packs[0].configs[0], sum(len(pack.configs) for pack in packs)
-    eager_s = _stretch(packs[0], device, stretch, fused=False)[1]
-    start_s, step_s, engine = _stretch(packs[0], device, stretch, fused=True)
+    start_s, step_s, engine = _stretch(packs[0], device, stretch)
     seconds = _train(packs, device) if whole else len(packs) * (start_s + step_s * config.n_steps)
     steps = n_trials * config.n_steps
     return Found(
         case=case, precision=config.precision, n_trials=n_trials, n_packs=len(packs), whole=whole,
-        graphs=engine.captured, fused=engine.fused, pack_size=len(packs[0].configs), seconds=seconds,
-        step_ms=1e3 * step_s, eager_step_ms=1e3 * eager_s, plain_s=steps / plain_steps_per_s,
+        how=engine.how, pack_size=len(packs[0].configs), seconds=seconds, step_ms=1e3 * step_s,
+        plain_s=steps / plain_steps_per_s,
         operations_s=steps * shape.operations / rates.flops[config.precision],
         bytes_s=steps * shape.traffic / rates.bytes_per_s,
     )  # fmt: skip
 
 
-def _stretch(pack: Pack, device: str, n_steps: int, *, fused: bool) -> tuple[float, float, StackedEngine]:
+def _stretch(pack: Pack, device: str, n_steps: int) -> tuple[float, float, StackedEngine]:
     """Seconds until a pack is trained steadily, seconds of a step then, and what trained it."""
     start = time.perf_counter()
     engine = StackedEngine(pack.configs, device)
-    if not fused:
-        engine.due.discard("fuse")
     engine.advance(engine.chunk)
     ready = time.perf_counter()
     engine.advance(n_steps)
@@ -200,8 +193,8 @@ def _plain_steps_per_s(shape: Shape, device: str, seconds: float) -> float:
 
 
 _HEADER = (
-    "case", "precision", "trials", "packs of", "time", "how", "graphs", "fused", "ms/step of a pack",
-    "the same, not fused", "floor: operations", "floor: bytes", "share of matmul rate", "plain", "plain ÷ ours",
+    "case", "precision", "trials", "packs of", "time", "", "engine", "ms/step of a pack",
+    "floor: operations", "floor: bytes", "share of matmul rate", "plain", "plain ÷ ours",
 )  # fmt: skip
 
 
@@ -210,8 +203,7 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
     return [
         (
             f.case, f.precision, f"{f.n_trials:,}", str(f.pack_size), _duration(f.seconds),
-            "measured" if f.whole else "extrapolated", "yes" if f.graphs else "no",
-            "yes" if f.fused else "no", f"{f.step_ms:.3f}", f"{f.eager_step_ms:.3f}",
+            "measured" if f.whole else "extrapolated", f.how, f"{f.step_ms:.3f}",
             _duration(f.operations_s), _duration(f.bytes_s), f"{f.share:.0%}", _duration(f.plain_s),
             f"{f.plain_s / f.seconds:.1f}",
         )

@@ -16,11 +16,13 @@ from monosweep.model.engines.cpu import engine as cpu
 from monosweep.model.engines.cpu import memory as cpu_memory
 from monosweep.model.engines.cpu import products as cpu_products
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram
+from monosweep.model.engines.gpu import elementwise
 from monosweep.model.engines.gpu import memory as gpu_memory
 from monosweep.model.engines.gpu import products as gpu_products
 from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.gpu.layout import PaddedLayout
 from monosweep.model.engines.gpu.samples import DeviceSamples
-from monosweep.model.engines.gpu.sampling import DeviceStreams
+from monosweep.model.engines.gpu.sampling import HostStreams
 from monosweep.model.engines.gpu.step import StackedStep
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.engines.vmapped import VmappedEngine
@@ -83,8 +85,8 @@ def test_no_engine_trains_it_with_other_knobs(engine, mode):
 
 
 def fill_samples(config):
-    made = DeviceSamples([config], "cpu")
-    made.seek(1)
+    made = DeviceSamples([config], [0], "cpu", kernels=False)
+    made.put(0, config, 0)
     made.fill()
 
 
@@ -101,7 +103,7 @@ CALLS = {
     "activation": [
         lambda: weights.activate("tanh", torch.zeros(2)), lambda: weights.activation_slope("tanh", torch.zeros(2)),
         lambda: gpu_memory.gpu_bytes(wrong("activation")),
-        lambda: StackedStep([wrong("activation")], Layout.of(trial()), "cpu"),
+        lambda: StackedStep(wrong("activation"), PaddedLayout.of(trial()), 1, "cpu", elementwise),
         lambda: weights.responses(wrong("activation"), weights.initial_weights(trial()), samples.embedding(trial())),
         lambda: step_of("activation")._activate(np.zeros((1, 4), np.float32), np.zeros(4, np.float32)),
         lambda: step_of("activation")._times_slope(*np.zeros((2, 1, 4), np.float32), np.float32(0), True),
@@ -110,7 +112,7 @@ CALLS = {
         lambda: precisions.product("fp8", torch.zeros(1, 1), torch.zeros(1, 1)), lambda: precisions.DTYPES["fp8"],
         lambda: cpu_products.products("fp8"), lambda: cpu_memory.cpu_bytes(wrong("precision")),
         lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu._maps(wrong("precision")),
-        lambda: DeviceSamples([wrong("precision")], "cpu"), lambda: gpu_products.ROUNDS_TO["fp8"],
+        lambda: DeviceSamples([wrong("precision")], [0], "cpu", kernels=False), lambda: gpu_products.ROUNDS_TO["fp8"],
     ],
     "bias_decay_mode": [lambda: decay.DECAY_SHARES["slow"], lambda: network.TwoLayer.after(
         wrong("bias_decay_mode"), weights.initial_weights(trial()).named(), {}, {}, {"lr": 1.0, "bias_decay": 1.0})],
@@ -120,7 +122,7 @@ CALLS = {
     "feature_dist": [
         lambda: probabilities(4, 0.5, "zipf"),
         lambda: FeatureStream(samples.stream_key(wrong("feature_dist"))),
-        lambda: DeviceStreams([samples.stream_key(wrong("feature_dist"))], torch.float32, "cpu"),
+        lambda: HostStreams([samples.stream_key(trial())]).put(0, samples.stream_key(wrong("feature_dist")), 0),
     ],
 }  # fmt: skip
 

@@ -280,8 +280,7 @@ class PackedEngine:
         configs: trials that agree on their shape, with optimizer Lamb.
     """
 
-    name = "packed"
-    ahead = False
+    name = how = "packed"
 
     def __init__(self, configs: Sequence[TwoLayerConfig]) -> None:
         self.layout = Layout.of(configs[0])
@@ -401,9 +400,6 @@ class PackedEngine:
         """As the contract says."""
         bad = non_finite(self._stores)
         return [overflowed and member is not None for overflowed, member in zip(bad, self._members, strict=True)]
-
-    def run_ahead(self, n_steps: int) -> None:
-        """As the contract says: nothing, for there is no device that works by itself."""
 
 
 def block_rows(config: TwoLayerConfig, layout: Layout) -> int:

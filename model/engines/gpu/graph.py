@@ -6,88 +6,67 @@ works on buffers that stay where they are, and never waits for the device.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 WARM_UPS = 2
 """Runs before the recording, in which libraries allocate and choose their kernels."""
 
 
 class Captured:
-    """A function of fixed buffers: called as it is until `capture`, replayed after it."""
+    """A function of fixed buffers: called as it is until it is recorded, replayed after that."""
 
     def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self.function = function
+        self._replay = function
 
     def __call__(self) -> None:
-        if self._graph is None:
-            self._function()
-        else:
-            self._graph.replay()
+        self._replay()
 
-    def capture(self, rewind: Callable[[], None], pool: Any) -> None:
-        """Record the function, which is run for that a few times.
+    @property
+    def captured(self) -> bool:
+        """Whether it is replayed."""
+        return self._replay is not self.function
 
-        Args:
-            rewind: called before each run.
-            pool: memory that graphs share which never run at the same time.
-
-        Raises:
-            RuntimeError: if the device cannot record it.
-        """
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                rewind()
-                self._function()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            self._function()
-        self._graph = graph
-
-    def release(self) -> None:
-        """Call the function again as it is."""
-        self._graph = None
+    def capture(self, pool: Any) -> None:
+        """Record the function; it must have been run before."""
+        self._replay = record(self.function, pool)
 
 
-def capture_checked(
-    calls: Sequence[Captured], rewind: Callable[[], None], rehearse: Callable[[], Sequence[Tensor]]
-) -> bool:
-    """Record `calls`, and keep the recordings if what they compute has the bits of the calls as they are.
-
-    Otherwise training goes on without them, and one warning says why.
-
-    Args:
-        rewind: brings the buffers to where a call can begin.
-        rehearse: from one and the same state, uses all `calls` and returns what they computed, in tensors of its own.
+def capture(calls: Sequence[Captured]) -> None:
+    """Record functions that never run at the same time; what they work on is as a few runs of each leave it.
 
     Raises:
-        torch.OutOfMemoryError: if the calls themselves do not fit; then the pack is too large, recorded or not.
+        RuntimeError: if the device cannot record them.
     """
-    expected = rehearse()
-    reason = "the recorded steps do not give the bits of the steps as they are"
-    try:
-        pool = torch.cuda.graph_pool_handle()
-        for call in calls:
-            call.capture(rewind, pool)
-        if same_bits(expected, rehearse()):
-            return True
-    except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    warm_up(calls)
+    pool = new_pool()
     for call in calls:
-        call.release()
-    warnings.warn(f"training without CUDA graphs, which is slower: {reason}", RuntimeWarning, stacklevel=2)
-    return False
+        call.capture(pool)
 
 
-def same_bits(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
-    """Whether all tensors are equal bit for bit, NaN included."""
-    pairs = zip(ours, theirs, strict=True)
-    return all(torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)) for a, b in pairs)
+def warm_up(calls: Sequence[Captured]) -> None:
+    """Run what is to be recorded, beside the stream that goes on."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for call in [*calls] * WARM_UPS:
+            call.function()
+    torch.cuda.current_stream().wait_stream(side)
+
+
+def new_pool() -> Any:
+    """Memory that recordings share."""
+    return torch.cuda.graph_pool_handle()
+
+
+def record(function: Callable[[], None], pool: Any) -> Callable[[], None]:
+    """What repeats on the device what the function does now."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        function()
+    replay: Callable[[], None] = graph.replay
+    return replay
+

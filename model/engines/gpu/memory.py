@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-from monosweep.model.data.stream import Process, capacity
+from monosweep.model.engines.gpu.layout import PaddedLayout, padded
 from monosweep.model.engines.gpu.products import ROUNDS_TO
-from monosweep.model.engines.gpu.sampling import ARRIVALS_AT_ONCE
-from monosweep.model.families.two_layer.config import SIGNED, TOLD_BY_ANSWER, TwoLayerConfig
-from monosweep.model.families.two_layer.layout import Layout
+from monosweep.model.engines.gpu.sampling import most_arrivals
+from monosweep.model.families.two_layer.config import REPROJECTS, SIGNED, TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.precision import DTYPES
 
 _LIBRARIES = 800 * 2**20
 """CUDA's context, kernels and the matrix library's workspace."""
-_PER_ARRIVAL = 16 + 2 * 96
-"""Bytes of a drawn arrival: its cell and value, and what is held while it is drawn; that twice, since what eager runs
-have used stays with the allocator beside the graphs' own pool."""
+_PER_ARRIVAL = 8 + 4
+"""Bytes of a drawn arrival: its cell and value."""
+_SMALL = 2**16
+"""Knobs, schedules, losses and partial sums of a member."""
 
 
 def gpu_bytes(config: TwoLayerConfig) -> tuple[int, int]:
-    """Bytes that a pack takes whatever its size, and that one more trial adds."""
-    return _per_pack(config), _per_member(config)
+    """Bytes that a pack takes whatever its size, and that one more trial adds, with a data stream of its own."""
+    return _LIBRARIES, _kept(config) + 2 * _passing(config) + _SMALL
 
 
-def _per_pack(config: TwoLayerConfig) -> int:
-    return _LIBRARIES + _parts(config) * ARRIVALS_AT_ONCE * _PER_ARRIVAL
+def _kept(config: TwoLayerConfig) -> int:
+    """Buffers that stay."""
+    layout, item, half = PaddedLayout.of(config), DTYPES[config.precision].itemsize, _product_item(config)
+    batch, told = config.samples_per_step, TOLD_BY_ANSWER[config.activation]
+    # Parameters and moments, as they are and as they were before what is trained ahead; a mask; gradients.
+    rows = layout.row * (item * (6 + (config.connectivity < 1)) + half)
+    step = batch * half * (layout.n_neurons * (2 if told else 3) + layout.n_out)
+    return rows + step + _stream_bytes(config, layout, item)
 
 
-def _per_member(config: TwoLayerConfig) -> int:
-    """With a data stream of its own."""
-    layout, item = Layout.of(config), DTYPES[config.precision].itemsize
-    batch, rounded = config.samples_per_step, 2 * (ROUNDS_TO[config.precision] == "bf16")
-    # Parameters, moments, gradient, update, and five copies while the recorded step is checked.
-    rows = layout.row * (item * (12 + (config.connectivity < 1)) + 2 * rounded)
-    hidden = batch * config.n_neurons * (item * _hidden_buffers(config) + 3 * rounded)
-    outer = batch * layout.n_out * (item * 3 + 2 * rounded)  # the error; its target, gathered
-    inputs = 4 * batch * (config.d_embed + 32) * item
-    samples = batch * config.n_features * item * _parts(config) + 2 * batch * config.d_embed * item
-    maps = 2 * config.d_embed * config.n_features * item
-    return int(rows + hidden + outer + inputs + samples + maps + _stream_bytes(config)) + 2**16
+def _passing(config: TwoLayerConfig) -> int:
+    """What a step makes on its way; once in the graphs' own pool, once for steps that are run as they are."""
+    layout, item, half = PaddedLayout.of(config), DTYPES[config.precision].itemsize, _product_item(config)
+    batch, rounded = config.samples_per_step, half < item
+    inputs = batch * layout.d_embed * half * (2 + rounded)
+    silent = batch * layout.n_neurons * (config.bias_decay_mode == "per_neuron")
+    tied = layout.row * 3 * item * (config.bias_decay_mode == "tied_to_update")
+    return inputs + silent + tied + layout.row * half * rounded
 
 
-def _hidden_buffers(config: TwoLayerConfig) -> int:
-    """Activations and their gradient; for the sign of `l1` or the slopes of smooth activations, what they hold on the
-    way, twice as above."""
-    return 2 + 2 * 1 if TOLD_BY_ANSWER[config.activation] else 3 + 2 * 5
+def _stream_bytes(config: TwoLayerConfig, layout: PaddedLayout, item: int) -> int:
+    """Samples, x, the target where it is neither, P, Q, and what is drawn ahead."""
+    row, batch, parts = padded(config.n_features), config.samples_per_step, 1 + SIGNED[config.task]
+    maps = 1 + REPROJECTS[config.task]
+    samples = batch * item * (row * parts + layout.d_embed * maps)
+    drawn = parts * most_arrivals([stream_key(config)]) * _PER_ARRIVAL
+    return samples + layout.d_embed * row * item * maps + drawn + 8 * row
 
 
-def _stream_bytes(config: TwoLayerConfig) -> float:
-    process = Process(stream_key(config))
-    samples = process.steps_per_block * config.samples_per_step
-    arrivals = capacity(float(process.ends[-1]) * samples) + samples * len(process.always)
-    return _parts(config) * arrivals * _PER_ARRIVAL
-
-
-def _parts(config: TwoLayerConfig) -> int:
-    """Draws that make up a sample: `abs` takes the difference of two."""
-    return 2 if SIGNED[config.task] else 1
+def _product_item(config: TwoLayerConfig) -> int:
+    return 2 if ROUNDS_TO[config.precision] == "bf16" else DTYPES[config.precision].itemsize

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,8 +60,7 @@ def cheapest(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
 def step_s(configs: Sequence[TwoLayerConfig], device: str) -> float:
     """Seconds of a step of this pack, once it is trained steadily; infinite where the device has no memory for it."""
     try:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # who trains the pack says it again
-            return _step_s(StackedEngine(tuple(configs), device))
+        return _step_s(StackedEngine(tuple(configs), device))
     except torch.OutOfMemoryError:
         return math.inf
     finally:

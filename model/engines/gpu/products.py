@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosweep.model.config import Meanings, Precision
-from monosweep.model.precision import round_to_tf32
+from monosweep.model.precision import DTYPES, round_to_tf32
 
 ROUNDS_TO = Meanings("precision", {"fp32": None, "fp64": None, "bf16": "bf16", "tf32": "tf32"})
 """What products' operands are rounded to."""
@@ -30,30 +30,14 @@ class DeviceProducts:
     """
 
     def __init__(self, precision: Precision, device: str) -> None:
-        self._rounds_to = ROUNDS_TO[precision]
-        self._in_tf32_here = self._rounds_to == "tf32" and device == "cpu"
-        self._buffers: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self.dtype = torch.bfloat16 if ROUNDS_TO[precision] == "bf16" else DTYPES[precision]
+        """Type of operands, and of what products give: nothing is converted on the way to the next one."""
+        self._in_tf32_here = ROUNDS_TO[precision] == "tf32" and device == "cpu"
 
-    def operand(self, name: str, values: Float[Tensor, "pack rows columns"]) -> Tensor:
-        """`values` as a product wants them; the same name twice reuses one buffer."""
-        if self._rounds_to == "bf16":
-            return self._buffer(name, values).copy_(values)
-        if self._in_tf32_here:
-            return round_to_tf32(values)
-        return values
-
-    def product(self, a: Tensor, b: Tensor, out: Float[Tensor, "pack rows columns"]) -> None:
-        """a @ b into `out`; `a` and `b` are operands, transposed or not."""
-        if self._rounds_to == "bf16":
-            out.copy_(torch.bmm(a, b, out=self._buffer("out", out)))
-        else:
-            torch.bmm(a, b, out=out)
-
-    def _buffer(self, name: str, like: Tensor) -> Tensor:
-        key = (name, tuple(like.shape))
-        if key not in self._buffers:
-            self._buffers[key] = torch.empty(like.shape, dtype=torch.bfloat16, device=like.device)
-        return self._buffers[key]
+    def operand(self, values: Float[Tensor, "pack rows columns"]) -> Tensor:
+        """`values` as a product wants them."""
+        values = values.to(self.dtype)
+        return round_to_tf32(values) if self._in_tf32_here else values
 
 
 @contextmanager

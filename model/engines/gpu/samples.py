@@ -1,151 +1,139 @@
 """One step's inputs and targets of a whole pack on the device: x = P f, and what the networks are to answer.
 
-Trials with the same data stream read the same samples, drawn and embedded once.
+Slots whose trials read the same data stream at the same step share a place, where samples are drawn and embedded once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from monosweep.model.data.stream import StreamKey
+from monosweep.model.data.stream import Process, StreamKey
+from monosweep.model.engines.gpu.layout import padded
 from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
-from monosweep.model.engines.gpu.sampling import DeviceStreams
+from monosweep.model.engines.gpu.sampling import DeviceStreams, HostStreams, Streams, arrivals, most_arrivals
 from monosweep.model.families.two_layer.config import REPROJECTS, SIGNED, TwoLayerConfig
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
 from monosweep.model.precision import DTYPES
 
-_ALIGN = 32
-"""Rows of samples begin at a multiple of so many elements, as the tensor cores want them."""
+SPARE = 2
+"""Places for data streams, as a multiple of those that a pack starts with; at most one for each slot."""
 
 
 class DeviceSamples:
-    """The samples of a pack, step by step, in buffers on the device.
+    """The samples of a pack, step by step, in buffers on the device that stay where they are.
 
     Args:
-        configs: the pack's members.
+        configs: of the pack's first members; others may come whose streams have no more arrivals.
+        done: how many steps each of them has done.
         device: where they are trained.
-        ahead: how many steps each of them is ahead of the step that the others' methods are told.
+        kernels: whether samples are drawn there, or by numpy.
     """
 
-    def __init__(self, configs: Sequence[TwoLayerConfig], device: str, ahead: Sequence[int] | None = None) -> None:
-        config, self._dtype, self._device = configs[0], DTYPES[configs[0].precision], device
-        keys = [(stream_key(c), by) for c, by in zip(configs, ahead or [0] * len(configs), strict=True)]
-        kinds = _by_kind(keys)
-        order = [key for kind in kinds for key in kind]
-        place = {key: index for index, key in enumerate(order)}
-        first = dict(zip(reversed(keys), reversed(configs), strict=True))
-        self._stream_of = [place[key] for key in keys]
-        self._gather = torch.tensor(self._stream_of, device=device)
-        self.streams = [DeviceStreams([key for key, _ in kind], self._dtype, device) for kind in kinds]
-        self._ahead = [kind[0][1] for kind in kinds]
-        self._embeddings = torch.stack([embedding(first[key]).to(self._dtype) for key in order])
-        self._read = self._embeddings.to(device)
-        self._task, batch, cells = config.task, config.samples_per_step, config.samples_per_step * config.n_features
-        self._dense = torch.zeros(len(order), _aligned(cells + 1), dtype=self._dtype, device=device)
-        self._f = self._dense[:, :cells].view(len(order), batch, -1)
-        self._slices = _runs([len(kind) for kind in kinds])
-        width = config.d_embed
-        self._x = torch.zeros(len(order), batch, _aligned(width), dtype=self._dtype, device=device)[..., :width]
-        self._map: Tensor | None = None
-        self._target = self._f
-        if REPROJECTS[config.task]:
-            self._map = torch.stack([target_map(first[key]).to(self._dtype) for key in order]).to(device)
-            self._target = torch.zeros_like(self._x)
-        elif SIGNED[config.task]:
+    def __init__(self, configs: Sequence[TwoLayerConfig], done: Sequence[int], device: str, kernels: bool) -> None:
+        self._config, self._dtype, self._device = configs[0], DTYPES[configs[0].precision], device
+        streams = {(stream_key(c), n) for c, n in zip(configs, done, strict=True)}
+        keys = [key for key, _ in streams] * SPARE
+        n, batch, width = min(len(configs), len(keys)), self._config.samples_per_step, padded(self._config.d_embed)
+        del keys[n:]
+        self.streams: Streams = DeviceStreams(keys, self._dtype, device) if kernels else HostStreams(keys)
+        self._room = most_arrivals(keys)
+        self._streams: list[tuple[StreamKey, int] | None] = [None] * n
+        """What each place holds, and how many steps of it have been given."""
+        self._steps = [1] * n
+        """Of a block of each place's stream."""
+        self._drawn = [-1] * n
+        self._place_of: list[int | None] = [None] * len(configs)
+        self._gather = torch.zeros(len(configs), dtype=torch.int64, device=device)
+        self._maps: list[dict[str, Tensor]] = [{}] * n
+        row = padded(self._config.n_features)
+        self._f = self._zeros(n, batch, row)
+        self._read, self._x = self._zeros(n, width, row), self._zeros(n, batch, width)
+        self._map, self._target = None, self._f
+        if REPROJECTS[self._config.task]:
+            self._map, self._target = torch.zeros_like(self._read), torch.zeros_like(self._x)
+        elif SIGNED[self._config.task]:
             self._target = torch.zeros_like(self._f)
 
-    def fixed(self, member: int) -> dict[str, Float[Tensor, "d_embed n_features"]]:
-        """P and, for the reprojector, Q of one trial, on the host."""
-        stream = self._stream_of[member]
-        maps = {} if self._map is None else {"target_map": self._map[stream].cpu()}
-        return {"embedding": self._embeddings[stream], **maps}
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
-    def seek(self, step: int) -> None:
-        """Make ready for `fill` to give the samples of a step."""
-        for stream, ahead in zip(self.streams, self._ahead, strict=True):
-            stream.seek(step + ahead)
+    def has_room(self, config: TwoLayerConfig, done: int) -> bool:
+        """Whether a slot that reads nothing can be put to read this trial's samples."""
+        key = stream_key(config)
+        return arrivals(key) <= self._room and ((key, done) in self._streams or None in self._streams)
 
-    def seek_if_due(self, step: int) -> None:
-        """The same where `fill` was last called for the step before."""
-        for stream, ahead in zip(self.streams, self._ahead, strict=True):
-            if (step + ahead - 1) % stream.steps_ahead == 0:
-                stream.seek(step + ahead)
+    def put(self, slot: int, config: TwoLayerConfig | None, done: int) -> None:
+        """Have a slot read a trial's samples from step `done` + 1 on, or none."""
+        old, self._place_of[slot] = self._place_of[slot], None
+        if old is not None and old not in self._place_of:
+            self._streams[old] = None
+            self.streams.put(old, None, 0)
+        if config is None:
+            return
+        stream = (stream_key(config), done)
+        if stream not in self._streams:
+            self._hold(self._streams.index(None), config, done)
+        place = self._place_of[slot] = self._streams.index(stream)
+        self._gather[slot] = place
 
-    def scatter_with(self, kernel: Callable[..., None] | None) -> None:
-        """Have `fill` use a fused kernel, or torch's operations."""
-        for stream in self.streams:
-            stream.scatter = kernel
+    def _hold(self, place: int, config: TwoLayerConfig, done: int) -> None:
+        key, d, n = stream_key(config), config.d_embed, config.n_features
+        self._streams[place], self._drawn[place] = (key, done), -1
+        self._steps[place] = Process(key).steps_per_block
+        self.streams.put(place, key, done)
+        self._maps[place] = {"embedding": embedding(config).to(self._dtype)}
+        self._read[place, :d, :n].copy_(self._maps[place]["embedding"])
+        if self._map is not None:
+            self._maps[place]["target_map"] = target_map(config).to(self._dtype)
+            self._map[place, :d, :n].copy_(self._maps[place]["target_map"])
 
-    def left(self, step: int) -> int:
-        """How many steps from this one on `fill` can serve before samples have to be drawn again."""
+    def fixed(self, slot: int) -> dict[str, Float[Tensor, "d_embed n_features"]]:
+        """P and, for the reprojector, Q of one slot's trial, on the host."""
+        place = self._place_of[slot]
+        assert place is not None, "the slot is empty"
+        return self._maps[place]
+
+    def passed(self, n_steps: int) -> None:
+        """Note that so many steps have been given, or taken back."""
+        self._streams = [held and (held[0], held[1] + n_steps) for held in self._streams]
+
+    def seek(self) -> None:
+        """Have `fill` go on from where the streams are noted to be, whatever has been run meanwhile."""
+        self.streams.seek([held[1] if held else 0 for held in self._streams])
+        self._drawn = [-1] * len(self._drawn)
+
+    def left(self, ran: int) -> int:
+        """How many steps `fill` can serve before samples are to be drawn, `ran` steps from here."""
         return min(
-            stream.steps_ahead - (step + ahead - 1) % stream.steps_ahead
-            for stream, ahead in zip(self.streams, self._ahead, strict=True)
+            steps - (held[1] + ran) % steps if (held[1] + ran) // steps == drawn else 0
+            for held, steps, drawn in zip(self._streams, self._steps, self._drawn, strict=True)
+            if held
         )
 
-    def in_step(self) -> list[int]:
-        """Have all members read the samples of the step that is told, until `out_of_step` is given the answer."""
-        ahead, self._ahead = self._ahead, [0] * len(self._ahead)
-        return ahead
-
-    def out_of_step(self, ahead: list[int]) -> None:
-        """Take back `in_step`."""
-        self._ahead = ahead
+    def note_drawn(self, ran: int) -> None:
+        """Note that samples have been drawn, `ran` steps from here."""
+        pairs = zip(self._streams, self._steps, strict=True)
+        self._drawn = [(held[1] + ran) // steps if held else -1 for held, steps in pairs]
 
     def fill(self) -> None:
         """Put the samples of the step in turn into the buffers; the next call puts the next step's there."""
-        self._dense.zero_()
-        for rows, stream in zip(self._slices, self.streams, strict=True):
-            stream.fill(self._dense[rows])
+        self._f.zero_()
+        self.streams.fill(self._f)
         with matmul_settings("fp32"):  # whatever the trials' products are: x is the same data in all precisions
             torch.bmm(self._f, self._read.mT, out=self._x)
             if self._map is not None:
                 torch.bmm(self._f, self._map.mT, out=self._target)
-        if SIGNED[self._task]:
+        if SIGNED[self._config.task]:
             torch.abs(self._f, out=self._target)
 
     def inputs(self, products: DeviceProducts) -> Float[Tensor, "pack batch d_embed"]:
         """Embedded samples, as an operand, trial by trial."""
-        x = self._of_members(products.operand("x", self._x))
-        return x.expand(len(self._stream_of), *x.shape[1:])
-
-    def subtract_target(self, error: Float[Tensor, "pack batch n_out"]) -> None:
-        """What the networks answer, less what they are to answer."""
-        error.sub_(self._of_members(self._target))
+        return products.operand(self._x).index_select(0, self._gather)
 
     def targets(self) -> tuple[Float[Tensor, "streams batch n_out"], Int64[Tensor, " pack"]]:
         """What networks that read a stream are to answer, and which stream each trial reads."""
         return self._target, self._gather
-
-    def _of_members(self, values: Tensor) -> Tensor:
-        """The streams' values, trial by trial, or one for all."""
-        if self._stream_of == list(range(len(values))) or len(values) == 1:
-            return values
-        return values.index_select(0, self._gather)
-
-
-_Stream = tuple[StreamKey, int]
-"""A data stream and how many steps ahead it is read."""
-
-
-def _by_kind(keys: Sequence[_Stream]) -> list[list[_Stream]]:
-    """The pack's data streams; those in a list differ in nothing but their seeds."""
-    kinds: dict[_Stream, list[_Stream]] = {}
-    for key, ahead in dict.fromkeys(keys):
-        kinds.setdefault((replace(key, seed=0), ahead), []).append((key, ahead))
-    return list(kinds.values())
-
-
-def _runs(lengths: list[int]) -> list[slice]:
-    """Consecutive slices of these lengths."""
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-
-
-def _aligned(n: int) -> int:
-    return -(-n // _ALIGN) * _ALIGN

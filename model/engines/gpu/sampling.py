@@ -1,165 +1,159 @@
-"""The sparse features of `model.data.stream.FeatureStream`, drawn on the device where they are trained on.
+"""The sparse features of `model.data.stream.FeatureStream` on the device where they are trained on: the same cells, the
+same values.
 
-The same random words, turned into the same cells and values, for several streams at once and some blocks ahead.
-Every buffer has a fixed size and no operation waits for the device, so that a CUDA graph can hold both the draw and
-the filling of one step's samples; what the fixed size leaves unused goes to a spare cell behind the last.
-
-Integers are exact.  Arrival times are logarithms summed in double precision: on a CPU in the same order as numpy; a
-GPU's logarithm and its parallel sum may differ in the last bits (the sum's even from one draw to the next), about 1e-12
-of a cell's width, so about one arrival in 1e12 may fall into the neighbouring cell.  A block or a step that holds more
-arrivals than expected + 8σ + 32, which happens with probability below 1e-15, loses those beyond.
+`HostStreams` has numpy draw them, for tensors on a CPU; `DeviceStreams` draws them with the kernels of `drawing`.  Both
+hold a fixed number of streams, each at a step of its own, in buffers that stay where they are; a place whose stream is
+nobody's costs nothing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosweep.model.data.random import generator, random_words
-from monosweep.model.data.stream import GAP_BITS, VALUE_BITS, Process, StreamKey, capacity
-from monosweep.model.engines.gpu.graph import Captured
+from monosweep.model.data.random import generator
+from monosweep.model.data.stream import ARRIVALS_PER_BLOCK, FeatureStream, Process, StreamKey, capacity
+from monosweep.model.engines.gpu.layout import padded
 
-ARRIVALS_AT_ONCE = 2**20
-"""Drawn ahead over all streams, one block at least: the draw is some 400 small operations whatever it draws."""
-MAX_STEPS_AHEAD = 256
+_TILES = 64
+"""Programs that share one stream's step, at most."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Some places for data streams of one shape."""
+
+    def put(self, place: int, key: StreamKey | None, done: int) -> None:
+        """Have a place hold a stream whose first `done` steps are not wanted, or none."""
+
+    def seek(self, done: Sequence[int]) -> None:
+        """Have each place's stream go on after so many steps."""
+
+    def draw(self) -> None:
+        """Have what `fill` reads of the streams that have come to a new block."""
+
+    def fill(self, dense: Float[Tensor, "streams batch row"]) -> None:
+        """Add every stream's next step to `dense`, which holds zeros."""
+
+
+class HostStreams:
+    """Streams drawn by numpy, step by step.
+
+    Args:
+        keys: as many as there are places; all that matters is their number.
+    """
+
+    def __init__(self, keys: Sequence[StreamKey]) -> None:
+        self._streams: list[FeatureStream | None] = [None] * len(keys)
+        self._done = [0] * len(keys)
+
+    def put(self, place: int, key: StreamKey | None, done: int) -> None:
+        """As `Streams` says."""
+        self._streams[place], self._done[place] = FeatureStream(key) if key else None, done
+
+    def seek(self, done: Sequence[int]) -> None:
+        """As `Streams` says."""
+        self._done = list(done)
+
+    def draw(self) -> None:
+        """Nothing is drawn ahead."""
+
+    def fill(self, dense: Float[Tensor, "streams batch row"]) -> None:
+        """As `Streams` says."""
+        for place, stream in enumerate(self._streams):
+            if stream is not None:
+                batch = stream.batch(self._done[place] + 1)
+                sample, feature = map(torch.from_numpy, divmod(batch.cells, stream.key.n_features))
+                dense[place, sample, feature] = torch.from_numpy(batch.values).to(dense.dtype)
+        self._done = [done + 1 for done in self._done]
 
 
 class DeviceStreams:
-    """Samples of some data streams, step by step, in buffers on the device.
+    """Streams drawn on the device, a block of steps at a time.
 
     Args:
-        keys: streams that differ in nothing but their seeds.
+        keys: as many as there are places; none will be asked to hold a stream with more arrivals than the largest here.
         dtype: type of the samples.
-        device: where they are drawn.
     """
 
     def __init__(self, keys: Sequence[StreamKey], dtype: torch.dtype, device: str) -> None:
-        self.key, self._dtype, self._device, process = keys[0], dtype, device, Process(keys[0])
-        self._n, self._steps = len(keys), process.steps_per_block
-        self._hazard, self._width = float(process.ends[-1]), float(process.ends[0])
-        self._cells = self.key.batch_size * self.key.n_features
-        per_block, self._per_step = (capacity(self._hazard * s * self.key.batch_size) for s in (self._steps, 1))
-        always = self._steps * self.key.batch_size * len(process.always)
-        self._blocks = _blocks_ahead(self._n * (per_block + always), self._steps)
-        self.steps_ahead = self._blocks * self._steps
-        """Steps that one draw serves; the draw for step s begins at a multiple of it."""
-        self._parts = ((0, 1), (2, -1)) if self.key.signed else ((0, 1),)
+        from monosweep.model.engines.gpu import drawing  # Triton, which only torch's builds for GPUs bring
+
+        self._kernels, self._device, key, n = drawing, device, keys[0], len(keys)
+        self._parts, self._batch, self._row = 1 + key.signed, key.batch_size, padded(key.n_features)
         self._purpose = int(generator(0, "features").state["state"]["key"][1])
-        self._seeds, self._always = self._integers([key.seed for key in keys]), self._integers(process.always.tolist())
-        self._ends = torch.from_numpy(process.ends).to(device)
-        self._make_buffers(per_block)
-        self._window = -1
-        self.draw = Captured(self._draw)
-        self.scatter: Callable[..., None] | None = None
-        """`model.engines.gpu.kernels.scatter` in the place of torch's operations; the same bits."""
+        self.most = most_arrivals(keys)
+        """Arrivals that a place has room for."""
+        self._tiles = min(_TILES, max(-(-a_step(key) // 1024) for key in keys))
+        self._whole = self._zeros(len(drawing.FIELDS), n, dtype=torch.int64)
+        self._real = self._zeros(len(drawing.REALS), n, dtype=torch.float64)
+        self._ends = self._zeros(n, key.n_features, dtype=torch.float64)
+        rows = n * self._parts
+        self._sums = self._zeros(rows, -(-self.most // drawing.TILE), dtype=torch.float64)
+        self._cells = self._zeros(rows, self.most, dtype=torch.int64)
+        self._values = self._zeros(rows, self.most, dtype=torch.float32)
+        self._edges = self._zeros(rows, drawing.EDGES, dtype=torch.int64)
+        self._field = {name: self._whole[row] for row, name in enumerate(drawing.FIELDS)}
+        self._field["steps"].fill_(1)
 
-    def _make_buffers(self, per_block: int) -> None:
-        parts, n, always = len(self._parts), self._n, self.key.batch_size * len(self._always)
-        self._places = self._zeros(parts, n, self._blocks, per_block, dtype=torch.int64)
-        self._values = self._zeros(parts, n, self._blocks, per_block)
-        self._bounds = self._zeros(parts, 2, n, self.steps_ahead, dtype=torch.int64)
-        self._always_values = self._zeros(parts, n, self.steps_ahead, always)
-        edges = torch.arange(self._steps + 1, device=self._device) * self._cells
-        self._edges = edges.expand(n, self._blocks, -1).contiguous()
-        self._offsets = torch.arange(self._blocks, device=self._device)
-        self._within = torch.arange(self._per_step, device=self._device)
-        self._first, self._position = self._integers([0]), self._integers([0])
+    def _zeros(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=self._device)
 
-    def _zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        return torch.zeros(shape, dtype=dtype or self._dtype, device=self._device)
-
-    def _integers(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
-
-    def seek(self, step: int) -> None:
-        """Make ready for `fill` to give the samples of step 1, 2, …; draws where they are not there yet."""
-        window, position = divmod(step - 1, self.steps_ahead)
-        if window != self._window:
-            self._first.fill_(window * self._blocks)
-            self.draw()
-            self._window = window
-        self._position.fill_(position)
-
-    def fill(self, dense: Float[Tensor, "streams cells_and_spare"]) -> None:
-        """Add the samples of the step in turn to `dense`, which holds zeros; the next call gives the next step's.
-
-        Args:
-            dense: batch · n_features cells of each stream, and one or more to spare.
-        """
-        for part in range(len(self._parts)):
-            if self._hazard:
-                self._fill_sometimes(dense, part)
-            if len(self._always):
-                self._fill_always(dense, part)
-        self._position.add_(1)
-
-    def _fill_sometimes(self, dense: Tensor, part: int) -> None:
-        places, values = self._places[part].flatten(1), self._values[part].flatten(1)
-        if self.scatter is not None:
-            self.scatter(dense, places, values, self._bounds[part], self._position, self._cells, self._per_step)
+    def put(self, place: int, key: StreamKey | None, done: int) -> None:
+        """As `Streams` says."""
+        if key is None:
+            self._field["alive"][place] = 0
             return
-        start, end = self._bounds[part].index_select(2, self._position).unbind(0)
-        at = start + self._within
-        outside = at >= end
-        at.clamp_(max=places.shape[1] - 1)
-        chosen = places.gather(1, at).masked_fill_(outside, self._cells)
-        # No cell but the spare one, which only gets zeros, is hit twice: the order of additions cannot matter.
-        dense.scatter_add_(1, chosen, values.gather(1, at).masked_fill_(outside, 0.0))
+        process = Process(key)
+        samples = process.steps_per_block * key.batch_size
+        about = {
+            "seed": key.seed, "alive": 1, "steps": process.steps_per_block, "arrivals": arrivals(key),
+            "always": len(process.always), "uniform": key.feature_dist == "uniform", "done": done, "drawn": -1,
+        }  # fmt: skip
+        hazard, width = float(process.ends[-1]), float(process.ends[0]) or 1.0
+        whole = [int(about[name]) for name in self._kernels.FIELDS]
+        self._whole[:, place].copy_(torch.tensor(whole, dtype=torch.int64))
+        self._real[:, place].copy_(torch.tensor([hazard, width, hazard * samples], dtype=torch.float64))
+        self._ends[place].copy_(torch.from_numpy(process.ends))
 
-    def _fill_always(self, dense: Tensor, part: int) -> None:
-        samples = dense[:, : self._cells].view(len(dense), self.key.batch_size, -1)
-        values = self._always_values[part].index_select(1, self._position)
-        samples.index_add_(2, self._always, values.view(len(dense), self.key.batch_size, -1))
+    def seek(self, done: Sequence[int]) -> None:
+        """As `Streams` says."""
+        self._field["done"].copy_(torch.tensor(done, dtype=torch.int64))
 
-    def _draw(self) -> None:
-        blocks = self._first + self._offsets
-        for index, (part, sign) in enumerate(self._parts):
-            if self._hazard:
-                self._draw_sometimes(index, part, sign, blocks)
-            if len(self._always):
-                n = self._always_values.shape[-1] * self._steps
-                raw = random_words(self._seeds, self._purpose, part + 1, blocks, n)
-                self._always_values[index].copy_(_values(raw).view(self._always_values[index].shape)).mul_(sign)
+    def draw(self) -> None:
+        """As `Streams` says; four launches, whatever the streams are."""
+        self._kernels.draw(
+            self._whole, self._real, self._ends, self._sums, self._cells, self._values, self._edges, self._purpose,
+            self._batch, self._row,
+        )  # fmt: skip
+        torch.div(self._field["done"], self._field["steps"], rounding_mode="floor", out=self._field["drawn"])
 
-    def _draw_sometimes(self, index: int, part: int, sign: int, blocks: Tensor) -> None:
-        raw = random_words(self._seeds, self._purpose, part, blocks, self._places.shape[-1])
-        times = _gaps(raw).cumsum(dim=-1)
-        cells = self._cells_at(times)
-        edges = torch.searchsorted(cells, self._edges)
-        starts = self._offsets[:, None] * cells.shape[-1]
-        self._bounds[index, 0].copy_((edges[..., :-1] + starts).flatten(1))
-        self._bounds[index, 1].copy_((edges[..., 1:] + starts).flatten(1))
-        absent = times >= self._hazard * (self._steps * self.key.batch_size)
-        absent[..., 1:] |= cells[..., 1:] == cells[..., :-1]  # a cell hit twice is present once
-        self._values[index].copy_(_values(raw)).mul_(sign).masked_fill_(absent, 0.0)
-        self._places[index].copy_(cells.remainder_(self._cells).masked_fill_(absent, self._cells))
-
-    def _cells_at(self, times: Tensor) -> Tensor:
-        """As `Process` does it, in the same operations."""
-        if self.key.feature_dist == "uniform":
-            return (times / self._width).to(torch.int64)
-        sample = (times / self._hazard).to(torch.int64)
-        feature = torch.searchsorted(self._ends, times - sample.to(times.dtype) * self._hazard, right=True)
-        return sample * self.key.n_features + feature.clamp_(max=self.key.n_features - 1)
+    def fill(self, dense: Float[Tensor, "streams batch row"]) -> None:
+        """As `Streams` says; two launches."""
+        self._kernels.fill(
+            self._whole, self._cells, self._values, self._edges, dense, self._purpose, self._batch, self._row,
+            self._tiles,
+        )  # fmt: skip
+        self._field["done"].add_(1)
 
 
-def _blocks_ahead(arrivals_per_block: int, steps_per_block: int) -> int:
-    by_steps = math.ceil(MAX_STEPS_AHEAD / steps_per_block)
-    return max(1, min(by_steps, ARRIVALS_AT_ONCE // arrivals_per_block))
+def most_arrivals(keys: Sequence[StreamKey]) -> int:
+    """Room for the arrivals of a block of any of these streams, and of any that has more than one step in its block."""
+    return max(capacity(float(ARRIVALS_PER_BLOCK)), *map(arrivals, keys))
 
 
-def _gaps(raw: Tensor) -> Tensor:
-    """Unit exponentials from the upper 40 bits."""
-    upper = (raw >> VALUE_BITS) & (2**GAP_BITS - 1)
-    uniform: Tensor = upper.to(torch.float64).add_(0.5).mul_(2.0**-GAP_BITS)
-    return uniform.log_().neg_()
+def arrivals(key: StreamKey) -> int:
+    """How many are drawn for a block, of one part; 0 where all features are always there."""
+    process = Process(key)
+    hazard = float(process.ends[-1])
+    return capacity(hazard * process.steps_per_block * key.batch_size) if hazard else 0
 
 
-def _values(raw: Tensor) -> Tensor:
-    """Uniform on [0, 1) from the lower 24 bits, exact in float32."""
-    lower: Tensor = raw & (2**VALUE_BITS - 1)
-    return lower.to(torch.float32).mul_(2.0**-VALUE_BITS)
+def a_step(key: StreamKey) -> int:
+    """About how many features a step has."""
+    process = Process(key)
+    return int((float(process.ends[-1]) + len(process.always)) * key.batch_size) + 1

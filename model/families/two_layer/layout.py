@@ -36,10 +36,14 @@ class Layout:
     @classmethod
     def of(cls, config: TwoLayerConfig) -> Layout:
         """The layout of all trials shaped like `config`."""
-        d, k, out = config.d_embed, config.n_neurons, config.n_out
+        return cls.of_sizes(config.d_embed, config.n_neurons, config.n_out)
+
+    @staticmethod
+    def of_sizes(d: int, k: int, out: int) -> Layout:
+        """The layout of tensors of these sizes."""
         start = _aligned((d + 1) * k)
         segments = (slice(0, d * k), slice(d * k, (d + 1) * k), slice(start, start + out * k))
-        return cls(d, k, out, segments, _aligned(segments[2].stop))
+        return Layout(d, k, out, segments, _aligned(segments[2].stop))
 
     def encoder(self, rows: Float[Tensor, "tile row"]) -> Float[Tensor, "tile d_embed n_neurons"]:
         """w_in transposed, as a view."""
@@ -61,7 +65,7 @@ class Layout:
         """`decoder` of one row of numpy's."""
         return row[self.segments[2]].reshape(self.n_out, self.n_neurons)
 
-    def named(self, row: Float[Tensor, " row"]) -> dict[str, Tensor]:
+    def named(self, row: Float[Tensor, " row"]) -> Mapping[str, Tensor]:
         """A trial's tensors as its family names them, as views."""
         w_in, bias, w_out = (row[segment] for segment in self.segments)
         return {"w_in": w_in.view(self.d_embed, -1).T, "bias": bias, "w_out": w_out.view(self.n_out, -1)}

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from monosweep.model.checkpoint import serialise
+from monosweep.model.config import DeviceError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
 from monosweep.model.train import PackTrainer
@@ -180,6 +181,25 @@ def test_a_member_that_cannot_be_trained_fails_alone(
     assert "Unable to allocate" in failed["error"]
     assert failed["loss"] is None
     assert rows(store.root, "curves") == rows(alone.root, "curves")
+
+
+def test_a_device_that_fails_is_no_trials_failure(
+    store: Store, trial: Trial, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed stays, and whoever takes the pack up next trains the rest."""
+    pack, advance = Pack((trial(n_steps=4), trial(n_steps=64))), PackTrainer.advance
+
+    def fail_at_four(trainer: PackTrainer, max_seconds: float = 1e9) -> Any:
+        if len(trainer.members) < 2:
+            raise DeviceError("the GPU or its software failed (RuntimeError: CUDA error: unspecified launch failure)")
+        return advance(trainer, max_seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackTrainer, "advance", fail_at_four)
+        with pytest.raises(DeviceError, match="unspecified launch failure"):
+            train_pack(store, "s", pack, SETTINGS)
+    assert [row["status"] for row in rows(store.root)] == ["completed"]
+    assert train_pack(store, "s", pack, SETTINGS).ended == {"completed": 2}
 
 
 def test_a_config_that_the_model_refuses_is_a_failed_row(store: Store, trial: Trial, rows: Rows) -> None:

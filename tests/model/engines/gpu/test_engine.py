@@ -1,28 +1,28 @@
 """The GPU's engine on CPU tensors: many data streams in one pack, precisions, checkpoints, memory."""
 
-import json
-import os
-import subprocess
-import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from monosweep.model.data import stream
+from monosweep.model.config import DeviceError
+from monosweep.model.engines.gpu import copies
 from monosweep.model.engines.gpu import engine as stacked
-from monosweep.model.engines.gpu import sampling
 from monosweep.model.engines.gpu.engine import CHUNK_STEPS, StackedEngine
-from monosweep.model.engines.gpu.graph import same_bits
 from monosweep.model.engines.gpu.memory import gpu_bytes
 from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.member import MemberState
 from monosweep.model.memory import bytes_of_pack
 from monosweep.model.train import PackTrainer
 
-from .test_graph import stores
+from .packs import same_bits, stores, watched_kernels
 
 SHAPE = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "n_steps": 300, "lr_period": 60}
 
@@ -100,38 +100,46 @@ def test_where_an_engine_is_interrupted_does_not_change_a_bit():
     assert same_bits(stores(through), stores(continued))
 
 
-@pytest.mark.parametrize("ahead", [12, 256])
-def test_steps_of_one_recording_have_the_bits_of_single_steps(ahead, monkeypatch):
-    """Wherever recordings begin, and wherever samples have to be drawn again; 12 steps are drawn ahead, or all."""
-    monkeypatch.setattr(stream, "ARRIVALS_PER_BLOCK", 2000 if ahead == 12 else 10**9)
-    monkeypatch.setattr(sampling, "MAX_STEPS_AHEAD", ahead)
-    some, single = StackedEngine(mixed_pack(), "cpu"), StackedEngine(mixed_pack(), "cpu")
-    assert min(stream.steps_ahead for stream in some._samples.streams) == ahead
-    taken, take = [], some._train_steps
-    monkeypatch.setattr(some, "_train_steps", lambda: (taken.append(some.step), take()))
+def test_steps_of_one_recording_have_the_bits_of_single_steps(monkeypatch):
+    """Wherever recordings begin, and wherever samples have to be drawn again: each stream where its own blocks end."""
+    configs = mixed_pack(batch_size=400, n_features=64)
+    some, single = StackedEngine(configs, "cpu"), StackedEngine(configs, "cpu")
+    assert {4, 8} <= set(some._samples._steps)
+    taken, take, drawn, draw = [], some._train_steps, [], some._draw
+    monkeypatch.setattr(some, "_train_steps", lambda: (taken.append(0), take()))
+    monkeypatch.setattr(some, "_draw", lambda: (drawn.append(0), draw()))
     ours = np.concatenate([some.advance(n) for n in (3, 1, 40, 8, 7)])
     monkeypatch.setattr(stacked, "STEPS_AT_ONCE", 10**9)
     np.testing.assert_array_equal(ours, single.advance(59))
     assert same_bits(stores(some), stores(single))
-    assert len(taken) == (6 if ahead == 256 else 4)
+    assert not taken and len(drawn) > 59 / 4
 
 
-def test_an_engine_ahead_is_as_it_was_until_it_is_asked_for_more():
+def test_an_engine_that_goes_on_is_as_it_was_until_it_is_asked_for_more():
     ahead, plain = StackedEngine(mixed_pack(), "cpu"), StackedEngine(mixed_pack(), "cpu")
-    ahead.advance(6), plain.advance(6)
-    ahead.run_ahead(CHUNK_STEPS + 20)
-    assert ahead.step == 6 and ahead.overflowed() == plain.overflowed()
-    assert same_bits(stores(ahead), stores(plain))
-    assert torch.equal(ahead.params(3)["w_in"], plain.params(3)["w_in"])
-    for n in (CHUNK_STEPS, 20):
-        assert ahead.ahead
+    plain._go_on = lambda: None
+    for n, on in ((1, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128)):
         np.testing.assert_array_equal(ahead.advance(n), plain.advance(n))
-    assert not ahead.ahead
-    assert same_bits(stores(ahead), stores(plain))
-    ahead.run_ahead(3)
+        assert ahead._next and not plain._next and ahead.chunk == on
+        assert ahead.steps == plain.steps and ahead.overflowed() == plain.overflowed()
+        assert same_bits(stores(ahead), stores(plain))
+        assert torch.equal(ahead.params(3)["w_in"], plain.params(3)["w_in"])
+    np.testing.assert_array_equal(ahead.advance(5), plain.advance(5))  # not what it had thought of
+    ahead.advance(1), plain.advance(1)
     ahead.put(2, ahead.take(2))  # who joins, joins those who are at the step, not ahead of it
-    assert not ahead.ahead or ahead.steps == plain.steps
+    assert not ahead._next and ahead.steps == plain.steps
     np.testing.assert_array_equal(ahead.advance(5), plain.advance(5))
+
+
+def test_losses_leave_while_the_next_steps_are_under_way(monkeypatch):
+    """They are waited for only when the device has been asked to go on."""
+    seen, run, numpy = [], StackedEngine._run, copies.Arriving.numpy
+    monkeypatch.setattr(StackedEngine, "_run", lambda self, n: (seen.append(n), run(self, n))[1])
+    monkeypatch.setattr(copies.Arriving, "numpy", lambda self: (seen.append("wait"), numpy(self))[1])
+    engine = StackedEngine(mixed_pack(), "cpu")
+    for _ in range(4):
+        engine.advance(engine.chunk)
+    assert seen == [64, 64, "wait", 128, "wait", 44, "wait", "wait"]
 
 
 def test_losses_and_states_are_the_callers():
@@ -157,7 +165,7 @@ def test_rounded_products_as_in_the_solo_engine(precision, close, apart, task):
 def test_operands_keep_as_many_bits_as_their_precision_says(precision, bits):
     just_kept, lost = 1 + 2.0 ** (1 - bits), 1 + 2.0 ** (-bits - 1)
     values = torch.tensor([[[just_kept, lost]]])
-    operand = DeviceProducts(precision, "cpu").operand("x", values).double()
+    operand = DeviceProducts(precision, "cpu").operand(values).double()
     assert operand[0, 0, 0] == just_kept
     assert operand[0, 0, 1] == 1
 
@@ -178,40 +186,60 @@ def test_only_tf32_trials_multiply_in_tf32_and_settings_are_put_back(precision, 
         matmul.fp32_precision = found
 
 
-SCRIPT = r"""
-import json, re, sys
-from pathlib import Path
-import torch
-from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.engines.gpu.engine import StackedEngine
-torch.set_num_threads(1)
-for n in (32, 48):  # so many streams that no draw is shared out over fewer
-    engine = StackedEngine(tuple(TwoLayerConfig(**json.loads(sys.argv[1]), seed=i) for i in range(n)), "cpu")
-    engine.advance(2)
-    [engine.take(slot) for slot in range(n)]
-    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
-    del engine
-"""
+class Live(TorchDispatchMode):
+    """The most bytes that tensors have held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.most = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.held[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.held = {key: pair for key, pair in self.held.items() if not pair[0].expired()}
+        self.most = max(self.most, self.bytes)
+        return out
+
+    @property
+    def bytes(self):
+        return sum(n for reference, n in self.held.values() if not reference.expired())
 
 
-def test_a_member_adds_no_more_than_documented():
-    knobs = {"activation": "gelu", "task": "abs", "precision": "bf16"}
-    shape = {"n_features": 128, "d_embed": 32, "n_neurons": 256, "batch_size": 256, "n_steps": 2, **knobs}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(shape)]
-    # Else glibc keeps what is freed by a rule that learns, and the peak varies by a third.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    fewer, more = map(int, done.stdout.split())
-    per_pack, per_member = gpu_bytes(TwoLayerConfig(**shape))
-    documented = 16 * per_member
-    assert 0.2 * documented < more - fewer <= documented
-    assert more <= per_pack + 3 * documented
+def gpu_memory(n, shape):
+    """Bytes of a pack's buffers that stay, and of what a step takes besides."""
+    with Live() as live:
+        engine = StackedEngine(tuple(TwoLayerConfig(**shape, seed=i) for i in range(n)), "meta")
+        kept = live.bytes
+        live.most = 0
+        engine._draw(), engine._one_step(), engine._hold()
+    return kept, live.most - kept
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {}, {"activation": "gelu", "task": "abs", "precision": "bf16"}, {"task": "reprojector", "precision": "tf32"},
+        {"connectivity": 0.5, "bias_decay_mode": "per_neuron"}, {"bias_decay_mode": "tied_to_update"},
+        {"precision": "fp64", "feature_prob": 0.9}, {"n_features": 512, "batch_size": 8192, "feature_prob": 0.5},
+    ],
+)  # fmt: skip
+def test_a_member_adds_no_more_than_documented(knobs, monkeypatch):
+    """Counted on the meta device, where the engine makes all that it makes on a GPU; and not much less."""
+    pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
+    watched_kernels(monkeypatch, [])
+    shape = {"n_features": 128, "d_embed": 32, "n_neurons": 250, "batch_size": 256, "n_steps": 2, **knobs}
+    (kept, passing), (more_kept, more_passing) = gpu_memory(4, shape), gpu_memory(12, shape)
+    added, (_, documented) = more_kept - kept + 2 * (more_passing - passing), gpu_bytes(TwoLayerConfig(**shape))
+    assert 0.6 * 8 * documented < added <= 8 * documented
 
 
 def test_a_gpus_pack_is_bounded_by_what_it_takes_there():
     config = TwoLayerConfig(**SHAPE, feature_prob=0.125)
     assert bytes_of_pack(config, "cuda") == gpu_bytes(config)
-    for knobs in ({"batch_size": 4000}, {"n_neurons": 360}, {"connectivity": 0.5}, {"precision": "bf16"}):
+    for knobs in ({"batch_size": 4000}, {"n_neurons": 360}, {"connectivity": 0.5}, {"precision": "fp64"}):
         larger = TwoLayerConfig(**{**config.to_dict(), **knobs})
         assert bytes_of_pack(larger, "cuda")[1] > bytes_of_pack(config, "cuda")[1]
 
@@ -236,25 +264,46 @@ def test_a_trainer_makes_the_same_rows_of_either_engine():
 
 
 @pytest.mark.parametrize("max_seconds", [1e9, 0.0])
-def test_training_ahead_changes_no_bit_of_rows_or_checkpoints(max_seconds, monkeypatch):
+def test_going_on_changes_no_bit_of_rows_or_checkpoints(max_seconds, monkeypatch):
     """Wherever training is paused, what is saved is what was trained until then."""
     configs = list(mixed_pack(n_steps=300, batch_size=8))
     ahead, plain = PackTrainer(configs, "cpu"), PackTrainer(configs, "cpu")
     ahead.seats.engine, plain.seats.engine = StackedEngine(tuple(configs), "cpu"), StackedEngine(tuple(configs), "cpu")
-    monkeypatch.setattr(plain, "_run_ahead", lambda due: None)
-    seen = []
+    monkeypatch.setattr(plain.seats.engine, "_go_on", lambda: None)
+    seen = set()
     while not ahead.done:
         ahead.advance(max_seconds)
-        seen.append(len(ahead.seats.engine._ahead))
+        seen.add(ahead.seats.engine._next and ahead.seats.engine.chunk)
         while plain.step < ahead.step:
             plain.advance(0.0)
         assert plain.step == ahead.step
         ours, theirs = (safetensors.torch.load(trainer.to_bytes()) for trainer in (ahead, plain))
         assert same_bits([ours[name] for name in theirs], list(theirs.values()))
-    assert {1, 2} <= set(seen) and seen[-1] == 0
+    assert {None, 1, 64} <= seen
     for ours, theirs in zip(rows(ahead), rows(plain), strict=True):
         assert ours[:2] == theirs[:2]
         np.testing.assert_array_equal(ours[2], theirs[2])
+
+
+@pytest.mark.parametrize("act", ["advance", "take", "put", "overflowed"])
+def test_what_fails_on_a_gpu_is_the_devices_failure(act, monkeypatch):
+    """And nobody's fault; but for memory, which a smaller pack needs less of."""
+    configs = mixed_pack()[:2]
+    acts = {
+        "advance": lambda e: e.advance(2), "take": lambda e: e.take(0), "overflowed": lambda e: e.overflowed(),
+        "put": lambda e: (e.put(0, None), e.put(0, MemberState(config=configs[0]))),
+    }  # fmt: skip
+    for raised, expected, said in (
+        (RuntimeError("CUDA error: illegal\nmore"), DeviceError, r"RuntimeError: CUDA error: illegal\)"),
+        (AttributeError("no kernel"), DeviceError, "the GPU or its software failed .AttributeError: no kernel"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "out of memory"),
+    ):
+        engine = StackedEngine(configs, "cpu")
+        engine._device = "cuda"
+        for owner, name in ((engine, "_run"), (engine, "_write"), (stacked, "to_host"), (stacked, "non_finite")):
+            monkeypatch.setattr(owner, name, Mock(side_effect=raised))
+        with pytest.raises(expected, match=said):
+            acts[act](engine)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

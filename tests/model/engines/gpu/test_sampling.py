@@ -1,84 +1,105 @@
-"""Samples drawn by torch against those that numpy draws: the same cells and the same values."""
+"""What samples cost to draw on a GPU: launches and bytes, counted on the meta device; the values are the host's."""
 
 import numpy as np
 import pytest
 import torch
 
+from monosweep.model.config import shape_of
 from monosweep.model.data.stream import FeatureStream
-from monosweep.model.engines.gpu.sampling import DeviceStreams
+from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.gpu.sampling import DeviceStreams, HostStreams
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
+from monosweep.sweep.spec.sweep_spec import expand, load_spec, preset_names
+
+from .packs import Operations, watched_kernels
 
 KNOBS = [
-    {"feature_prob": 1 / 64}, {"feature_prob": 0.1}, {"feature_prob": 0.995}, {"feature_prob": 1.0},
-    {"feature_prob": 0.05, "feature_dist": "power_law"}, {"feature_prob": 0.4, "feature_dist": "power_law"},
-    {"feature_prob": 1.0, "feature_dist": "power_law"},
+    {"feature_prob": 1 / 64}, {"feature_prob": 0.995}, {"feature_prob": 1.0},
+    {"feature_prob": 0.4, "feature_dist": "power_law"}, {"feature_prob": 1.0, "feature_dist": "power_law"},
 ]  # fmt: skip
-SEEDS = (0, 3, 2**62 + 5)
+MOST = 512
+"""Members of the largest packs."""
 
 
-def keys_of(seeds=SEEDS, **knobs):
-    shape = {"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50}
-    return [stream_key(TwoLayerConfig(**{**shape, **knobs}, seed=seed)) for seed in seeds]
+def engine_of(configs, monkeypatch):
+    """On the meta device, and a list of its kernels' launches: name, grid, and bytes of all that they are given."""
+    pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
+    launches = []
+    watched_kernels(monkeypatch, launches)
+    return StackedEngine(configs, "meta"), launches
 
 
-def filled(streams, keys, spare=1):
-    dense = torch.zeros(len(keys), keys[0].batch_size * keys[0].n_features + spare)
-    streams.fill(dense)
-    assert not dense[:, -spare:].any()
-    return dense[:, :-spare].numpy()
+def paper_packs():
+    """The largest pack of each shape of each batch of the paper; of those that are alike, one."""
+    found = {}
+    for name in preset_names():
+        if name.startswith("paper/"):
+            for config in expand(load_spec(name)):
+                found.setdefault((name, *shape_of(config)), []).append(config)
+    alike = {}
+    for configs in found.values():
+        keys = [stream_key(config) for config in configs[:MOST]]
+        alike.setdefault((len(configs), frozenset(keys), configs[0].d_embed), configs[:MOST])
+    return sorted(alike.values(), key=len)
 
 
-def same_as_numpys(streams, keys, hosts, step):
-    for ours, host in zip(filled(streams, keys), hosts, strict=True):
-        np.testing.assert_array_equal(ours, host.batch(step).dense().ravel())
+def test_a_draw_is_four_launches_and_few_bytes_for_every_preset_of_the_paper(monkeypatch):
+    """Whatever the streams' probabilities, and however many they are; that of a step, a zeroing and a launch."""
+    packs = paper_packs()
+    assert len(packs) > 20 and max(len({config.feature_prob for config in pack}) for pack in packs) > 8
+    for configs in packs:
+        engine, launches = engine_of(configs, monkeypatch)
+        streams = engine._samples.streams
+        streams.draw()
+        assert [name for name, *_ in launches] == ["_count", "_cells", "_edges"]
+        drawn = streams._cells.numel()
+        assert sum(n_bytes for *_, n_bytes in launches) < 26 * drawn + 10**6 + 2 * streams._ends.nbytes
+        assert drawn * 12 < 4e9, "what is drawn ahead takes a twentieth of a GPU"
+        launches.clear()
+        engine._samples.fill()
+        assert [name for name, *_ in launches] == ["_fill"]
+
+
+@pytest.mark.parametrize("knobs", [{}, {"task": "abs"}, {"precision": "bf16"}, {"bias_decay_mode": "per_neuron"}])
+def test_a_step_is_few_launches_however_many_members_it_has(knobs, monkeypatch):
+    counts = set()
+    for n in (2, 64):
+        configs = [TwoLayerConfig(n_features=16, d_embed=4, n_neurons=8, batch_size=8, n_steps=64, seed=i, **knobs)
+                   for i in range(n)]  # fmt: skip
+        engine, launches = engine_of(configs, monkeypatch)
+        launches.clear()
+        with Operations() as torchs:
+            engine._one_step()
+        counts.add(len(launches) + torchs.launches)
+    assert len(counts) == 1 and counts.pop() <= 36
 
 
 @pytest.mark.parametrize("task", ["decoder", "abs"])
-@pytest.mark.parametrize("knobs", KNOBS)
-def test_cells_and_values_are_the_hosts(knobs, task):
-    keys = keys_of(task=task, **knobs)
-    streams, hosts = DeviceStreams(keys, torch.float32, "cpu"), [FeatureStream(key) for key in keys]
-    ahead = streams.steps_ahead
-    for first in (1, ahead - 1, 7 * ahead + 3):
-        streams.seek(first)
-        for step in range(first, first + 5):
-            if step > first and (step - 1) % ahead == 0:
-                streams.seek(step)
-            same_as_numpys(streams, keys, hosts, step)
-
-
-@pytest.mark.parametrize(
-    "shape", [{"n_features": 1, "d_embed": 1, "batch_size": 1}, {"n_features": 300, "batch_size": 700}]
-)
-def test_very_small_and_large_steps(shape):
-    keys = keys_of(seeds=(5,), feature_prob=0.25, **shape)
-    streams, hosts = DeviceStreams(keys, torch.float32, "cpu"), [FeatureStream(key) for key in keys]
-    for step in (1, 2, 700):
-        streams.seek(step)
-        same_as_numpys(streams, keys, hosts, step)
-
-
-def test_a_whole_draw_has_the_hosts_cells():
-    """20,000 arrivals a stream: none lies so near the edge of a cell that the libraries' logarithms disagree."""
-    keys = keys_of(feature_prob=0.3, n_features=64, batch_size=32)
-    streams, hosts = DeviceStreams(keys, torch.float64, "cpu"), [FeatureStream(key) for key in keys]
-    streams.seek(1)
-    dense = torch.zeros(len(keys), 64 * 32 + 1, dtype=torch.float64)
-    for step in range(1, 33):
-        streams.fill(dense.zero_())
-        for ours, host in zip(dense[:, :-1].numpy(), hosts, strict=True):
-            np.testing.assert_array_equal(ours, host.batch(step).dense().ravel())
+def test_numpys_samples_for_tensors_on_a_cpu(task):
+    keys = [stream_key(TwoLayerConfig(n_features=20, d_embed=5, batch_size=9, seed=seed, task=task, feature_prob=0.3))
+            for seed in (0, 3)]  # fmt: skip
+    streams, hosts = HostStreams(keys), [FeatureStream(key) for key in keys]
+    streams.put(0, keys[0], 4), streams.put(1, keys[1], 70)
+    for step in range(3):
+        streams.draw()
+        dense = torch.zeros(2, 9, 24)
+        streams.fill(dense)
+        for place, done in ((0, 4), (1, 70)):
+            np.testing.assert_array_equal(dense[place, :, :20].numpy(), hosts[place].batch(done + step + 1).dense())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("knobs", KNOBS)
-def test_a_gpu_draws_the_hosts_samples(knobs):
-    keys = keys_of(**knobs)
+@pytest.mark.parametrize("task", ["decoder", "abs"])
+def test_a_gpu_draws_the_hosts_samples(task):
+    shape = {"n_features": 20, "d_embed": 5, "n_neurons": 8, "batch_size": 50, "task": task}
+    keys = [stream_key(TwoLayerConfig(**shape, **knobs, seed=i)) for i, knobs in enumerate(KNOBS)]
     streams, hosts = DeviceStreams(keys, torch.float32, "cuda"), [FeatureStream(key) for key in keys]
-    streams.seek(1)
-    for step in range(1, 9):
-        dense = torch.zeros(len(keys), 20 * 50 + 1, device="cuda")
+    for place, key in enumerate(keys):
+        streams.put(place, key, 250 + place)
+    for step in range(9):
+        streams.draw()
+        dense = torch.zeros(len(keys), 50, 24, device="cuda")
         streams.fill(dense)
-        for ours, host in zip(dense[:, :-1].cpu().numpy(), hosts, strict=True):
-            np.testing.assert_array_equal(ours, host.batch(step).dense().ravel())
+        for place, host in enumerate(hosts):
+            np.testing.assert_array_equal(dense[place, :, :20].cpu().numpy(), host.batch(251 + place + step).dense())
