@@ -27,11 +27,12 @@ from monosweep.model.families import description_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.executors.site import ready
+from monosweep.sweep.plan.forecast import seconds_to_train
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
 from monosweep.sweep.plan.missing import Standing, counting, resumable
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
-from monosweep.sweep.plan.plan import Plan, packs_for, plan_of
+from monosweep.sweep.plan.plan import Plan, Site, packs_for, plan_of
 from monosweep.sweep.spec.sweep_spec import SweepSpec, coinciding, expand
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
@@ -190,6 +191,16 @@ class _Launch:
     def _lost(self) -> bool:
         return self.lease is not None and self.lease.lost()
 
+    def _seconds(self, packs: Sequence[Pack], site: Site) -> float | None:
+        """How long training takes; None where it is not this machine's processor that trains."""
+        if self.options.address is not None or site.device != "cpu":
+            return None
+        with self._told("timing a few steps"):
+            try:
+                return seconds_to_train(packs, site.n_workers, site.device)
+            except Exception:  # of a user's own family: a launch would make failed rows of it, and say why
+                return None
+
     def _train(self, stands: Standing, resumed: Sequence[Pack]) -> Plan:
         """Pack and train what is missing; with --dry-run only plan it."""
         missing = stands.missing
@@ -201,7 +212,7 @@ class _Launch:
                 packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
                 plan = plan_of(packs, len(resumed), there.site)
             if self.options.dry_run or self.store is None:
-                return plan
+                return replace(plan, seconds=self._seconds(packs, there.site))
             settings = Settings(
                 device=there.site.device, save_weights=self.spec.save_weights, record_neurons=self.spec.record_neurons
             )

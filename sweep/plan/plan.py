@@ -43,6 +43,8 @@ class Plan:
     """Estimated peak of all workers together."""
     device: str
     """`cpu` or `cuda`."""
+    seconds: float | None = None
+    """About how long training them takes; None where that was not to be found out."""
 
 
 def packs_for(

@@ -87,7 +87,8 @@ def _would(plan: Plan) -> str:
     resumed = f" ({plan.n_resumed} from a checkpoint)" if plan.n_resumed else ""
     what = f"{plan.n_trials:,} trials, {plan.model_steps:,} model-steps, in {plan.n_packs:,} packs{resumed}"
     how = f"{plan.n_workers} at a time on {plan.device}, in about {plan.memory_bytes / 1e9:.1f} GB"
-    return f"would train {what}: {how}; nothing was trained"
+    while_s = "" if plan.seconds is None else f", for about {duration(plan.seconds)}{' at most' * bool(plan.n_resumed)}"
+    return f"would train {what}: {how}{while_s}; nothing was trained"
 
 
 def _done(report: LaunchReport) -> str:
