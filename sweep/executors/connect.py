@@ -43,6 +43,8 @@ class Cluster:
     """Bytes, on the node that has least for each of its CPUs; 0 while there is no CPU."""
     scratch: Path
     """A folder for Tune's state, on the driver's machine."""
+    address: str
+    """Of its head's control service (GCS), HOST:PORT."""
 
 
 @contextmanager
@@ -145,6 +147,7 @@ def _cluster(scratch: Path) -> Cluster:
         n_gpus=int(sum(node.get("GPU", 0) for node in nodes)),
         memory_per_cpu=int(min(shares, default=0)),
         scratch=scratch,
+        address=str(ray.get_runtime_context().gcs_address),
     )
 
 

@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING
 
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.executors import inline
+from monosweep.sweep.executors.head import Execute, Head
 from monosweep.sweep.plan.machine import device_named, free_memory, gpu_memory, gpu_shares, n_cores, n_gpus
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Useful
 from monosweep.sweep.plan.plan import Site
-from monosweep.sweep.work.contract import Work
-from monosweep.sweep.work.progress import Listener
 from monosweep.sweep.work.waits import Say, told_if_long
 
 if TYPE_CHECKING:
     from monosweep.sweep.executors.connect import Cluster
 
-Execute = Callable[[Work, Listener, Callable[[], bool]], None]
-"""Trains all packs and tells of them; once the last says so, checkpoints those in training and returns."""
 
 _TYPICAL_BYTES = {"cpu": 2 * 10**9, "cuda": 16 * 10**9}
 """What a dry run takes a worker to have where nobody says: to ask one may start a machine."""
@@ -86,8 +83,11 @@ def _cluster(options: LaunchOptions, address: str, should_stop: Callable[[], boo
         with told_if_long(f"waiting for the cluster at {address} to let us in", say):
             from monosweep.sweep.executors import connect, tune  # Ray
 
+            head = ending.enter_context(Head(say))
             cluster = ending.enter_context(connect.connected(address, None))
-        yield Ready(site=_there(options, cluster, should_stop, say), execute=partial(tune.execute, cluster))
+        site = _there(options, cluster, should_stop, say)
+        head.knock_at(cluster.address)
+        yield Ready(site=site, execute=head.watched(partial(tune.execute, cluster)))
 
 
 def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say) -> Site:

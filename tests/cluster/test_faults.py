@@ -15,7 +15,7 @@ import pytest
 
 from clusters import RayCluster, ray_cluster
 from monosweep.sweep.store.root import Store
-from processes import Driver
+from processes import Driver, command_line
 from same_tables import assert_same
 
 pytestmark = pytest.mark.long
@@ -126,3 +126,17 @@ def test_the_head_is_lost_with_the_driver(
     finish(cluster, again, undisturbed, tmp_path / "found")
     if workers_too:
         assert f"{12 - len(before.statuses)} trials trained" in again.said()
+
+
+def test_the_control_service_of_the_head_is_lost(cluster: RayCluster, spec: Path) -> None:
+    """The rest of the head lives, the driver too."""
+    driver = cluster.launch(spec)
+    driver.wait_for(cluster.committed, 300)
+    assert cluster.head is not None
+    (gcs,) = (pid for pid in cluster.head.pids() if "/gcs_server " in command_line(pid))
+    os.kill(gcs, signal.SIGKILL)
+    driver.wait_for(lambda: "does not answer (Connection refused)" in driver.said(), 30)
+    assert driver.finish() == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert last.startswith("monosweep: a sweep needs the head of its cluster; that at "), driver.said()
+    assert last.endswith("what is finished is kept; launch the same command again once it is back")
