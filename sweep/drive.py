@@ -158,7 +158,7 @@ class _Launch:
         for part, reason in damaged.items():
             self.say(f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
         if not self.options.dry_run:
-            clear_half_written(self.store)
+            clear_half_written(self.store, self.spec.name)
         index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} cannot be read; its trials count as missing")

@@ -36,20 +36,15 @@ class LocalFiles(Files):
         return [(path, *what) for path, what in found.items()]
 
     def files_in(self, folder: str) -> Iterable[tuple[str, int, int]]:
-        base = os.path.join(self.root, folder)
-        for entry in os.scandir(base) if os.path.isdir(base) else ():
+        for entry in _entries(os.path.join(self.root, folder)):
             if (what := _size_and_time(entry)) is not None:
                 yield (f"{folder}/{entry.name}", *what)
 
     def _entries(self, folder: str, containing: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
-        base = os.path.join(self.root, folder)
-        if not os.path.isdir(base):
-            return
-        for sweep in os.scandir(base):
-            if sweep.is_dir():
-                for entry in os.scandir(sweep.path):
-                    if containing in f"/{entry.name}" and (what := _size_and_time(entry)) is not None:
-                        yield f"{folder}/{sweep.name}/{entry.name}", what
+        for sweep in _entries(os.path.join(self.root, folder)):
+            for entry in _entries(sweep.path) if sweep.is_dir() else ():
+                if containing in f"/{entry.name}" and (what := _size_and_time(entry)) is not None:
+                    yield f"{folder}/{sweep.name}/{entry.name}", what
 
     def footer(self, path: str) -> Mapping[bytes, bytes] | str:
         with open(os.path.join(self.root, path), "rb") as file:
@@ -84,6 +79,14 @@ class LocalFiles(Files):
         paths = ", ".join(quoted(os.path.join(self.root, part.path)) for part in parts)
         # hive_partitioning would also believe an `lr=3` above the root, so the caller names the sweep.
         return f"SELECT * FROM read_parquet([{paths}], union_by_name = {union}, hive_partitioning = false)"
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing if it is not there.  One that cannot be read is an error, and not empty."""
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from monosweep.model.config import ConfigError, field_defaults
 from monosweep.model.families import OURS, describe, remember, source_of
 from monosweep.model.families.user_file import Source
 from monosweep.model.family import Description
-from monosweep.sweep.store.files import Storage
+from monosweep.sweep.store.files import DamagedError, Storage
 from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of
 
 FOLDER = "families"
@@ -88,8 +88,25 @@ def _file(name: str, source: Source | None) -> str:
 
 
 def known_families(storage: Storage) -> list[dict[str, Any]]:
-    """What the root says of its families, in no order; none in a root of schema version 1."""
-    return [dict(json.loads(storage.get(name))) for name in storage.names(FOLDER, ".json")]
+    """What the root says of its families, in no order; none in a root of schema version 1.
+
+    Raises:
+        DamagedError: if what stands there was not written by monosweep.
+    """
+    return [_told(storage, name) for name in storage.names(FOLDER, ".json")]
+
+
+def _told(storage: Storage, name: str) -> dict[str, Any]:
+    try:
+        told = dict(json.loads(storage.get(name)))
+        if isinstance(told["name"], str) and isinstance(told["columns"], dict):
+            return told
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise DamagedError(
+        f"cannot use {storage.path(name)}: it must say what a family's columns mean, as a launch writes it; remove it "
+        f"and launch again"
+    )
 
 
 def load_families(storage: Storage) -> None:

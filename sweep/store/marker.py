@@ -19,7 +19,7 @@ from typing import Any
 
 from monosweep.sweep.store.families import FOLDER as FAMILIES
 from monosweep.sweep.store.families import known_tables
-from monosweep.sweep.store.files import SETTLE_S, GoneError, Storage, StoreError
+from monosweep.sweep.store.files import SETTLE_S, DamagedError, GoneError, Storage, StoreError
 from monosweep.sweep.store.local import is_temporary
 from monosweep.sweep.store.locks import locked
 from monosweep.sweep.store.schema import ASKED, SCHEMA_VERSION
@@ -175,7 +175,11 @@ def _is_harmless(name: str) -> bool:
 
 def _is_left(storage: Storage, names: Iterable[str]) -> bool:
     """Whether this is what a root holds that has lost its marker."""
-    if not {*names} <= {*known_tables(storage), *NO_TABLES}:
+    try:
+        ours = {*known_tables(storage), *NO_TABLES}
+    except DamagedError:  # somebody else's folder of that name
+        return False
+    if not ours.issuperset(names):
         return False
     files = ((folder, storage.names(folder, suffix)) for folder, suffix in _TRACES.items())
     return any(name.startswith((f"{folder}/sweep=", "sweeps/")) for folder, found in files for name in found)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from monosweep.sweep.store import lease as leases
+from monosweep.sweep.store.families import FOLDER as FAMILIES
 from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.lease import LeaseError
@@ -80,17 +81,15 @@ def _why(name: str, data: bytes) -> str | None:
     return damage(data) or ("it has no seal" if is_merged(name) and columns_in(data) is None else None)
 
 
-def clear_half_written(storage: Storage) -> None:
-    """Remove the files that processes of this machine were writing when they were killed; nobody else sees them."""
+def clear_half_written(storage: Storage, sweep: str) -> None:
+    """Remove the files of a sweep that processes of this machine were writing when they were killed."""
     if not storage.local:  # an upload that is not ended is no file
         return
-    for name in storage.entries():
-        if is_orphan(name):
-            storage.remove(name)
-    for folder in (*known_tables(storage), *NO_TABLES):
-        for info in storage.infos(folder):
-            if is_orphan(storage.name_of(info)):
-                storage.remove(storage.name_of(info))
+    found = [name for name in storage.entries() if is_orphan(name)]
+    of_sweep = (f"{table}/sweep={in_path(sweep)}" for table in (*known_tables(storage), *NO_TABLES))
+    for folder in ("sweeps", FAMILIES, *of_sweep):
+        found += [name for info in storage.infos(folder) if is_orphan(name := storage.name_of(info))]
+    storage.remove_many(found)
 
 
 def _damaged(storage: Storage, table: str, sweep: str) -> Iterator[tuple[str, str]]:

@@ -90,13 +90,13 @@ def test_what_a_killed_writer_leaves_is_cleared_and_what_a_living_one_writes_is_
             assert time.monotonic() < deadline
         os.kill(writer.pid, signal.SIGSTOP)
         if left := temporaries(tmp_path):
-            clear_half_written(store)
+            clear_half_written(store, "s")
             assert temporaries(tmp_path) == left, "its writer is there"
         writer.kill()
         writer.wait()
         writer.stdout.close()
     assert is_orphan(left[0].name)
-    clear_half_written(store)
+    clear_half_written(store, "s")
     assert temporaries(tmp_path) == []
     assert store.checkpoint_metadata("s", "p") in ({}, None)
 

@@ -165,6 +165,18 @@ def test_what_belongs_to_somebody_does(tmp_path: Path, name: str) -> None:
         Store.create(str(tmp_path))
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"name": 1}', "{"])
+def test_a_folder_with_families_of_another_kind_does_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "families").mkdir()
+    (tmp_path / "families" / "smith.json").write_text(text)
+    with pytest.raises(StoreError, match="it holds families"):
+        Store.create(str(tmp_path))
+    store = Store.create(str(tmp_path / "out"))
+    (tmp_path / "families").rename(tmp_path / "out" / "families")
+    with pytest.raises(StoreError, match=r"cannot use .*smith\.json: it must say what a family's columns mean"):
+        store.load_families()
+
+
 def test_a_worker_with_another_root_at_the_same_path_refuses(tmp_path: Path) -> None:
     """In a mount namespace of its own, as on a machine whose mount is another."""
     inside = ["unshare", "-m", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]

@@ -70,6 +70,10 @@ def test_a_second_user_without_the_right_to_read_moves_nothing(shared: Path) -> 
         assert unreadable in last and "Traceback" not in done.stderr
     assert sorted(out.glob("*/*/*.parquet")) == parts
     assert not (out / "quarantine").exists()
+    (out / "trials").chmod(0o700)
+    done = as_nobody(shared, "query", str(out), "from trials")
+    assert (done.returncode, done.stdout) == (2, ""), "a folder that cannot be read is not an empty one"
+    assert "Permission denied" in done.stderr and "Traceback" not in done.stderr
 
 
 class Failing(pafs.FileSystemHandler):  # type: ignore[misc]
