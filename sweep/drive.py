@@ -145,6 +145,7 @@ class _Launch:
         """What has become of the root's trials, as its tables say."""
         assert self.store is not None
         with self._told("reading what the results root holds now"):
+            clear_half_written(self.store, self.spec.name)
             index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} is damaged; its trials count as missing")

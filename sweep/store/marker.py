@@ -91,8 +91,8 @@ def find(storage: Storage) -> Marker | None:
     for _ in range(_TRIES):
         if marker := read(storage, patience_s=0):
             return marker
-        names = [name for name in storage.entries() if not _is_harmless(name)]
-        if not names or _is_left(storage, names):
+        names = _names(storage)
+        if not names or _are_left(storage, names):
             return None
         if not storage.exists(MARKER):  # else it has just been made
             raise StoreError(
@@ -110,7 +110,7 @@ def made(storage: Storage) -> Marker:
     """
     marker = find(storage)
     if marker is None:
-        left = any(not _is_harmless(name) for name in storage.entries())
+        left = bool(_names(storage))
         new = _marker({})
         storage.put_first(MARKER, _bytes(new))
         marker = read(storage)
@@ -136,6 +136,12 @@ def raised(storage: Storage, marker: Marker | None) -> Marker:
     if marker is None:
         raise StoreError(gone(storage))
     return marker
+
+
+def has_lost_it(storage: Storage) -> bool:
+    """Whether a root is here that lacks nothing but its marker, as the next launch will make it."""
+    names = _names(storage)
+    return MARKER not in names and _are_left(storage, names)
 
 
 def check_same(storage: Storage, identity: str, patience_s: float | None = None) -> None:
@@ -169,12 +175,16 @@ def _bytes(marker: Mapping[str, Any]) -> bytes:
     return json.dumps(marker).encode()
 
 
-def _is_harmless(name: str) -> bool:
-    return is_temporary(name) or any(fnmatch(name, pattern) for pattern in _HARMLESS)
+def _names(storage: Storage) -> list[str]:
+    """What lies in a place, without what systems leave there."""
+    return [
+        name for name in storage.entries()
+        if not is_temporary(name) and not any(fnmatch(name, pattern) for pattern in _HARMLESS)
+    ]  # fmt: skip
 
 
-def _is_left(storage: Storage, names: Iterable[str]) -> bool:
-    """Whether this is what a root holds that has lost its marker."""
+def _are_left(storage: Storage, names: Iterable[str]) -> bool:
+    """Whether these are what a root holds that has lost its marker."""
     try:
         ours = {*known_tables(storage), *NO_TABLES}
     except DamagedError:  # somebody else's folder of that name

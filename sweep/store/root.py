@@ -80,9 +80,10 @@ class Store(Storage):
         """
         store = cls.at(root)
         marker = markers.find(store)
-        if marker is None:
+        if marker is not None:
+            store.identity = marker.identity
+        elif not markers.has_lost_it(store):
             return None
-        store.identity = marker.identity
         return store
 
     @classmethod

@@ -50,13 +50,13 @@ pack_size: 1
 """
 
 
-def spec(name: str = "s") -> SweepSpec:
-    return SweepSpec(name=name, base=_BASE, space=[{"lr": {"grid": [0.01, 0.1]}}], repeats=2, pack_size=2)
+def spec() -> SweepSpec:
+    return SweepSpec(name="s", base=_BASE, space=[{"lr": {"grid": [0.01, 0.1]}}], repeats=2, pack_size=2)
 
 
-def inline_launch(out: Path, said: io.StringIO | None = None, name: str = "s") -> Any:
-    options = LaunchOptions(executor="inline", device="cpu")
-    return launch(spec(name), str(out), options, Console(file=said or io.StringIO(), width=400))
+def inline_launch(out: Path, said: io.StringIO | None = None, **more: Any) -> Any:
+    options = LaunchOptions(executor="inline", device="cpu", **more)
+    return launch(spec(), str(out), options, Console(file=said or io.StringIO(), width=400))
 
 
 def identity(out: Path) -> str:
@@ -216,6 +216,8 @@ def test_a_root_without_its_marker_goes_on_with_what_is_there(tmp_path: Path) ->
     before, was = Store.open(str(tmp_path)), identity(tmp_path)
     (tmp_path / MARKER).unlink()
     next(tmp_path.glob("trials/*/*.parquet")).unlink()
+    assert inline_launch(tmp_path, dry_run=True).plan.n_trials == 2
+    assert not (tmp_path / MARKER).exists()
     said = io.StringIO()
     report = inline_launch(tmp_path, said)
     assert (report.trained, report.after.completed) == (2, 4)
