@@ -56,25 +56,29 @@ class RayCluster:
         where = f"{self.storage.address}:{_S3_PORT}"
         return f"s3://bucket/results?scheme=http&region=us-east-1&endpoint_override={where}"
 
-    def start(self, n_workers: int, head_cpus: int = 0) -> None:
-        """Start a head and its workers, and wait until all of them are there."""
+    def start(self, n_workers: int, head_cpus: int = 0, workers_inside: Sequence[str] = ()) -> None:
+        """Start a head and its workers, and wait until all of them are there.
+
+        Args:
+            workers_inside: what goes before the workers' command; it must become the command.
+        """
         number = len(self._network.nodes)
         self.head = self._network.node(f"head{number}")
         self._ray(self.head, head_cpus, "--head", f"--port={_GCS_PORT}", "--include-dashboard=false")
-        self.workers = [self._join(f"worker{number}-{i}") for i in range(n_workers)]
+        self.workers = [self._join(f"worker{number}-{i}", workers_inside) for i in range(n_workers)]
         self._make_bucket()
         for node in (self.head, *self.workers):
             wait(lambda node=node: _STARTED in node.log.read_text(), f"{node.name} did not start", node)
 
-    def _join(self, name: str) -> Node:
+    def _join(self, name: str, inside: Sequence[str]) -> Node:
         node = self._network.node(name)
-        self._ray(node, 1, f"--address={self.address}")
+        self._ray(node, 1, f"--address={self.address}", inside=inside)
         return node
 
-    def _ray(self, node: Node, cpus: int, *role: str) -> None:
+    def _ray(self, node: Node, cpus: int, *role: str, inside: Sequence[str] = ()) -> None:
         """`ray start` as a person would type it; the folder is the node's own, as its disk would be."""
         node.start(
-            _tool("ray"), "start", *role, f"--node-ip-address={node.address}", f"--num-cpus={cpus}", "--block",
+            *inside, _tool("ray"), "start", *role, f"--node-ip-address={node.address}", f"--num-cpus={cpus}", "--block",
             f"--temp-dir={self._folder}/{len(self._network.nodes)}", "--object-store-memory=100000000",
             "--include-log-monitor=false", env=self.environment,
         )  # fmt: skip
@@ -84,11 +88,11 @@ class RayCluster:
         again = ("--retry", "60", "--retry-connrefused", "--retry-delay", "1")
         self._run(self.storage, "curl", "-sS", "--fail", *again, "-X", "PUT", url)
 
-    def launch(self, spec: Path, *options: str) -> Driver:
-        """A driver on the head."""
+    def launch(self, spec: Path, *options: str, out: str | None = None) -> Driver:
+        """A driver on the head; the root is in the bucket unless `out` says where."""
         assert self.head is not None
         return Driver(
-            spec, self.out, "--address", self.address, *options, inside=self.head.inside, env=self.environment
+            spec, out or self.out, "--address", self.address, *options, inside=self.head.inside, env=self.environment
         )
 
     def committed(self) -> set[str]:

@@ -140,3 +140,21 @@ def test_the_control_service_of_the_head_is_lost(cluster: RayCluster, spec: Path
     last = driver.said().strip().splitlines()[-1]
     assert last.startswith("monosweep: a sweep needs the head of its cluster; that at "), driver.said()
     assert last.endswith("what is finished is kept; launch the same command again once it is back")
+
+
+def test_nodes_with_another_root_at_the_same_path_give_no_rows(short_folder: Path, spec: Path, tmp_path: Path) -> None:
+    """As where a shared mount is missing on the workers, and a sweep was once launched into what lies there."""
+    ours, theirs = tmp_path / "out", tmp_path / "theirs"
+    for root in (ours, theirs):
+        Store.create(str(root))
+    mounted = ("sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh", str(theirs), str(ours))
+    before = sorted(theirs.rglob("*"))
+    with ray_cluster(short_folder / "n") as cluster:
+        cluster.start(n_workers=1, workers_inside=mounted)
+        driver = cluster.launch(spec, out=str(ours))
+        assert driver.finish(300) == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert f"sees another results root at {ours}" in last and "Traceback" not in driver.said()
+    assert "completed" not in driver.said()
+    assert sorted(theirs.rglob("*")) == before
+    assert Store.open(str(ours)).index().statuses == {}
