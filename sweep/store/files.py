@@ -107,10 +107,12 @@ class Storage:
 
     def entries(self) -> list[str]:
         """Names of what lies in the root itself; none if it is absent."""
-        return sorted(entry.base_name for entry in self._do("read", "", self._entries, 0))
+        return sorted(self._do("read", "", self._entries, 0))
 
     def infos(self, folder: str) -> list[pafs.FileInfo]:
         """The files in `folder` and its subfolders; none if it is missing."""
+        if self.local:
+            return self._do("list", folder, lambda: list(here.files(self.path(folder))))
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True, recursive=True)
         found = self._do("list", folder, lambda: self.filesystem.get_file_info(selector))
         return [info for info in found if info.is_file]
@@ -191,14 +193,16 @@ class Storage:
         """Give a file another name, over what may be there; nothing if it is not there."""
         self._do("move", name, lambda: self._move(name, to))
 
-    def _entries(self) -> Sequence[pafs.FileInfo]:
+    def _entries(self) -> list[str]:
+        if self.local:
+            with suppress(FileNotFoundError):
+                return os.listdir(self.base)
+            return []
         info = self.filesystem.get_file_info(self.base)
         if info.is_file:
             raise NotADirectoryError(errno.ENOTDIR, "it is a file", self.base)
-        entries: Sequence[pafs.FileInfo] = self.filesystem.get_file_info(
-            pafs.FileSelector(self.base, allow_not_found=True)
-        )
-        return entries
+        found = self.filesystem.get_file_info(pafs.FileSelector(self.base, allow_not_found=True))
+        return [entry.base_name for entry in found]
 
     def _read(self, name: str) -> bytes:
         if self.local:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 
+from pyarrow.fs import FileInfo, FileType
+
 from monosweep.sweep.store.processes import born, pid_space
 
 _TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)-(?P<space>[0-9a-f]{8})(?P<born>[0-9a-f]{8})[0-9a-f]{8}\.tmp")
@@ -70,6 +72,22 @@ def make_folder(base: str, folder: str) -> None:
         make_folder(base, os.path.dirname(folder))
         with suppress(FileExistsError):
             os.mkdir(folder)
+
+
+def files(folder: str) -> Iterator[FileInfo]:
+    """The files in a folder and its subfolders; none if it is missing.  What goes meanwhile is passed over, as
+    pyarrow's own listing does not."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from files(entry.path)
+            continue
+        with suppress(FileNotFoundError):
+            about = entry.stat()
+            yield FileInfo(entry.path, FileType.File, size=about.st_size, mtime_ns=about.st_mtime_ns)
 
 
 def is_temporary(name: str) -> bool:

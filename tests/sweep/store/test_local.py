@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -99,6 +100,28 @@ def test_what_a_killed_writer_leaves_is_cleared_and_what_a_living_one_writes_is_
     clear_half_written(store, "s")
     assert temporaries(tmp_path) == []
     assert store.checkpoint_metadata("s", "p") in ({}, None)
+
+
+def test_files_that_come_and_go_while_they_are_listed_are_no_error(tmp_path: Path) -> None:
+    """A busy root: each file was another a moment ago, under a name of its own."""
+    store, ended = Store.create(str(tmp_path)), threading.Event()
+
+    def churn() -> None:
+        while not ended.is_set():
+            store.put("trials/sweep=s/part-1.parquet", b"data")
+            store.remove("trials/sweep=s/part-1.parquet")
+
+    writers = [threading.Thread(target=churn) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(300):
+            assert set(store.names("trials", ".parquet")) <= {"trials/sweep=s/part-1.parquet"}
+            assert "monosweep.json" in store.entries()
+    finally:
+        ended.set()
+        for writer in writers:
+            writer.join()
 
 
 def test_another_machines_are_left_to_it(tmp_path: Path) -> None:
