@@ -244,7 +244,8 @@ class Storage:
         try:
             return persist(action, patience_s, waiting)
         except FileNotFoundError as error:
-            raise GoneError(f"cannot {verb} {path}: it is not there") from error
+            lost = "its folder was removed; launch the same command again to go on"
+            raise GoneError(f"cannot {verb} {path}: {lost if verb == 'write' else 'it is not there'}") from error
         except (OSError, pa.ArrowException) as error:
             raise StoreError(_explain(error, verb, path)) from error
 

@@ -112,7 +112,11 @@ class Store(Storage):
     def put(self, name: str, data: bytes | memoryview, patience_s: float | None = None) -> None:
         """As `Storage.put`, and never into another root that has come in the place of this one."""
         self.check_reachable(patience_s)
-        super().put(name, data, patience_s)
+        try:
+            super().put(name, data, patience_s)
+        except GoneError:
+            self.check_reachable(patience_s)  # says more, if the root went in between
+            raise
 
     # -- sweeps
 
