@@ -8,10 +8,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TYPED = (
-    "data.embedding", "data.random", "data.stream", "device", "engines.cpu.engine", "engines.gpu.copies",
-    "engines.gpu.elementwise", "engines.gpu.engine", "engines.gpu.graph", "engines.gpu.layout",
-    "engines.gpu.products", "engines.gpu.samples", "engines.gpu.sampling", "engines.gpu.step", "engines.lamb",
-    "engines.layout", "engines.solo", "engines.vmapped", "families.two_layer.decay", "families.two_layer.metrics",
+    "data.embedding", "data.random", "data.stream", "device", "engines.cpu.engine", "engines.cpu.member",
+    "engines.cpu.samples", "engines.cpu.step", "engines.gpu.copies", "engines.gpu.elementwise", "engines.gpu.engine",
+    "engines.gpu.graph", "engines.gpu.layout", "engines.gpu.products", "engines.gpu.samples", "engines.gpu.sampling",
+    "engines.gpu.step", "engines.solo", "engines.vmapped", "families.two_layer.decay", "families.two_layer.metrics",
     "families.two_layer.network", "families.two_layer.samples", "families.two_layer.weights", "losses", "member",
     "precision", "schedule", "train",
 )  # fmt: skip

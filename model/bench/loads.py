@@ -20,9 +20,10 @@ from monosweep.model.device import reproducible
 from monosweep.model.engines.cpu import elementwise
 from monosweep.model.engines.cpu import gemm as products
 from monosweep.model.engines.cpu.compiled_step import is_half
-from monosweep.model.engines.cpu.engine import PackedEngine, block_rows
+from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.cpu.gemm import gemm
 from monosweep.model.engines.cpu.jit import compiled
+from monosweep.model.engines.cpu.step import block_rows
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout

@@ -1,4 +1,23 @@
-"""Which engine trains a pack: the hand-tuned one that its family brings for a device, else one for any family."""
+"""Which engine trains a pack: the hand-tuned one that its family brings for a device, else one for any family.
+
+A network has one definition: its family's loss under autograd, with `torch_optimizer.Lamb` (`solo`).  What is written
+again is written again for speed, and held to that definition by a test (`test_engines`, `test_vmapped`, `gpu/`).
+
+Gradients.  `vmapped` maps the same loss over members: no second way.  By hand there are five, all for `two_layer`:
+    cpu/compiled_step  `_gradients`        ReLU without Python between two products: a third less time a step at the
+                                           benchmark's tiny shape than the next, less as products grow
+    cpu/step           `_gradients`        every other activation, way to decay, and rounding, with the same bits
+    cpu/compiled_step  `_gram_gradients`   layers narrower than features are many, a quarter less time (128/32/32/256)
+    cpu/compiled_step  `_half_gradients`   bfloat16 where a processor has AMX: operands stay 16 bits between products
+    gpu/step           `_gradients`        all members in each product; what lies between is gpu/elementwise's or, in
+                                           Triton, gpu/kernels', which reads what it must once
+
+LAMB.  torch_optimizer's is the definition; `optimizers.lamb_step` is that of stacks of members (`vmapped`,
+gpu/elementwise), cpu/elementwise `lamb` one pass over a member in cache, gpu/kernels `lamb` one for a pack.
+
+How much of the bias decay a neuron feels (`families.two_layer.decay`) and how an operand is rounded to TF32 and
+bfloat16 (`precision`) is written once; the CPU's `_bf16_bits` alone repeats torch's rounding, inside compiled loops.
+"""
 
 from __future__ import annotations
 

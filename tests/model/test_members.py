@@ -11,7 +11,7 @@ import pytest
 from monosweep.model.checkpoint import from_bytes, to_bytes
 from monosweep.model.config import ConfigError
 from monosweep.model.engines import vmapped
-from monosweep.model.engines.cpu import engine as cpu
+from monosweep.model.engines.cpu import step as cpu_step
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.gpu import elementwise
 from monosweep.model.engines.gpu import engine as gpu
@@ -261,8 +261,8 @@ def test_an_empty_slot_has_no_loss_no_step_and_no_overflow(name):
 
 def test_no_work_is_done_for_members_that_have_left(monkeypatch):
     """Steps that compiled code trains: those of each member that is there, and no others."""
-    trained, real = [], cpu.train_chunk
-    monkeypatch.setattr(cpu, "train_chunk", lambda *args: trained.append(len(args[-1])) or real(*args))
+    trained, real = [], cpu_step.train_chunk
+    monkeypatch.setattr(cpu_step, "train_chunk", lambda *args: trained.append(len(args[-1])) or real(*args))
     configs = pack_of(8, n_steps=64)
     trainer = PackTrainer([*configs, bad(lr=1e30)], "cpu")
     trainer.advance(), trainer.advance(), trainer.advance()

@@ -15,6 +15,8 @@ from monosweep.model.data.stream import FeatureStream, probabilities
 from monosweep.model.engines.cpu import engine as cpu
 from monosweep.model.engines.cpu import memory as cpu_memory
 from monosweep.model.engines.cpu import products as cpu_products
+from monosweep.model.engines.cpu import samples as cpu_samples
+from monosweep.model.engines.cpu import step as cpu_step
 from monosweep.model.engines.cpu.compiled_step import is_fused, is_gram
 from monosweep.model.engines.gpu import elementwise
 from monosweep.model.engines.gpu import memory as gpu_memory
@@ -95,10 +97,10 @@ CALLS = {
         lambda: wrong("task").n_out, lambda: samples.stream_key(wrong("task")), lambda: is_gram(wrong("task")),
         lambda: weights.responses(wrong("task"), weights.initial_weights(trial()), samples.embedding(trial())),
         lambda: network.TwoLayer.fixed(wrong("task")), lambda: network.TwoLayer.sample(wrong("task"), 1),
-        lambda: network.TARGETS[WRONG["task"]], lambda: cpu._maps(wrong("task")),
+        lambda: network.TARGETS[WRONG["task"]], lambda: cpu_samples.maps(wrong("task")),
         lambda: fill_samples(wrong("task")),
         lambda: gpu_memory.gpu_bytes(wrong("task")), lambda: cpu_memory.cpu_bytes(wrong("task")),
-        lambda: cpu._ANSWERS[WRONG["task"]], lambda: Layout.of(wrong("task")),
+        lambda: cpu_samples._ANSWERS[WRONG["task"]], lambda: Layout.of(wrong("task")),
     ],
     "activation": [
         lambda: weights.activate("tanh", torch.zeros(2)), lambda: weights.activation_slope("tanh", torch.zeros(2)),
@@ -111,7 +113,7 @@ CALLS = {
     "precision": [
         lambda: precisions.product("fp8", torch.zeros(1, 1), torch.zeros(1, 1)), lambda: precisions.DTYPES["fp8"],
         lambda: cpu_products.products("fp8"), lambda: cpu_memory.cpu_bytes(wrong("precision")),
-        lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu._maps(wrong("precision")),
+        lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu_samples.maps(wrong("precision")),
         lambda: DeviceSamples([wrong("precision")], [0], "cpu", kernels=False), lambda: gpu_products.ROUNDS_TO["fp8"],
     ],
     "bias_decay_mode": [lambda: decay.DECAY_SHARES["slow"], lambda: network.TwoLayer.after(
@@ -128,7 +130,7 @@ CALLS = {
 
 
 def step_of(knob):
-    return cpu._Step(wrong(knob), Layout.of(trial()))
+    return cpu_step.Step(wrong(knob), Layout.of(trial()))
 
 
 @pytest.mark.parametrize(("knob", "place"), [(knob, i) for knob, calls in CALLS.items() for i in range(len(calls))])
@@ -145,7 +147,7 @@ def test_a_step_that_is_not_known_is_not_compiled():
 def test_every_meaning_is_a_knobs_value_and_every_value_has_one():
     tables = [
         (two_layer.SIGNED, two_layer.Task), (two_layer.REPROJECTS, two_layer.Task), (network.TARGETS, two_layer.Task),
-        (cpu._ANSWERS, two_layer.Task), (two_layer.TOLD_BY_ANSWER, two_layer.Activation),
+        (cpu_samples._ANSWERS, two_layer.Task), (two_layer.TOLD_BY_ANSWER, two_layer.Activation),
         (weights._ACTIVATIONS, two_layer.Activation), (decay.DECAY_SHARES, two_layer.BiasDecayMode),
         (precisions.DTYPES, shared_config.Precision), (precisions._PRODUCTS, shared_config.Precision),
         (cpu_products._PRODUCTS, shared_config.Precision), (gpu_products.ROUNDS_TO, shared_config.Precision),
