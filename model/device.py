@@ -40,6 +40,18 @@ def device_name(device: str) -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()} ({gemm.kernels()})"
 
 
+def compute(device: str) -> None:
+    """Have a GPU compute something small, so that one that cannot is found out; a CPU needs no asking.
+
+    Raises:
+        Exception: whatever torch and its driver have to say.
+    """
+    if resolve(device) == "cuda":
+        here = torch.ones(16, 16, device="cuda")
+        if float((here @ here).sum()) != 16.0**3:
+            raise RuntimeError("CUDA error: a product of two matrices of ones is wrong")
+
+
 @contextmanager
 def reproducible(device: str) -> Iterator[None]:
     """Settings for bit-reproducible arithmetic inside the block; the thread count is restored after it.

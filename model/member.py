@@ -39,3 +39,5 @@ class MemberState:
     rows: Rows = field(default_factory=dict)
     seconds: float = 0.0
     """Its share of training time so far."""
+    trained_by: tuple[str, ...] = ()
+    """The processes that have trained it, in order, as each calls itself."""

@@ -27,11 +27,14 @@ class Notes:
     curve: list[Mapping[str, Any]]
     rows: Rows
     seconds: float
+    trained_by: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, state: MemberState, place: int) -> Notes:
-        """Those of who comes, to be added to."""
-        return cls(state.config, place, list(state.curve), copied(state.rows), state.seconds)
+    def of(cls, state: MemberState, place: int, process: str) -> Notes:
+        """Those of who comes, to be added to; `process` trains it from now on."""
+        before = state.trained_by
+        trained_by = before if not process or before[-1:] == (process,) else (*before, process)
+        return cls(state.config, place, list(state.curve), copied(state.rows), state.seconds, trained_by)
 
     def add(self, point: Mapping[str, Any], look: Look) -> None:
         """Note a look, unless one at the same step is noted: who is stopped may just have been looked at."""
@@ -62,6 +65,7 @@ class Notes:
                 for table, record in description.tables.items()
             },
             wall_time_s=self.seconds,
+            trained_by=self.trained_by,
         )
 
 

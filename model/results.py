@@ -35,6 +35,8 @@ class TrialResult:
     """Columns of the family's own tables."""
     wall_time_s: float
     """This trial's equal share of the time that its pack was trained while it was there."""
+    trained_by: tuple[str, ...] = ()
+    """The processes that have trained it, in order, as each calls itself."""
 
 
 @dataclass(frozen=True, slots=True)

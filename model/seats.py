@@ -29,14 +29,17 @@ class Seats:
     Args:
         configs: who is there from the start, in the engine's order.
         engine: trains them.
+        process: how this process calls itself, for `MemberState.trained_by`.
     """
 
-    def __init__(self, configs: Sequence[TrialConfig], engine: Engine) -> None:
+    def __init__(self, configs: Sequence[TrialConfig], engine: Engine, process: str = "") -> None:
         self.configs = tuple(configs)
         """All that have ever been members, in the order in which they came."""
-        self.engine = engine
+        self.engine, self._process = engine, process
         self._losses = LossRecord(self.configs)
-        self._notes: list[Notes | None] = [Notes.of(MemberState(config=c), i) for i, c in enumerate(self.configs)]
+        self._notes: list[Notes | None] = [
+            Notes.of(MemberState(config=config), place, process) for place, config in enumerate(self.configs)
+        ]
         self._slot_configs = list(self.configs)
 
     @property
@@ -100,7 +103,7 @@ class Seats:
         notes, (latest, least) = self.notes(slot), self._losses.take(slot)
         return replace(
             self.engine.take(slot), latest=latest, least=least, curve=tuple(notes.curve), rows=copied(notes.rows),
-            seconds=notes.seconds,
+            seconds=notes.seconds, trained_by=notes.trained_by,
         )  # fmt: skip
 
     def empty(self, slot: int) -> None:
@@ -132,7 +135,7 @@ class Seats:
         self.engine.put(slot, state)
         self._losses.put(slot, state.config, state.step, state.latest, state.least)
         self._slot_configs[slot : slot + 1] = [state.config]
-        self._notes[slot : slot + 1] = [Notes.of(state, place)]
+        self._notes[slot : slot + 1] = [Notes.of(state, place, self._process)]
 
 
 def check_once(configs: Sequence[TrialConfig]) -> None:

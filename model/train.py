@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from monosweep.model.checkpoint import from_bytes, to_bytes
@@ -36,6 +37,7 @@ class PackTrainer:
         record: keep the family's tables (`neurons`) at the end only, or at every recorded step.
         engine: `auto` takes the fastest that can train the pack.
         keep_weights: at which recorded steps snapshots hold members' weights.
+        process: how this process calls itself; results name all that have trained a member.
 
     Raises:
         ConfigError: if the trials cannot share a pack, or the device or optimizer does not exist.
@@ -53,6 +55,7 @@ class PackTrainer:
         record: Record = "final",
         engine: EngineName = "auto",
         keep_weights: Keep = "none",
+        process: str = "",
     ) -> None:
         for kind, value, known in (("record", record, Record), ("keep_weights", keep_weights, Keep)):
             if value not in get_args(known):
@@ -60,7 +63,7 @@ class PackTrainer:
         self.device, self.record, self.keep_weights = resolve(device), record, keep_weights
         check_once(configs)
         with reproducible(self.device):
-            self.seats = Seats(configs, make_engine(configs, self.device, engine))
+            self.seats = Seats(configs, make_engine(configs, self.device, engine), process)
         """Who is where in the engine."""
         self._left: dict[int, TrialResult] = {}
 
@@ -212,25 +215,32 @@ class PackTrainer:
     @classmethod
     def from_bytes(
         cls, data: bytes, device: str = "auto", only: Collection[str] | None = None, record: Record | None = None,
-        keep_weights: Keep | None = None, engine: EngineName | None = None, code: str | None = None,
+        keep_weights: Keep | None = None, engine: EngineName | None = None, code: str | None = None, process: str = "",
     ) -> PackTrainer:  # fmt: skip
-        """Continue from a checkpoint.
+        """Continue from a checkpoint; what is recorded at the end alone is forgotten of earlier steps.
 
         Args:
             only: the trial_ids that are to go on, of those in it; left out, all.
             record, keep_weights, engine: left out, as they were.
             code: what `to_bytes` must have been told; left out, anything.
+            process: how this process calls itself.
 
         Raises:
-            CheckpointError: if `data` is not a whole checkpoint of this code, or holds none of those trials.
+            CheckpointError: if `data` is not a whole checkpoint of this code, holds none of those trials, or lacks what
+                should have been recorded before it.
         """
         members, about = from_bytes(data, only, code)
         if not members:
             raise CheckpointError("holds no trial that is to go on")
+        for what, wanted, had in (("rows", record, about["record"]), ("weights", keep_weights, about["keep_weights"])):
+            if wanted == "log2" != had and any(member.step for member in members):
+                raise CheckpointError(f"lacks {what} of the steps so far, which are asked for now")
         trainer = cls(
             [member.config for member in members], device, record or about["record"], engine or about["engine"],
-            keep_weights or about["keep_weights"],
+            keep_weights or about["keep_weights"], process,
         )  # fmt: skip
+        if trainer.record == "final":
+            members = [replace(member, rows={}) for member in members]
         with reproducible(trainer.device):
             for slot, member in enumerate(members):
                 trainer.seats.restore(slot, member)

@@ -10,14 +10,11 @@ torch nor Ray.
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from types import FrameType
 
 from rich.console import Console
 from rich.text import Text
@@ -25,8 +22,10 @@ from rich.text import Text
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.executors.inline import leave_if_worker
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.executors.site import ready
+from monosweep.sweep.executors.stopping import stop_signals
 from monosweep.sweep.plan.forecast import seconds_to_train
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
 from monosweep.sweep.plan.missing import Standing, counting, resumable
@@ -93,6 +92,7 @@ def launch(
         StoreError: if the results root cannot be used; rows that were committed are safe.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once workers have ended; its text says what is kept.
     """
+    leave_if_worker()
     start = time.monotonic()
     options, console = options or LaunchOptions(), console or Console(stderr=True)
     if options.address is not None:
@@ -206,8 +206,8 @@ class _Launch:
         """Pack and train what is missing; with --dry-run only plan it."""
         missing = stands.missing
         with (
-            _stop_signals() as stopping,
-            ready(self.options, len(missing), stopping.is_set, self.say) as there,
+            stop_signals() as stopping,
+            ready(self.options, len(missing), stopping, self.say) as there,
         ):
             with self._told("planning packs"):
                 packs = packs_for(missing, resumed, self.spec.pack_size, there.site)
@@ -224,10 +224,10 @@ class _Launch:
             if resumed:
                 self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
             with Progress(self.store, self.spec.name, packs, _counts(stands), self.console) as progress:
-                there.execute(work, progress, lambda: stopping.is_set() or self._lost())
+                there.execute(work, progress, lambda: stopping.told() or self._lost())
         if self.lease is not None:
             self.lease.check()
-        if stopping.is_set():
+        if stopping.told():
             after = _counts(replace(stands, rows=self._rows()))
             kept = f"{after.ended} of {after.total} trials have their rows"
             raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
@@ -268,27 +268,6 @@ def _check_optimizers(configs: Sequence[TrialConfig]) -> None:
 
         for config in others.values():
             check_optimizer(config)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one interrupts at once."""
-    stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    if threading.current_thread() is not threading.main_thread():  # signals are another's business
-        yield stopping
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 __all__ = ["LaunchOptions", "LaunchReport", "Plan", "launch"]

@@ -41,6 +41,8 @@ class Cluster:
     n_gpus: int
     memory_per_cpu: int
     """Bytes, on the node that has least for each of its CPUs; 0 while there is no CPU."""
+    largest_memory: int
+    """Bytes of the node that has most."""
     scratch: Path
     """A folder for Tune's state, on the driver's machine."""
     address: str
@@ -93,9 +95,16 @@ def _same_process() -> Iterator[None]:
 
 @contextmanager
 def _same_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and aborts on it; what was set before is set again."""
+    """Ray takes SIGTERM for itself, and exits on it; what was set before is set again.
+
+    Raises:
+        KeyboardInterrupt: if it has exited.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt("stopped while Ray was starting; nothing was trained") from None
     if threading.current_thread() is threading.main_thread():
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -146,6 +155,7 @@ def _cluster(scratch: Path) -> Cluster:
         n_cpus=int(sum(node.get("CPU", 0) for node in nodes)),
         n_gpus=int(sum(node.get("GPU", 0) for node in nodes)),
         memory_per_cpu=int(min(shares, default=0)),
+        largest_memory=int(max((node.get("memory", 0) for node in nodes if node.get("CPU")), default=0)),
         scratch=scratch,
         address=str(ray.get_runtime_context().gcs_address),
     )

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.executors import inline
 from monosweep.sweep.executors.head import Execute, Head
-from monosweep.sweep.plan.machine import device_named, free_memory, gpu_memory, gpu_shares, n_cores, n_gpus
+from monosweep.sweep.executors.stopping import Stopping
+from monosweep.sweep.plan.machine import (
+    asked_apart,
+    device_named,
+    free_memory,
+    gpu_memory,
+    gpu_shares,
+    n_cores,
+    n_gpus,
+)
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Useful
 from monosweep.sweep.plan.plan import Site
@@ -41,7 +50,7 @@ class Ready:
 
 
 @contextmanager
-def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
+def ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
     """The executor for so many trials, for the length of a block; a dry run starts nothing.
 
     Args:
@@ -51,17 +60,17 @@ def ready(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool]
         ConfigError: if a cluster has no place for a pack.
     """
     if options.executor == "inline" or (options.dry_run and options.address is None):
-        yield Ready(site=_here(options)[0], execute=inline.execute)
+        yield Ready(site=_here(options)[0], execute=partial(inline.execute, hurried=stopping.hurried))
     elif options.address is None:
-        with _own_ray(options, n_trials, should_stop, say) as own:
+        with _own_ray(options, n_trials, stopping, say) as own:
             yield own
     else:
-        with _cluster(options, options.address, should_stop, say) as cluster:
+        with _cluster(options, options.address, stopping, say) as cluster:
             yield cluster
 
 
 @contextmanager
-def _own_ray(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
+def _own_ray(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
     """A Ray on this machine that ends with the block."""
     _import_meanwhile("monosweep.model.train")
     with ExitStack() as ending:
@@ -72,26 +81,31 @@ def _own_ray(options: LaunchOptions, n_trials: int, should_stop: Callable[[], bo
             gpus = n_gpus() if here.device == "cuda" else 0
             own = connect.connected(None, min(here.n_workers, n_trials), gpus)
             cluster = ending.enter_context(own)
-        useful = _asked_there(here.device, should_stop, say)
+        useful = _asked_there(here.device, stopping.told, say)
         site = replace(here, useful=useful)
-        yield Ready(site=site, execute=partial(tune.execute, cluster, packs_per_gpu=packs_per_gpu))
+        execute = partial(tune.execute, cluster, packs_per_gpu=packs_per_gpu, hurried=stopping.hurried)
+        yield Ready(site=site, execute=execute)
 
 
 @contextmanager
-def _cluster(options: LaunchOptions, address: str, should_stop: Callable[[], bool], say: Say) -> Iterator[Ready]:
+def _cluster(options: LaunchOptions, address: str, stopping: Stopping, say: Say) -> Iterator[Ready]:
     with ExitStack() as ending:
         with told_if_long(f"waiting for the cluster at {address} to let us in", say):
             from monosweep.sweep.executors import connect, tune  # Ray
 
             head = ending.enter_context(Head(say))
             cluster = ending.enter_context(connect.connected(address, None))
-        site = _there(options, cluster, should_stop, say)
+        site, packs_per_gpu = _there(options, cluster, stopping.told, say)
         head.knock_at(cluster.address)
-        yield Ready(site=site, execute=head.watched(partial(tune.execute, cluster)))
+        execute = partial(tune.execute, cluster, packs_per_gpu=packs_per_gpu, hurried=stopping.hurried)
+        yield Ready(site=site, execute=head.watched(execute))
 
 
-def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say) -> Site:
-    """A running cluster.  One that has no worker yet starts them for packs, if it scales; a dry run asks for none."""
+def _there(
+    options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say
+) -> tuple[Site, int]:
+    """A running cluster, and how many packs share a GPU of it.  One that has no worker yet starts them for packs, if it
+    scales; a dry run asks for none."""
     from monosweep.sweep.executors import connect  # Ray
 
     device = _cluster_device(options.device, cluster.n_gpus)
@@ -109,7 +123,8 @@ def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], b
         say(f"no worker was asked: packs are sized as for {share / 1e9:g} GB each")
     share = share or connect.free_on_a_worker(device, should_stop, say)
     useful = _largest(device) if options.dry_run else _asked_there(device, should_stop, say)
-    return Site(device=device, n_workers=n_workers, memory_bytes=n_workers * share, useful=useful)
+    sharing, memory = gpu_shares(n_workers, slots, share) if device == "cuda" and slots else (1, n_workers * share)
+    return Site(device=device, n_workers=n_workers, memory_bytes=memory, useful=useful), sharing
 
 
 def _asked_there(device: str, should_stop: Callable[[], bool], say: Say) -> Useful | None:
@@ -135,10 +150,11 @@ def _largest(device: str) -> Useful | None:
 def _here(options: LaunchOptions) -> tuple[Site, int]:
     """This machine, and how many packs share a GPU of it."""
     device = device_named(options.device)
-    slots = 1 if options.executor == "inline" else n_gpus() if device == "cuda" else n_cores()
-    n_workers = options.workers or slots
+    slots = n_gpus() if device == "cuda" else n_cores()
+    n_workers = options.workers or (1 if options.executor == "inline" else slots)
     sharing, memory = gpu_shares(n_workers, slots, gpu_memory()) if device == "cuda" else (1, free_memory())
-    useful = None if device == "cpu" else _largest(device) if options.dry_run else _asked_here
+    asked = _asked_here if n_workers == 1 else _asked_apart
+    useful = None if device == "cpu" else _largest(device) if options.dry_run else asked
     return Site(device=device, n_workers=n_workers, memory_bytes=memory, useful=useful), sharing
 
 
@@ -147,6 +163,13 @@ def _asked_here(group: Sequence[TrialConfig], fits: int) -> int:
     from monosweep.model.engines.gpu.pack_size import useful_pack_size  # torch
 
     return useful_pack_size(tuple(group), fits, "cuda")
+
+
+def _asked_apart(group: Sequence[TrialConfig], fits: int) -> int:
+    """The same, where this process leaves training to others."""
+    from monosweep.model.engines.gpu.pack_size import useful_pack_size  # torch
+
+    return asked_apart(useful_pack_size, tuple(group), fits, "cuda")
 
 
 def _cluster_device(device: str, n_gpus: int) -> str:

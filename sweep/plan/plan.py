@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.plan.packs import Pack, Useful, make_packs
 
 
@@ -64,7 +64,7 @@ def packs_for(
 
 def plan_of(packs: Sequence[Pack], n_resumed: int, site: Site) -> Plan:
     """What training these packs there comes to."""
-    needs = sorted((_pack_bytes(site.device, pack) for pack in packs), reverse=True)
+    needs = sorted((needed_bytes(site.device, pack) for pack in packs), reverse=True)
     return Plan(
         n_trials=sum(len(pack.configs) for pack in packs), n_packs=len(packs), n_resumed=n_resumed,
         model_steps=sum(config.n_steps for pack in packs for config in pack.configs),
@@ -73,7 +73,8 @@ def plan_of(packs: Sequence[Pack], n_resumed: int, site: Site) -> Plan:
     )  # fmt: skip
 
 
-def _pack_bytes(device: str, pack: Pack) -> int:
+def needed_bytes(device: str, pack: Pack) -> int:
+    """Memory of `device` that a pack is estimated to take."""
     per_pack, per_member = _footprint(device, pack.configs[0])
     return per_pack + per_member * len(pack.configs)
 
@@ -81,4 +82,9 @@ def _pack_bytes(device: str, pack: Pack) -> int:
 def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
     from monosweep.model.memory import bytes_of_pack  # torch
 
-    return bytes_of_pack(config, device)
+    try:
+        return bytes_of_pack(config, device)
+    except ConfigError:
+        raise
+    except Exception:  # a family of a user's is measured by what it makes; if it raises, that is its trials' failure
+        return 0, 0

@@ -55,9 +55,10 @@ class Provenance:
     engine: str
     """`packed`, `vmapped` or `solo`; `packed, fused, captured` where a GPU's kernels and a CUDA graph did the work."""
     device: str
-    """`cpu` or `cuda`."""
+    """`cpu` or `cuda`; where it ended."""
     device_name: str
-    """The processor's or GPU's own name; rows are bit-reproducible on the same one."""
+    """The processor's or GPU's own name; rows are bit-reproducible on the same one.  Of several that trained the trial
+    after one another, each with ` + ` between; so too in the next two."""
     code_version: str
     """What trained the trial: the version of monosweep, a digest of its sources and, where they were a git checkout,
     its commit (`edited` if they differed from it), as in 0.1.0+src.3f2a9c81d0e4.git.7ff8610."""

@@ -106,6 +106,11 @@ class Progress:
             if progress.finished:
                 self._running.pop(progress.pack_id, None)
 
+    def waits(self, pack: Pack) -> None:
+        """No worker trains `pack` for the time being; it is going to be taken up again."""
+        with self._lock:
+            self._running.pop(pack.pack_id, None)
+
     def forget(self, pack: Pack) -> None:
         """No worker trains `pack` any longer, and what it had reached is lost."""
         with self._lock:

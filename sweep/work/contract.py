@@ -13,7 +13,7 @@ from monosweep.sweep.store.root import Store
 
 Keep = Literal["none", "final", "log2"]
 MAX_RETRIES = 3
-"""How often a pack is taken up again from its checkpoint after its worker died."""
+"""How often a pack is taken up again after its worker died, if it got no further meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

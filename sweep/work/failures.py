@@ -16,22 +16,8 @@ from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.version import training_code
-from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
+from monosweep.sweep.work.contract import PackProgress, Work
 from monosweep.sweep.work.rows import failed_tables
-
-
-def after_losses(work: Work, pack: Pack, reason: str) -> tuple[Pack, ...]:
-    """What to train instead of a pack whose workers died again and again: halves of what it lacks, from its checkpoint.
-
-    A single trial gets a `failed` row, and nothing is left to train.
-    """
-    rest = missing(work.store.pack_rows(work.sweep, pack.pack_id), pack)
-    if len(rest) > 1:
-        return split(work.store, work.sweep, pack, rest)
-    if rest:
-        error = f"its worker died {MAX_RETRIES + 1} times ({reason})"
-        fail(work.store, work.sweep, pack, rest, error, work.settings.device)
-    return ()
 
 
 def missing(rows: Mapping[str, TrialStatus], pack: Pack) -> list[TrialConfig]:
@@ -56,8 +42,14 @@ def split(store: Store, sweep: str, pack: Pack, rest: Sequence[TrialConfig]) -> 
     return parts
 
 
-def fail(store: Store, sweep: str, pack: Pack, configs: Sequence[TrialConfig], error: str, device: str) -> None:
+def fail(
+    store: Store, sweep: str, pack: Pack, configs: Sequence[TrialConfig], error: str, device: str,
+    device_name: str | None = None,
+) -> None:  # fmt: skip
     """Commit `failed` rows for members of a pack that cannot be trained.
+
+    Args:
+        device_name: of where it was tried; left out, this process's.
 
     Raises:
         StoreError: if they cannot be written.
@@ -65,14 +57,16 @@ def fail(store: Store, sweep: str, pack: Pack, configs: Sequence[TrialConfig], e
     from monosweep.model.engines import engine_name  # torch
 
     engine = engine_name(configs[0], device)
-    store.commit(sweep, pack.pack_id, failed_tables(pack.pack_id, configs, error, engine, device))
+    tables = failed_tables(pack.pack_id, configs, error, engine, device, device_name)
+    store.commit(sweep, pack.pack_id, tables)
     store.drop_checkpoint(sweep, pack.pack_id)
 
 
 def settled_progress(work: Work, pack: Pack) -> PackProgress:
-    """The report of a pack that has its rows, whoever wrote them."""
+    """The last report of a pack that nobody trains any longer: its members that have rows, whoever wrote them."""
     rows = work.store.pack_rows(work.sweep, pack.pack_id)
+    settled = [config for config in pack.configs if config.trial_id in rows]
     return PackProgress(
-        pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(c.n_steps for c in pack.configs),
-        trained_steps=0, ended=Counter(rows[c.trial_id] for c in pack.configs if c.trial_id in rows), finished=True,
+        pack_id=pack.pack_id, n_trials=len(pack.configs), model_steps=sum(config.n_steps for config in settled),
+        trained_steps=0, ended=Counter(rows[config.trial_id] for config in settled), finished=True,
     )  # fmt: skip

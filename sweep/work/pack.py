@@ -2,8 +2,8 @@
 
     Pack -> model.train.PackTrainer -> rows with provenance -> Store.commit
 
-Trouble with training is a trial's own only if it fails alone (`failures`).  Trouble with the store is nobody's failure:
-it stops the sweep.  A device that fails ends the worker, as its death would.
+Trouble with training is a trial's own only if it fails alone (`failures`), and if it is none of the machine's
+(`faults`).  Trouble with the store is nobody's failure: it stops the sweep.
 """
 
 from __future__ import annotations
@@ -16,27 +16,37 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from monosweep.model.checkpoint_header import CheckpointError
-from monosweep.model.config import ConfigError, DeviceError, TrialConfig
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.plan.machine import total_memory
 from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.plan.plan import needed_bytes
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.version import code_version, training_code
 from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.failures import fail, missing, split
-from monosweep.sweep.work.rows import tables_from
+from monosweep.sweep.work.faults import Cause, MachineError, cause_of, one_line
+from monosweep.sweep.work.rows import process_here, tables_from
 
 if TYPE_CHECKING:
     from monosweep.model.results import Snapshot, TrialResult
     from monosweep.model.train import PackTrainer
 
-_CHECKPOINT_AFTER_S = 45.0
-"""With slices of at most ten seconds, a checkpoint is never older than a minute."""
+_CHECKPOINT_AFTER_S = (5.0, 45.0)
+"""A node that stops may give no time for a checkpoint, so the last one should be young; with slices of at most ten
+seconds, it is never older than a minute."""
+_SHARE_FOR_SAVING = 0.02
+"""Of a pack's time, where a checkpoint takes long; between the two ages above."""
 _NOT_WORTH_SAVING_S = 1.0
 """Training that is repeated sooner than a checkpoint is written and read."""
 
 
 class _TrainingError(Exception):
     """Training raised; the message is the one line for the row."""
+
+    def __init__(self, text: str, cause: Cause) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 def train_pack(
@@ -51,7 +61,7 @@ def train_pack(
 
     Raises:
         StoreError: if the results root fails; what is committed is safe.
-        DeviceError: if the GPU does; then the process is to end, and the pack to be trained by another.
+        MachineError: if this process can train no further, through no fault of a trial.
     """
     for progress in pack_slices(store, sweep, pack, settings, should_stop):
         on_progress(progress)
@@ -69,6 +79,21 @@ def pack_slices(
     yield training.progress(over=True)
 
 
+def check_device(device: str) -> str:
+    """The name of the device that trains in this process, once it has computed something.
+
+    Raises:
+        MachineError: if it cannot.
+    """
+    try:
+        from monosweep.model.device import compute, device_name  # torch
+
+        compute(device)
+        return device_name(device)
+    except Exception as error:
+        raise MachineError(Cause.MACHINE, one_line(error)) from None
+
+
 @dataclass
 class _Training:
     """A pack being trained, or the halves of it one after another."""
@@ -84,6 +109,8 @@ class _Training:
     current_steps: int = 0
     """Model steps of the members in training."""
     trained_steps: int = 0
+    saving_s: float = 0.0
+    """How long the last checkpoint took."""
     ended: Counter[TrialStatus] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
@@ -107,16 +134,17 @@ class _Training:
         if not lacking:
             self.store.drop_checkpoint(self.sweep, pack.pack_id)
             return
-        trouble: str | None = None
+        trouble: tuple[str, Cause] | None = None
         try:
             yield from self._attempt(pack, lacking)
         except _TrainingError as error:
-            trouble = str(error)
+            trouble = str(error), error.cause
         if trouble is None:  # the exception is gone by here, and with it the memory that its frames held
             return
         self.current_steps = 0
+        _raise_if_machine(*trouble, lacking, self.settings.device)
         if len(lacking) == 1:
-            fail(self.store, self.sweep, pack, lacking, trouble, self.settings.device)
+            fail(self.store, self.sweep, pack, lacking, trouble[0], self.settings.device)
             self._settle(lacking[0], TrialStatus.FAILED)
             return
         for half in split(self.store, self.sweep, pack, lacking):
@@ -137,8 +165,10 @@ class _Training:
             self.current_steps = trainer.model_steps
             self.stopped = not trainer.done and self.should_stop()
             if self._is_due(trainer, snapshot, time.monotonic() - saved_at):
+                start = time.monotonic()
                 self.store.save_checkpoint(self.sweep, pack.pack_id, _to_bytes(trainer))
                 saved_at = time.monotonic()
+                self.saving_s = saved_at - start
             if self.stopped:
                 return
             if not trainer.done:
@@ -154,8 +184,9 @@ class _Training:
             return trainer
         with _training():
             return PackTrainer(
-                rest, self.settings.device, self.settings.record_neurons, keep_weights=self.settings.save_weights
-            )
+                rest, self.settings.device, self.settings.record_neurons, keep_weights=self.settings.save_weights,
+                process=process_here(self.settings.device),
+            )  # fmt: skip
 
     def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> PackTrainer | None:
         from monosweep.model.train import PackTrainer  # torch
@@ -164,7 +195,7 @@ class _Training:
             with _training():
                 trainer = PackTrainer.from_bytes(
                     data, self.settings.device, {config.trial_id for config in rest}, self.settings.record_neurons,
-                    self.settings.save_weights, code=training_code(),
+                    self.settings.save_weights, code=training_code(), process=process_here(self.settings.device),
                 )  # fmt: skip
         except CheckpointError as error:
             self._warn(pack, error.problem)
@@ -196,7 +227,8 @@ class _Training:
             return self.stopped
         if snapshot is not None:
             return age_s >= _NOT_WORTH_SAVING_S
-        return age_s >= _CHECKPOINT_AFTER_S
+        least, most = _CHECKPOINT_AFTER_S
+        return age_s >= min(most, max(least, self.saving_s / _SHARE_FOR_SAVING))
 
     def _commit(self, pack: Pack, left: Sequence[TrialResult], engine: str) -> None:
         tables = tables_from(pack.pack_id, left, engine, self.settings.device)
@@ -209,23 +241,27 @@ class _Training:
         self.ended[status] += 1
 
 
+def _raise_if_machine(text: str, cause: Cause, lacking: Sequence[TrialConfig], device: str) -> None:
+    """Fewer members take less memory; what a trial alone may not have is the machine's, unless none has so much."""
+    if cause is Cause.OWN or (cause is Cause.MEMORY and (len(lacking) > 1 or _is_too_large(lacking[0], device))):
+        return
+    raise MachineError(cause, text)
+
+
+def _is_too_large(config: TrialConfig, device: str) -> bool:
+    return needed_bytes(device, Pack((config,))) > total_memory(device)
+
+
 @contextmanager
 def _training() -> Iterator[None]:
-    """What the model raises becomes one line; the traceback, and the memory that it holds, goes.  A device's failure is
-    no trial's."""
+    """What the model raises becomes one line; the traceback, and the memory that it holds, goes."""
     try:
         yield
-    except (CheckpointError, DeviceError):  # the pack starts over; another worker takes it up
+    except CheckpointError:  # the pack starts over
         raise
     except Exception as error:
-        raise _TrainingError(_one_line(error)) from None
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    if isinstance(error, ConfigError) and lines:
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        text = str(error).partition("\n")[0] if isinstance(error, ConfigError) else ""
+        raise _TrainingError(text or one_line(error), cause_of(error)) from None
 
 
 def _to_bytes(trainer: PackTrainer) -> bytes:

@@ -17,6 +17,9 @@ class Listener(Protocol):
     def update(self, progress: PackProgress) -> None:
         """A worker reports."""
 
+    def waits(self, pack: Pack) -> None:
+        """No worker trains `pack` for the time being; it is going to be taken up again."""
+
     def forget(self, pack: Pack) -> None:
         """No worker trains `pack` any longer, and what it had reached is lost."""
 

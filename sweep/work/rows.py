@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from monosweep.sweep.version import code_version
 if TYPE_CHECKING:
     from monosweep.model.results import TrialResult
 
+_AND = " + "
 _Columns = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -33,11 +35,14 @@ def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, devic
         engine: that trained them.
         device: on which.
     """
-    name, family = _device_name(device), description_of(results[0].config)
+    family = description_of(results[0].config)
     rows = [
         trial_row(
             Key(trial_id=result.config.trial_id, pack_id=pack_id), result.config, _metrics(result),
-            _provenance(result.status, result.error, result.last_step, result.wall_time_s, engine, device, name),
+            _provenance(
+                result.status, result.error, result.last_step, result.wall_time_s, engine, device,
+                [json.loads(process) for process in result.trained_by] or [_process(device)],
+            ),
         )
         for result in results
     ]  # fmt: skip
@@ -48,19 +53,36 @@ def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, devic
 
 
 def failed_tables(
-    pack_id: str, configs: Sequence[TrialConfig], error: str, engine: str, device: str
+    pack_id: str, configs: Sequence[TrialConfig], error: str, engine: str, device: str, device_name: str | None = None
 ) -> dict[str, pa.Table]:
-    """The parts of trials that cannot be trained."""
-    name, family = _device_name(device), description_of(configs[0])
+    """The parts of trials that cannot be trained.
+
+    Args:
+        device_name: of where it was tried; left out, this process's.
+    """
+    process, family = _process(device, device_name), description_of(configs[0])
     rows = [
         trial_row(
             Key(trial_id=config.trial_id, pack_id=pack_id), config, None,
-            _provenance(TrialStatus.FAILED, error, 0, 0.0, engine, device, name),
+            _provenance(TrialStatus.FAILED, error, 0, 0.0, engine, device, [process]),
         )
         for config in configs
     ]  # fmt: skip
     empty = {table: arrow_table(table, [], family) for table in tables_of(family) if table != "trials"}
     return {"trials": arrow_table("trials", rows, family), **empty}
+
+
+def process_here(device: str) -> str:
+    """What is kept with a member of the process that trains it."""
+    return json.dumps(_process(device))
+
+
+def _process(device: str, device_name: str | None = None) -> dict[str, str]:
+    """What rows name of a process that trained, by column."""
+    return {
+        "device_name": device_name or _device_name(device), "code_version": code_version(),
+        "library_versions": _library_versions(),
+    }  # fmt: skip
 
 
 def _device_name(device: str) -> str:
@@ -88,12 +110,15 @@ def _stacked(table: str, family: Description, pack_id: str, members: Sequence[tu
 
 def _provenance(
     status: TrialStatus, error: str | None, last_step: int, wall_time_s: float,
-    engine: str, device: str, name: str,
+    engine: str, device: str, processes: Sequence[Mapping[str, str]],
 ) -> Provenance:  # fmt: skip
+    def all_of(name: str) -> str:
+        return _AND.join(dict.fromkeys(process[name] for process in processes))
+
     return Provenance(
         status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
-        device=device, device_name=name, code_version=code_version(),
-        library_versions=_library_versions(), finished_at=datetime.now(UTC),
+        device=device, device_name=all_of("device_name"), code_version=all_of("code_version"),
+        library_versions=all_of("library_versions"), finished_at=datetime.now(UTC),
     )  # fmt: skip
 
 

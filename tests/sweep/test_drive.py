@@ -314,5 +314,5 @@ def test_an_inline_worker_that_is_killed_or_hangs_is_replaced(
         progress.number = number
         inline.execute(work, progress, lambda: False)
     assert progress.struck and gone([progress.struck])
-    assert f"a worker died ({why}" in said.getvalue() and "; pack " in said.getvalue()
+    assert f" ({why}" in said.getvalue() and "; pack " in said.getvalue()
     assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")

@@ -262,7 +262,7 @@ def test_packs_that_no_worker_takes_are_told(
 ) -> None:
     """They ask for two GPUs, and there is one."""
     monkeypatch.setattr(waits, "LONG_S", 0.5)
-    monkeypatch.setattr(tune, "resources", lambda device, packs_per_gpu: {"cpu": 1, "gpu": 2})
+    monkeypatch.setattr(tune, "resources", lambda device, packs_per_gpu: {"CPU": 1, "GPU": 2})
     store, said = Store.create(str(tmp_path)), io.StringIO()
     pack = Pack((trial(),))
     work = Work(store=store, sweep="s", packs=(pack,), settings=Settings(), n_workers=1)
@@ -276,7 +276,21 @@ def test_a_dry_run_asks_no_worker(cluster: Cluster) -> None:
     """With no GPU free, and no node that could bring another: to ask would be to wait."""
     said, options = list[str](), LaunchOptions(device="cuda", workers=2, address="there", dry_run=True)
     other = ray.remote(num_cpus=0, num_gpus=1)(asleep).remote()
-    site = sites._there(options, cluster, lambda: pytest.fail("a worker was asked"), said.append)
+    site, sharing = sites._there(options, cluster, lambda: pytest.fail("a worker was asked"), said.append)
     ray.cancel(other, force=True)
-    assert (site.device, site.n_workers, site.memory_bytes) == ("cuda", 2, 32 * 10**9)
+    assert (site.device, site.n_workers, site.memory_bytes, sharing) == ("cuda", 2, 16 * 10**9, 2)
     assert said == ["no worker was asked: packs are sized as for 16 GB each"]
+
+
+def test_a_gpu_that_does_not_answer_is_nobodys_failure(
+    cluster: Cluster, tmp_path: Path, trial: Callable[..., TwoLayerConfig]
+) -> None:
+    """Ray counts one here, and torch finds none; neither the driver nor a row says that a trial has failed."""
+    store, packs = Store.create(str(tmp_path)), tuple(Pack((trial(seed=seed),)) for seed in range(2))
+    work = Work(store=store, sweep="s", packs=packs, settings=Settings(device="cuda"), n_workers=2)
+    with (
+        Progress(store, "s", packs, Counts(total=2), Console(file=io.StringIO())) as progress,
+        pytest.raises(UserError, match=r"is left that can train \(GPU 0 of \S+: .*device cuda needs a usable"),
+    ):
+        tune.execute(cluster, work, progress, lambda: False, packs_per_gpu=2)
+    assert store.index().statuses == {}

@@ -13,8 +13,11 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.executors import tune
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
+from monosweep.sweep.work.blame import Loss
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.faults import Cause
 
+GONE = Loss(Cause.GONE, "told to go")
 Trial = Callable[..., TwoLayerConfig]
 
 
@@ -31,7 +34,7 @@ def worker(work: Work) -> Iterator[tune._PackTrainable]:
     """As Ray makes it, in this process; the tests' own signal handler is set again."""
     before = signal.getsignal(signal.SIGTERM)
     worker = tune._PackTrainable.__new__(tune._PackTrainable)
-    worker.setup({"pack": 0}, work)
+    worker.setup({"pack": 0, "members": None, "left_out": [], "avoid": []}, work)
     yield worker
     signal.signal(signal.SIGTERM, before)
 
@@ -40,19 +43,34 @@ def told_to_go() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_before_its_first_step(work: Work, worker: tune._PackTrainable) -> None:
+def begin(worker: tune._PackTrainable) -> None:
+    place, name, kills = report(worker).began or ("", "", -1)
+    assert place and name and kills >= 0
+
+
+def report(worker: tune._PackTrainable) -> tune._Report:
+    told: tune._Report = worker.step()["report"]
+    return told
+
+
+def test_before_it_has_begun(work: Work, worker: tune._PackTrainable) -> None:
     told_to_go()
-    with pytest.raises(tune._Evicted, match="told to go"):
-        worker.step()
+    assert report(worker).fault == GONE
+
+
+def test_before_its_first_step(work: Work, worker: tune._PackTrainable) -> None:
+    begin(worker)
+    told_to_go()
+    assert report(worker).fault == GONE
     assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
 
 
 def test_between_two_reports(work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "_REPORT_S", 0.0)
-    assert not worker.step()["done"]
+    begin(worker)
+    assert report(worker).progress
     told_to_go()
-    with pytest.raises(tune._Evicted, match="told to go"):
-        worker.step()
+    assert report(worker).fault == GONE
     assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
 
 
@@ -60,6 +78,7 @@ def test_a_sweep_that_stops_has_its_workers_checkpoint(
     work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "_REPORT_S", 0.0)
+    begin(worker)
     worker.step()
     worker.release()
     assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
