@@ -78,7 +78,7 @@ def test_packs_share_a_clusters_gpus(monkeypatch, workers, packs_per_gpu):
 
 
 def test_packs_tell_ray_what_memory_they_need():
-    small, large = (TwoLayerConfig(n_features=8, d_embed=4, n_neurons=n, n_steps=8, batch_size=8) for n in (8, 4096))
+    small, large = (TwoLayerConfig(n_features=8, d_embed=4, n_neurons=n, n_steps=8, batch_size=8) for n in (8, 65536))
     cluster = SimpleNamespace(largest_memory=2**36)
     least, most = (tune._memory(cluster, "cpu", Pack((config,) * 64)) for config in (small, large))
     assert 2**29 <= least < most < 2**36 and least % tune._MEMORY_UNIT == 0
