@@ -30,6 +30,12 @@ def free_memory(process: Path = _PROCESS) -> int | None:
     return min(left, default=None)
 
 
+def memory_limit(process: Path = _PROCESS) -> int | None:
+    """Bytes that all processes of the group with the least limit may take; None without a limit."""
+    limits = [limit for folder in _groups(process, "memory") if (limit := _limit(folder)) is not None]
+    return min(limits, default=None)
+
+
 def _quota(folder: Path) -> float | None:
     words = _words(folder / "cpu.max") or [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
     with suppress(ValueError, ZeroDivisionError):  # "max"
@@ -39,13 +45,17 @@ def _quota(folder: Path) -> float | None:
 
 
 def _left(folder: Path) -> int | None:
+    limit, used = _limit(folder), next((n for name in _USAGE if (n := _number(folder / name)) is not None), None)
+    return max(0, limit - used + _cache(folder)) if limit is not None and used is not None else None
+
+
+def _limit(folder: Path) -> int | None:
     """Of a group without a limit, version 1 says a number beyond any memory."""
-    limits = [_number(folder / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
-    known = [limit for limit in limits if limit is not None]
-    used = next((n for name in _USAGE if (n := _number(folder / name)) is not None), None)
-    return max(0, min(known) - used + _cache(folder)) if known and used is not None else None
+    known = [limit for name in _LIMITS if (limit := _number(folder / name)) is not None]
+    return min(known, default=None)
 
 
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
 _USAGE = ("memory.current", "memory.usage_in_bytes")
 
 

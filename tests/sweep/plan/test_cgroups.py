@@ -113,6 +113,8 @@ def test_groups_of_other_machines(
 ) -> None:
     here = process(tmp_path, groups, mounts, files)
     assert (cgroups.cores(here), cgroups.free_memory(here)) == (cores, free)
+    limit = cgroups.memory_limit(here)
+    assert (limit is None) == (free is None) and (limit or 0) >= (free or 0)
 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:
