@@ -42,7 +42,8 @@ def total_memory(device: str) -> int:
         import torch  # heavy, and not needed on a CPU
 
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(there, cgroups.memory_limit() or there)
 
 
 def n_gpus() -> int:

@@ -14,7 +14,7 @@ import pytest
 from monosweep.sweep.plan import cgroups
 
 _ROOT = Path("/sys/fs/cgroup")
-_ASKED = "from monosweep.sweep.plan.machine import n_cores, free_memory; print(n_cores(), free_memory())"
+_ASKED = "from monosweep.sweep.plan.machine import *; print(n_cores(), free_memory(), total_memory('cpu'))"
 _GIB = 2**30
 
 
@@ -49,7 +49,7 @@ def test_a_group_around_this_one_limits_cores_and_memory() -> None:
         command = ["sh", "-c", f'{enter}; exec "$0" -c "$1"', sys.executable, _ASKED]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert said[0] == "1"
-    assert _GIB / 2 < int(said[1]) < _GIB
+    assert _GIB / 2 < int(said[1]) < int(said[2]) == _GIB
 
 
 def process(folder: Path, groups: str, mounts: str, files: Mapping[str, str]) -> Path:

@@ -60,6 +60,10 @@ def test_a_report_replaces_the_one_before(store: Store, packs: tuple[Pack, Pack]
         assert progress.counts() == Counts(total=6, completed=2, failed=1, running=1)
         progress.update(report(left, 128, ended={"completed": 1, "diverged": 1}, finished=True))
         progress.started(right)
+        assert progress.counts().running == 2
+        progress.waits(right)
+        assert progress.counts().running == 0
+        progress.started(right)
         progress.forget(right)
         assert progress.counts() == Counts(total=6, completed=2, diverged=1, failed=1)
     assert progress.counts().missing == 2
