@@ -218,12 +218,14 @@ class StackedEngine:
             rates[:, 1, list(there)] = bias_decay_table(configs, done, n_steps)
         send(rates, self._rates[:n_steps])
         self._index.zero_()
-        ran = 0
+        ran = drawn = 0
         while ran < n_steps:
-            if not self._samples.left(ran):
+            if ran == drawn:
+                drawn += self._samples.left(ran)
+            if ran == drawn:
                 self._draw()
-                self._samples.note_drawn(ran)
-            some = min(n_steps - ran, self._samples.left(ran)) >= STEPS_AT_ONCE
+                drawn += self._samples.drawn(ran)
+            some = min(n_steps, drawn) - ran >= STEPS_AT_ONCE
             (self._train_steps if some else self._train_step)()
             ran += STEPS_AT_ONCE if some else 1
         return _Chunk(n_steps, leave(self._losses[:n_steps]))

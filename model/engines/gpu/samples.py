@@ -114,10 +114,11 @@ class DeviceSamples:
             if held
         )
 
-    def note_drawn(self, ran: int) -> None:
-        """Note that samples have been drawn, `ran` steps from here."""
+    def drawn(self, ran: int) -> int:
+        """Note that samples have been drawn, `ran` steps from here; `left` since then."""
         pairs = zip(self._streams, self._steps, strict=True)
         self._drawn = [(held[1] + ran) // steps if held else -1 for held, steps in pairs]
+        return self.left(ran)
 
     def fill(self) -> None:
         """Put the samples of the step in turn into the buffers; the next call puts the next step's there."""
