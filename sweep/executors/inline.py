@@ -191,9 +191,10 @@ class _Processes:
 
     def _hear(self, worker: _Worker) -> None:
         assert worker.running is not None
-        try:
+        message: object = None
+        with suppress(EOFError, OSError):
             message = worker.running.pipe.recv()
-        except (EOFError, OSError):
+        if message is None:
             message = _death(worker.running.process, worker.place)
         if isinstance(message, Exception):
             raise message

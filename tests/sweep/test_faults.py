@@ -62,9 +62,13 @@ def test_where_nothing_can_be_trained_the_sweep_stops_with_a_line_and_no_row(
     assert Store.open(str(driver.out)).index().statuses == {}
 
 
-@pytest.mark.parametrize("options", [INLINE, LONG_RAY], ids=["inline", "ray"])
-def test_a_trial_that_ends_its_worker_fails_and_its_neighbours_do_not(tmp_path: Path, options: Sequence[str]) -> None:
-    spec = toy(tmp_path, kills="[0, 0, 0, 1]", repeats=1, pack_size=4)
+@pytest.mark.parametrize(
+    ("options", "pack_size"), [(INLINE, 1), pytest.param(ON_RAY, 2, marks=pytest.mark.long)], ids=["inline", "ray"]
+)
+def test_a_trial_that_ends_its_worker_fails_and_its_neighbours_do_not(
+    tmp_path: Path, options: Sequence[str], pack_size: int
+) -> None:
+    spec = toy(tmp_path, kills="[0, 1]", repeats=1, pack_size=pack_size)
     driver = Driver(spec, tmp_path / "out", *options)
     assert driver.finish(LONG_S) == 1, driver.said()
     found = {row["kills"]: row for row in read_rows(driver.out)}
