@@ -236,6 +236,17 @@ def test_a_member_adds_no_more_than_documented(knobs, monkeypatch):
     assert 0.6 * 8 * documented < added <= 8 * documented
 
 
+def test_a_checkpoint_leaves_the_device_member_by_member(monkeypatch):
+    """The host never holds a pack's state beside what it was asked for, nor do looks at weights."""
+    engine, sizes = StackedEngine(mixed_pack(), "cpu"), []
+    real = stacked.to_host
+    monkeypatch.setattr(stacked, "to_host", lambda values: (sizes.append(values.numel()), real(values))[1])
+    engine.advance(1)
+    for slot in range(9):
+        engine.take(slot), engine.params(slot)
+    assert sizes == [3 * engine.layout.row, engine.layout.row] * 9
+
+
 def test_a_gpus_pack_is_bounded_by_what_it_takes_there():
     config = TwoLayerConfig(**SHAPE, feature_prob=0.125)
     assert bytes_of_pack(config, "cuda") == gpu_bytes(config)
