@@ -15,7 +15,7 @@ from same_tables import assert_same
 
 pytestmark = pytest.mark.long
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40_000}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40000}
 space: {lr: {grid: [0.003, 0.03]}}
 repeats: 8
 pack_size: 2
