@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from monosweep.model.checkpoint_header import FORMAT
 from monosweep.model.config import ConfigError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.train import PackTrainer
@@ -254,7 +255,7 @@ def test_a_smaller_launch_after_an_interrupted_one_destroys_nothing(tmp_path: Pa
 
 
 def step_of(store: Store, pack_id: str) -> int:
-    (about,) = store.checkpoint_metadata("long", pack_id).values()
+    about = store.checkpoint_metadata("long", pack_id)[FORMAT]
     return max(int(member["step"]) for member in json.loads(about)["members"])
 
 
