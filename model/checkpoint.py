@@ -95,7 +95,7 @@ def _plain(member: MemberState) -> dict[str, Any]:
     return {
         "trial_id": member.config.trial_id, "config": member.config.to_dict(), "step": member.step,
         "least": member.least, "curve": list(member.curve), "seconds": member.seconds,
-        "trained_by": list(member.trained_by),
+        "trained_by": list(member.trained_by), "judged": member.judged,
     }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _member(config: TrialConfig, about: Mapping[str, Any], own: Mapping[str, Ten
     return MemberState(
         config=config, step=about["step"], tensors=tensors, latest=own["losses"].numpy(), least=about["least"],
         curve=tuple(about["curve"]), rows=rows, seconds=about["seconds"],
-        trained_by=tuple(about.get("trained_by", ())),
+        trained_by=tuple(about.get("trained_by", ())), judged=about.get("judged", 0),
     )  # fmt: skip
 
 

@@ -39,5 +39,7 @@ class MemberState:
     rows: Rows = field(default_factory=dict)
     seconds: float = 0.0
     """Its share of training time so far."""
+    judged: int = 0
+    """The latest step of which it has been decided that it goes on from there; 0 if none."""
     trained_by: tuple[str, ...] = ()
     """The processes that have trained it, in order, as each calls itself."""

@@ -28,13 +28,15 @@ class Notes:
     rows: Rows
     seconds: float
     trained_by: tuple[str, ...] = ()
+    judged: int = 0
+    """The latest step of which it has been decided that the member goes on from there."""
 
     @classmethod
     def of(cls, state: MemberState, place: int, process: str) -> Notes:
         """Those of who comes, to be added to; `process` trains it from now on."""
         before = state.trained_by
         trained_by = before if not process or before[-1:] == (process,) else (*before, process)
-        return cls(state.config, place, list(state.curve), copied(state.rows), state.seconds, trained_by)
+        return cls(state.config, place, list(state.curve), copied(state.rows), state.seconds, trained_by, state.judged)
 
     def add(self, point: Mapping[str, Any], look: Look) -> None:
         """Note a look, unless one at the same step is noted: who is stopped may just have been looked at."""

@@ -103,7 +103,7 @@ class Seats:
         notes, (latest, least) = self.notes(slot), self._losses.take(slot)
         return replace(
             self.engine.take(slot), latest=latest, least=least, curve=tuple(notes.curve), rows=copied(notes.rows),
-            seconds=notes.seconds, trained_by=notes.trained_by,
+            seconds=notes.seconds, trained_by=notes.trained_by, judged=notes.judged,
         )  # fmt: skip
 
     def empty(self, slot: int) -> None:

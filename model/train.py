@@ -193,6 +193,16 @@ class PackTrainer:
         """A copy of a member: all that it is, and nothing of its neighbours."""
         return self.seats.take(self.seats.slot_of(trial_id))
 
+    def points(self, trial_id: str) -> list[tuple[Mapping[str, Any], bool]]:
+        """A member's curve so far, and of each point whether it has been decided that the member goes on from it."""
+        notes = self.seats.notes(self.seats.slot_of(trial_id))
+        return [(point, point["step"] <= notes.judged) for point in notes.curve]
+
+    def goes_on(self, trial_id: str) -> None:
+        """It has been decided that a member goes on from where it is."""
+        slot = self.seats.slot_of(trial_id)
+        self.seats.notes(slot).judged = self.seats.steps[slot]
+
     def drop(self, trial_id: str) -> None:
         """Have a member leave without a result; its work is gone, or goes on elsewhere from what `take` gave."""
         self.seats.empty(self.seats.slot_of(trial_id))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -26,12 +27,15 @@ from monosweep.sweep.executors.inline import leave_if_worker
 from monosweep.sweep.executors.shipping import JOB, check_root
 from monosweep.sweep.executors.site import ready
 from monosweep.sweep.executors.stopping import stop_signals
+from monosweep.sweep.plan.budget import Spending
 from monosweep.sweep.plan.forecast import seconds_to_train
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
 from monosweep.sweep.plan.missing import Standing, counting, resumable
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import Plan, Site, packs_for, plan_of
+from monosweep.sweep.plan.rungs import Rungs
+from monosweep.sweep.search.adaptive import Adaptive
 from monosweep.sweep.spec.sweep_spec import SweepSpec, coinciding, expand
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
@@ -40,7 +44,12 @@ from monosweep.sweep.text import without_secrets
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.feed import Feed, Given
 from monosweep.sweep.work.waits import told_if_long
+
+if TYPE_CHECKING:
+    from monosweep.sweep.search.searcher import Searcher
+    from monosweep.sweep.search.tune_judge import TrialScheduler
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +77,8 @@ class LaunchReport:
     """Seconds that the launch took."""
     plan: Plan | None = None
     """What was to be done; None if nothing was missing."""
+    spent: str | None = None
+    """The limit that ended the launch, if one did, such as --max-hours 1."""
     dry_run: bool = False
     """Whether the plan was left at that."""
 
@@ -78,13 +89,16 @@ class LaunchReport:
 
 
 def launch(
-    spec: SweepSpec, out: str, options: LaunchOptions | None = None, console: Console | None = None
-) -> LaunchReport:
+    spec: SweepSpec, out: str, options: LaunchOptions | None = None, console: Console | None = None, *,
+    search: Searcher | None = None, scheduler: TrialScheduler | None = None,
+) -> LaunchReport:  # fmt: skip
     """Train what `spec` asks for and the results root `out` lacks.
 
     Args:
         out: a new or empty folder, a results root, or the URI of one.
         console: where progress goes; left out, stderr.
+        search: one of Ray Tune's searchers, instead of the spec's own.
+        scheduler: one of Ray Tune's schedulers, instead of the spec's own.
 
     Raises:
         ConfigError: if a trial or option cannot be used; nothing has been trained then.
@@ -97,15 +111,21 @@ def launch(
     options, console = options or LaunchOptions(), console or Console(stderr=True)
     if options.address is not None:
         check_root(out)
-    configs = expand(spec)
-    for line in coinciding(spec):
+    adaptive = Adaptive(spec=spec, searcher=search, scheduler=scheduler)
+    configs = [] if adaptive.is_searched else expand(spec)
+    for line in () if adaptive.is_searched else coinciding(spec):
         _say(console, line)
-    _check_optimizers(configs)
+    _check_optimizers(adaptive.example(configs))
+    if adaptive.is_searched or adaptive.is_judged:
+        adaptive.check(configs)
     say = partial(_say, console)
     with told_if_long(f"looking for a results root at {without_secrets(out)}", say):
         store = Store.find(out) if options.dry_run else Store.create(out)
     with _lease(store, spec.name, options, say) as lease:
-        launched = _Launch(spec=spec, store=store, lease=lease, options=options, console=console)
+        launched = _Launch(
+            spec=spec, store=store, lease=lease, options=options, console=console, adaptive=adaptive,
+            spending=Spending(options.budget, start),
+        )  # fmt: skip
         return launched.report(configs, out, start)
 
 
@@ -119,19 +139,22 @@ class _Launch:
     lease: Held | None
     options: LaunchOptions
     console: Console
+    adaptive: Adaptive
+    spending: Spending
 
     def report(self, configs: Sequence[TrialConfig], out: str, start: float) -> LaunchReport:
         with self._told("reading what the results root holds"):
-            stands = self._stands(configs, self._index())
+            stands = self._stands([*configs, *self._asked()], self._index())
             resumed = self._resumed(stands)
-        plan = self._train(stands, resumed) if stands.missing else None
+        plan = self._train(stands, resumed) if stands.missing or stands.to_come else None
         trained = plan is not None and not self.options.dry_run
-        ended = replace(stands, rows=self._rows()) if trained else stands
+        ended = self._ended(stands) if trained else stands
         return LaunchReport(
             sweep=self.spec.name, root=self.store.root if self.store else out, before=_counts(stands),
-            after=_counts(ended), plan=plan, n_wanted=len(stands.wanted), n_missing=len(ended.missing),
-            n_failed=ended.n_failed, tables=_tables(stands.wanted.values()), wall_time_s=time.monotonic() - start,
-            dry_run=self.options.dry_run,
+            after=_counts(ended), plan=plan, n_wanted=len(stands.wanted) + len(stands.to_come),
+            n_missing=len(ended.missing) + len(ended.to_come),
+            n_failed=ended.n_failed, tables=_tables(ended.wanted.values()), wall_time_s=time.monotonic() - start,
+            spent=self.spending.reason, dry_run=self.options.dry_run,
         )  # fmt: skip
 
     def say(self, line: str) -> None:
@@ -140,6 +163,21 @@ class _Launch:
     def _told(self, what: str) -> AbstractContextManager[None]:
         """So that it is told if it takes long, and what happens to the storage meanwhile."""
         return told_if_long(what, self.say, self.store.notes if self.store else tuple)
+
+    def _asked(self) -> list[TrialConfig]:
+        """What a sweep that is searched has asked for so far."""
+        if self.store is None or not self.adaptive.is_searched:
+            return []
+        return list(members(self.store, self.spec.name).values())
+
+    def _ended(self, stands: Standing) -> Standing:
+        """The same once all is done."""
+        ended = replace(stands, rows=self._rows())
+        if not self.adaptive.is_searched:
+            return ended
+        wanted = {config.trial_id: config for config in self._asked()}
+        to_come = tuple(self.adaptive.to_come(list(wanted.values())))
+        return replace(ended, wanted=wanted, members=frozenset(wanted), to_come=to_come)
 
     def _rows(self) -> Mapping[str, TrialStatus]:
         """What has become of the root's trials, as its tables say."""
@@ -171,7 +209,7 @@ class _Launch:
         asked: frozenset[str] = frozenset()
         if self.store is not None:
             asked = asked_for(self.store, self.spec.name).trial_ids
-            if asked and asked.isdisjoint(wanted):
+            if asked and asked.isdisjoint(wanted) and configs:
                 self.say(held_another(self.store, self.spec.name, configs))
             if self.options.unfinished:
                 wanted |= members(self.store, self.spec.name)
@@ -181,7 +219,8 @@ class _Launch:
                 ask(self.store, self.spec.name, wanted.values())
                 self.store.write_spec(self.spec.name, self.spec.to_json())
         rows = counting(index, self.options.retry_failed, wanted)
-        return Standing(wanted=wanted, members=asked.union(wanted), rows=rows)
+        to_come = tuple(self.adaptive.to_come(list(wanted.values())))
+        return Standing(wanted=wanted, members=asked.union(wanted), rows=rows, to_come=to_come)
 
     def _resumed(self, stands: Standing) -> list[Pack]:
         if self.store is None:
@@ -204,7 +243,7 @@ class _Launch:
 
     def _train(self, stands: Standing, resumed: Sequence[Pack]) -> Plan:
         """Pack and train what is missing; with --dry-run only plan it."""
-        missing = stands.missing
+        missing = self._affordable([*stands.missing, *stands.to_come], resumed)
         with (
             stop_signals() as stopping,
             ready(self.options, len(missing), stopping, self.say) as there,
@@ -214,17 +253,22 @@ class _Launch:
                 plan = plan_of(packs, len(resumed), there.site)
             if self.options.dry_run or self.store is None:
                 return replace(plan, seconds=self._seconds(packs, there.site))
+            feed, rungs = self._feed(self.store, stands, resumed, packs, there.site)
             settings = Settings(
-                device=there.site.device, save_weights=self.spec.save_weights, record_neurons=self.spec.record_neurons
-            )
+                device=there.site.device, save_weights=self.spec.save_weights,
+                record_neurons=self.spec.record_neurons, rungs=rungs,
+            )  # fmt: skip
             work = Work(
-                store=self.store, sweep=self.spec.name, packs=tuple(packs), settings=settings,
+                store=self.store, sweep=self.spec.name, settings=settings,
                 n_workers=there.site.n_workers, patience_s=self.options.patience_s,
             )  # fmt: skip
             if resumed:
                 self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
             with Progress(self.store, self.spec.name, packs, _counts(stands), self.console) as progress:
-                there.execute(work, progress, lambda: stopping.told() or self._lost())
+                there.execute(
+                    work, feed, progress,
+                    lambda: stopping.told() or self._lost() or self.spending.is_over(progress.trained_steps),
+                )  # fmt: skip
         if self.lease is not None:
             self.lease.check()
         if stopping.told():
@@ -233,9 +277,30 @@ class _Launch:
             raise KeyboardInterrupt(f"stopped; {kept}; launch the same command again to go on")
         return plan
 
+    def _affordable(self, missing: list[TrialConfig], resumed: Sequence[Pack]) -> list[TrialConfig]:
+        """Those that go on, and as many others as may be begun."""
+        most = self.options.budget.max_trials
+        going_on = {config.trial_id for pack in resumed for config in pack.configs}
+        new = [config for config in missing if config.trial_id not in going_on]
+        if most is None or len(new) <= most:
+            return missing
+        self.spending.reason = f"--max-trials {most}"
+        left_out = {config.trial_id for config in new[most:]}
+        return [config for config in missing if config.trial_id not in left_out]
+
+    def _feed(
+        self, store: Store, stands: Standing, resumed: Sequence[Pack], packs: Sequence[Pack], site: Site
+    ) -> tuple[Feed, Rungs | None]:
+        """Where packs come from, and at which steps their members wait for orders."""
+        if not (self.adaptive.is_searched or self.adaptive.is_judged):
+            return Given(packs), None
+        make_packs = partial(packs_for, resumed=(), pack_size=self.spec.pack_size, site=site)
+        asked, most = list(stands.wanted.values()), self.options.budget.max_trials
+        return self.adaptive.feed(store, asked, stands.rows, resumed, make_packs, most)
+
 
 def _counts(stands: Standing) -> Counts:
-    return Counts.of(len(stands.members), stands.counts)
+    return Counts.of(len(stands.members) + len(stands.to_come), stands.counts)
 
 
 def _say(console: Console, line: str) -> None:

@@ -44,11 +44,17 @@ class LaunchArgs:
     address: Annotated[str | None, arg(metavar="ADDR", help_behavior_hint="")] = None
     """A running Ray cluster; left out, Ray starts here and ends with the launch."""
     retry_failed: Flag = False
-    """Train failed and stopped trials again."""
+    """Train failed trials again."""
     unfinished: Flag = False
     """Train also what this sweep was asked for before and still lacks."""
     patience_s: float = PATIENCE_S
     """Seconds without a report after which a pack's worker counts as hung: it is ended, and another goes on."""
+    max_trials: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Begin so many trials and no more; launch again to go on."""
+    max_hours: Annotated[float | None, arg(metavar="H", help_behavior_hint="")] = None
+    """Stop after so many hours, with checkpoints; launch again to go on."""
+    max_model_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Stop after so many optimiser steps of single trials, with checkpoints."""
     dry_run: Flag = False
     """Say what would be trained, and stop."""
 
@@ -145,7 +151,7 @@ class SubmitArgs:
     workers: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Packs at a time; say how many if workers start only when needed."""
     retry_failed: Flag = False
-    """Train failed and stopped trials again."""
+    """Train failed trials again."""
     patience_s: float = PATIENCE_S
     """Seconds without a report after which a pack's worker counts as hung."""
 
@@ -165,7 +171,7 @@ class ResumeArgs:
     workers: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Packs at a time."""
     retry_failed: Flag = False
-    """Train failed and stopped trials again."""
+    """Train failed trials again."""
     patience_s: float = PATIENCE_S
     """Seconds without a report after which a pack's worker counts as hung."""
 

@@ -61,7 +61,7 @@ def resume(argv: Sequence[str]) -> int:
     from monosweep.sweep.store.root import Store
 
     stands = _the_one(args.out, args.sweep)
-    left = stands.counts.missing + (stands.counts.failed + stands.counts.stopped if args.retry_failed else 0)
+    left = stands.counts.missing + (stands.counts.failed if args.retry_failed else 0)
     if not left:
         print(f"nothing to resume: all {stands.counts.total:,} trials of {stands.sweep} have their rows")
         return 0

@@ -61,17 +61,22 @@ def launch(argv: Sequence[str]) -> int:
     )  # fmt: skip
     from monosweep.sweep.drive import LaunchOptions
     from monosweep.sweep.drive import launch as launch_sweep
+    from monosweep.sweep.plan.budget import Budget
     from monosweep.sweep.view.lines import launch_lines
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
         retry_failed=args.retry_failed, unfinished=args.unfinished, patience_s=args.patience_s,
+        budget=Budget(
+            max_trials=args.max_trials, max_hours=args.max_hours, max_model_steps=args.max_model_steps
+        ),
         dry_run=args.dry_run,
     )  # fmt: skip
     report = launch_sweep(_spec(args.spec, args.set, args.pack_size), args.out, options)
     for line in launch_lines(report, args.out):
         print(line)
-    return 0 if report.dry_run or not (report.n_missing or report.n_failed) else INCOMPLETE
+    lacks = report.n_missing and report.spent is None
+    return 0 if report.dry_run or not (lacks or report.n_failed) else INCOMPLETE
 
 
 def status(argv: Sequence[str]) -> int:

@@ -18,11 +18,12 @@ from types import TracebackType
 from monosweep.model.config import UserError
 from monosweep.sweep.text import duration
 from monosweep.sweep.work.contract import Work
+from monosweep.sweep.work.feed import Feed
 from monosweep.sweep.work.progress import Listener
 from monosweep.sweep.work.waits import Say
 
-Execute = Callable[[Work, Listener, Callable[[], bool]], None]
-"""Trains all packs and tells of them; once the last says so, checkpoints those in training and returns."""
+Execute = Callable[[Work, Feed, Listener, Callable[[], bool]], None]
+"""Trains all packs of a feed and tells of them; once the last says so, checkpoints those in training and returns."""
 _ASK_EVERY_S = 2.0
 _ANSWER_S = 5.0
 _TOLD_S = 5.0
@@ -76,8 +77,8 @@ class Head:
     def watched(self, execute: Execute) -> Execute:
         """The same, which ends with an error once the head has gone."""
 
-        def train(work: Work, progress: Listener, should_stop: Callable[[], bool]) -> None:
-            execute(work, progress, lambda: should_stop() or self.gone is not None)
+        def train(work: Work, feed: Feed, progress: Listener, should_stop: Callable[[], bool]) -> None:
+            execute(work, feed, progress, lambda: should_stop() or self.gone is not None)
             if self.gone is not None:
                 raise self.gone
 

@@ -23,8 +23,9 @@ from monosweep.model.config import UserError
 from monosweep.sweep.plan.machine import n_gpus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.blame import Loss
-from monosweep.sweep.work.contract import PackProgress, Work
+from monosweep.sweep.work.contract import Orders, PackProgress, Work
 from monosweep.sweep.work.faults import Cause, MachineError, oom_kills
+from monosweep.sweep.work.feed import Feed
 from monosweep.sweep.work.pack import check_device, pack_slices
 from monosweep.sweep.work.progress import Listener
 from monosweep.sweep.work.queue import Queue
@@ -42,9 +43,10 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def execute(
-    work: Work, progress: Listener, should_stop: Callable[[], bool], hurried: Callable[[], bool] = lambda: False
-) -> None:
-    """Train every pack of `work`; once `should_stop`, checkpoint those in training and return, once `hurried` return.
+    work: Work, feed: Feed, progress: Listener, should_stop: Callable[[], bool],
+    hurried: Callable[[], bool] = lambda: False,
+) -> None:  # fmt: skip
+    """Train every pack of `feed`; once `should_stop`, checkpoint those in training and return, once `hurried` return.
 
     Raises:
         StoreError: if the results root fails.
@@ -52,7 +54,7 @@ def execute(
     """
     work = replace(work, settings=replace(work.settings, slice_s=_SLICE_S))
     places = _places(work)
-    queue = Queue(work, progress, lambda: len(set(places)))
+    queue = Queue(work, feed, progress, lambda: len(set(places)))
     if work.n_workers == 1:
         _one_after_another(work, queue, should_stop)
     else:
@@ -92,10 +94,11 @@ def _one_after_another(work: Work, queue: Queue, should_stop: Callable[[], bool]
 
 
 def _train_here(work: Work, queue: Queue, pack: Pack, should_stop: Callable[[], bool]) -> None:
+    orders = [Orders()]
     try:
         queue.began(pack.pack_id, _HERE, check_device(work.settings.device), oom_kills())
-        for progress in pack_slices(work.store, work.sweep, pack, work.settings, should_stop):
-            queue.heard(progress)
+        for progress in pack_slices(work.store, work.sweep, pack, work.settings, should_stop, orders.pop):
+            orders[:] = [queue.heard(progress)]
     except MachineError as error:
         queue.lost(pack.pack_id, Loss(error.cause, error.text, _HERE))
 
@@ -139,7 +142,7 @@ class _Processes:
         self, work: Work, queue: Queue, silences: Silences, places: list[str], hurried: Callable[[], bool]
     ) -> None:
         self._work, self._queue, self._silences, self._hurried = work, queue, silences, hurried
-        self._workers = [_Worker(place) for place in places[: len(work.packs)]]
+        self._workers = [_Worker(place) for place in places]
 
     def __enter__(self) -> _Processes:
         return self
@@ -183,7 +186,7 @@ class _Processes:
     def _spawn(self, place: str) -> _Process:
         context = mp.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, replace(self._work, packs=()), place)
+        arguments = (theirs, self._work, place)
         process = context.Process(target=_serve, args=arguments, name=_WORKER, daemon=True)
         process.start()
         theirs.close()  # so that the worker's death is the end of the pipe
@@ -208,9 +211,12 @@ class _Processes:
             self._queue.began(worker.pack.pack_id, worker.place, message.device_name, message.kills)
         else:
             assert isinstance(message, PackProgress)
-            self._queue.heard(message)
-            if message.finished:
+            orders = self._queue.heard(message)
+            if message.finished or message.released:
                 worker.pack = None
+            elif self._work.settings.rungs is not None and not message.stopped:
+                with suppress(OSError):  # a dead worker is noticed when its pipe is read
+                    worker.running.pipe.send(orders)
 
     def _lose(self, worker: _Worker, loss: Loss, grace_s: float = _GRACE_S) -> None:
         """The process is gone, or about to; another one comes with the next pack."""
@@ -246,9 +252,11 @@ def _serve(pipe: Connection, work: Work, place: str) -> None:
     try:
         while (pack := pipe.recv()) is not None:
             pipe.send(_Began(check_device(work.settings.device), oom_kills()))
-            # Whatever comes while a pack trains is the call to stop.
-            for progress in pack_slices(work.store, work.sweep, pack, work.settings, pipe.poll):
+            told = _Told(pipe)
+            for progress in pack_slices(work.store, work.sweep, pack, work.settings, told.to_stop, told.orders):
                 pipe.send(progress)
+            if told.over:
+                return
     except (EOFError, BrokenPipeError):
         return
     except MachineError as error:
@@ -257,6 +265,25 @@ def _serve(pipe: Connection, work: Work, place: str) -> None:
         pipe.send(error)
     except Exception:
         pipe.send(RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+
+
+@dataclass
+class _Told:
+    """What comes through the pipe while a pack trains: orders, one after each report, or None, the call to stop."""
+
+    pipe: Connection
+    over: bool = False
+
+    def to_stop(self) -> bool:
+        """Without orders under way, whatever comes is the call."""
+        self.over = self.over or self.pipe.poll()
+        return self.over
+
+    def orders(self) -> Orders:
+        """Waits for them."""
+        found = None if self.over else self.pipe.recv()
+        self.over = found is None
+        return found if isinstance(found, Orders) else Orders()
 
 
 def _die_with_parent() -> None:

@@ -32,8 +32,9 @@ from monosweep.sweep.executors.ray_private import dead_process, nothing_forwarde
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import needed_bytes
 from monosweep.sweep.work.blame import Loss
-from monosweep.sweep.work.contract import PackProgress, Work
+from monosweep.sweep.work.contract import Left, Orders, PackProgress, Work
 from monosweep.sweep.work.faults import Cause, MachineError, oom_kills
+from monosweep.sweep.work.feed import Feed
 from monosweep.sweep.work.pack import check_device, pack_slices
 from monosweep.sweep.work.progress import Listener
 from monosweep.sweep.work.queue import Queue
@@ -57,10 +58,10 @@ _MEMORY_UNIT = 256 * 2**20
 
 
 def execute(
-    cluster: Cluster, work: Work, progress: Listener, should_stop: Callable[[], bool], packs_per_gpu: int = 1,
-    hurried: Callable[[], bool] = lambda: False,
+    cluster: Cluster, work: Work, feed: Feed, progress: Listener, should_stop: Callable[[], bool],
+    packs_per_gpu: int = 1, hurried: Callable[[], bool] = lambda: False,
 ) -> None:  # fmt: skip
-    """Train every pack of `work` on a connected Ray; once `should_stop`, checkpoint those in training and return, or
+    """Train every pack of `feed` on a connected Ray; once `should_stop`, checkpoint those in training and return, or
     once `hurried` return.
 
     A worker that is told to go (SIGTERM, as before a pre-emption) checkpoints its pack first, and that is no death.
@@ -71,7 +72,7 @@ def execute(
         RuntimeError: if a worker fails in a way that is neither a trial's nor a machine's.
     """
     work = replace(work, settings=replace(work.settings, slice_s=_SLICE_S))
-    queue = Queue(work, progress, lambda: _n_places(work.settings.device))
+    queue = Queue(work, feed, progress, lambda: _n_places(work.settings.device))
     bundle = resources(work.settings.device, packs_per_gpu)
     idle = Wait(lambda: waiting_for(bundle), progress.note)
     watch = _Watch(queue, Silences(work.patience_s, progress.note), idle, should_stop)
@@ -94,7 +95,7 @@ def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
 
 
 def _fit(work: Work, queue: Queue, watch: _Watch, cluster: Cluster, bundle: Mapping[str, float]) -> None:
-    packs = _Packs(work.packs, queue, watch, partial(_memory, cluster, work.settings.device))
+    packs = _Packs(queue, watch, partial(_memory, cluster, work.settings.device))
     trainable = tune.with_parameters(_PackTrainable, work=work)
     tune.Tuner(
         tune.with_resources(trainable, lambda config: _placed(bundle, config)),
@@ -181,6 +182,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._given = new_config
         self._slices: Iterator[PackProgress] = iter(())
+        self._orders = Orders()
         self._has_begun = False
         return True
 
@@ -201,7 +203,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _is_done(self, report: _Report) -> bool:
         keeps_place = _here(self._work.settings.device) in self._given["left_out"]
-        finished = report.progress is not None and report.progress.finished
+        finished = report.progress is not None and (report.progress.finished or report.progress.released)
         return finished or report.error is not None or (report.refused and not keeps_place)
 
     def _report(self) -> _Report:
@@ -221,10 +223,18 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
             time.sleep(_REPORT_S)
         if here in given["left_out"] or here in given["avoid"]:
             return _Report(refused=True)
-        name, pack = check_device(work.settings.device), _given_pack(work.packs, given)
-        self._slices = pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving)
+        name, pack = check_device(work.settings.device), given["pack"].pack
+        self._slices = pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving, self._ordered)
         self._has_begun = True
         return _Report(began=(here, name, oom_kills()))
+
+    def order(self, orders: Orders) -> None:
+        """What to do before the next step; Ray calls it between two."""
+        self._orders = orders
+
+    def _ordered(self) -> Orders:
+        orders, self._orders = self._orders, Orders()
+        return orders
 
     def release(self) -> None:
         """Checkpoint the pack and train it no further; Ray calls it between two steps."""
@@ -235,11 +245,13 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
     def _advance(self) -> PackProgress:
         start = time.monotonic()
         warnings: list[str] = []
+        left: list[Left] = []
         for progress in self._slices:
             warnings += progress.warnings
-            if time.monotonic() - start > _REPORT_S and not self._leaving:
+            left += progress.left
+            if (progress.seen or time.monotonic() - start > _REPORT_S) and not self._leaving:
                 break
-        return replace(progress, warnings=tuple(warnings))
+        return replace(progress, warnings=tuple(warnings), left=tuple(left))
 
 
 def _here(device: str) -> str:
@@ -249,20 +261,22 @@ def _here(device: str) -> str:
     return f"GPU {' '.join(gpus)} of {address}" if gpus else address
 
 
-def _given_pack(packs: Sequence[Pack], config: Mapping[str, Any]) -> Pack:
-    pack = packs[config["pack"]]
-    return pack if config["members"] is None else Pack(tuple(pack.configs[i] for i in config["members"]))
+class _Given:
+    """A pack on its way through Tune, which would look into it, and copy it again and again."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+
+    def __deepcopy__(self, memo: object) -> _Given:
+        return self
 
 
 class _Packs(Searcher):  # type: ignore[misc]
     """What Tune is to train next."""
 
-    def __init__(
-        self, packs: Sequence[Pack], queue: Queue, watch: _Watch, memory: Callable[[Pack], int]
-    ) -> None:
+    def __init__(self, queue: Queue, watch: _Watch, memory: Callable[[Pack], int]) -> None:
         super().__init__()
-        self._packs, self._queue, self._watch, self._memory = packs, queue, watch, memory
-        self._order = {pack.pack_id: place for place, pack in enumerate(packs)}
+        self._queue, self._watch, self._memory = queue, watch, memory
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searchers for a restart of its own, which we never use."""
@@ -283,21 +297,10 @@ class _Packs(Searcher):  # type: ignore[misc]
         if order is None:
             return None
         self._watch.given[trial_id] = order.pack.pack_id
-        place, members = self._named(order.pack)
         return {
-            "pack": place, "members": members, "left_out": [*order.left_out], "avoid": [*order.avoid],
+            "pack": _Given(order.pack), "left_out": [*order.left_out], "avoid": [*order.avoid],
             "memory": self._memory(order.pack),
         }  # fmt: skip
-
-    def _named(self, pack: Pack) -> tuple[int, list[int] | None]:
-        """A pack's place among those that workers have and, if it is a part of that, which of its members."""
-        if pack.pack_id in self._order:
-            return self._order[pack.pack_id], None
-        wanted = {config.trial_id for config in pack.configs}
-        for place, whole in enumerate(self._packs):
-            if members := [i for i, config in enumerate(whole.configs) if config.trial_id in wanted]:
-                return place, members
-        raise AssertionError(f"pack {pack.pack_id} is no part of any")
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """What has become of it, `_Watch` hears."""
@@ -389,7 +392,9 @@ class _Watch(tune.Callback):  # type: ignore[misc]
         elif report.fault is not None:
             self._faults[trial.trial_id] = report.fault
         elif report.progress is not None:
-            self._queue.heard(report.progress)
+            orders = self._queue.heard(report.progress)
+            if orders != Orders():
+                trial.temporary_state.ray_actor.order.remote(orders)
         elif trial.trial_id in self.given:
             self._queue.refused(self.given.pop(trial.trial_id))
 

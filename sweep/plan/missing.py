@@ -20,7 +20,7 @@ from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Store, count_by_status
 from monosweep.sweep.version import training_code
 
-RETRIED = (TrialStatus.FAILED, TrialStatus.STOPPED)
+RETRIED = (TrialStatus.FAILED,)
 """What --retry-failed trains again."""
 
 
@@ -43,6 +43,8 @@ class Standing:
     """All that the sweep was ever asked for, this launch included."""
     rows: Mapping[str, TrialStatus]
     """What has become of the root's trials; those that are to be retried have no row here."""
+    to_come: tuple[TrialConfig, ...] = ()
+    """Stand-ins for trials that are yet to be asked for."""
 
     @property
     def missing(self) -> list[TrialConfig]:

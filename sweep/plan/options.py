@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from monosweep.model.config import ConfigError
+from monosweep.sweep.plan.budget import Budget
 
 PATIENCE_S = 900.0
 """An honest pack reports every few seconds; what may hold it up is one step of a large model, a first compilation (a
@@ -32,6 +33,8 @@ class LaunchOptions:
     """Train also what the sweep was asked for before and lacks."""
     patience_s: float = PATIENCE_S
     """Seconds without a report after which a pack's worker counts as hung: it is ended, and another goes on."""
+    budget: Budget = field(default_factory=Budget)
+    """What it may spend."""
     dry_run: bool = False
     """Only say what would be trained."""
 

@@ -47,6 +47,10 @@ class Pack:
     configs: tuple[TrialConfig, ...]
     given_id: str = ""
     """Of a pack that goes on with those of its members that have not left."""
+    sources: tuple[str, ...] = ()
+    """Packs in whose checkpoints members are that have been trained before."""
+    leaving: tuple[tuple[str, str], ...] = ()
+    """Members that are only there to get their rows, by trial_id, and why they stop."""
 
     @cached_property
     def pack_id(self) -> str:

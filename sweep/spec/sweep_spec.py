@@ -40,6 +40,7 @@ from monosweep.sweep.spec.domains import check_domain, is_grid, is_random
 from monosweep.sweep.spec.draws import Sampling, draws
 from monosweep.sweep.spec.from_python import plain
 from monosweep.sweep.spec.overrides import apply_override, parse_override
+from monosweep.sweep.spec.searching import Objectives, Scheduler, SchedulerField, Search, SearchField, check_searching
 from monosweep.sweep.spec.yaml_file import read_yaml
 from monosweep.sweep.text import shown
 
@@ -51,7 +52,6 @@ _LONGEST_NAME = 100
 _TAKEN = ("progress", "lease")
 """How files beside a sweep's spec end."""
 _EMPTY_SPACE = "space is empty; give at least one knob, or leave space out for a single trial"
-_NOT_YET = ("search", "scheduler")
 
 
 def _as_whole(value: Any) -> Any:
@@ -87,6 +87,17 @@ class SweepSpec(BaseModel):
     """Chooses the random draws; unrelated to the trials' own seeds."""
     repeats: Count = 1
     """Seeds per point: the base seed, the next one, ..."""
+    search: SearchField | None = None
+    """Who asks for the trials, `num_samples` points; left out, they are listed from the start."""
+    scheduler: SchedulerField | None = None
+    """Who stops trials early; left out, nobody."""
+    objectives: Objectives = Field(default_factory=dict)
+    """What `search` and `scheduler` go by: columns of `curves` and `trials`, or SQL of them, and `min` or `max`; left
+    out, the least loss."""
+    constraints: list[str] = Field(default_factory=list)
+    """SQL that must be true of a trial that counts; `best_loss` is the best of all trials at that step or before."""
+    stop: str | None = None
+    """SQL of which a trial that it is true of at a recorded step is stopped."""
     pack_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_as_whole)] = "auto"
     """Trials per pack, or `auto`."""
     save_weights: Literal["none", "final", "log2"] = "none"
@@ -135,6 +146,8 @@ class SweepSpec(BaseModel):
                 _check_field("space", knob, knobs_of([{**self.base, **sub_space}]))
                 check_domain(knob, value)
         self._check_draws()
+        kinds = [{knob: next(iter(v)) for knob, v in part.items() if isinstance(v, Mapping)} for part in self.space]
+        check_searching(self.search, self.scheduler, self.objectives, kinds)
         return self
 
     def _check_draws(self) -> None:
@@ -300,18 +313,18 @@ def _as_list(space: Any) -> list[Any]:
 
 
 def _validated(raw: Mapping[str, Any]) -> SweepSpec:
-    for key in _NOT_YET:
-        if key in raw:
-            raise ConfigError(f"{key} is not supported yet; leave it out and list the knobs in space")
     return SweepSpec(**raw)
 
 
 def _one_line(error: ValidationError) -> str:
     """The first of pydantic's complaints, in our words."""
     first = error.errors()[0]
-    place = str(first["loc"][0]) if first["loc"] else ""
+    place = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
-        return unknown_name("key", str(first["loc"][-1]), [*SweepSpec.model_fields, "include"])
+        parts: Mapping[str, type[BaseModel]] = {"search": Search, "scheduler": Scheduler}
+        inside = parts.get(str(first["loc"][0]))
+        known = [*inside.model_fields] if inside else [*SweepSpec.model_fields, "include"]
+        return unknown_name("key", place, known)
     if first["type"] == "json_invalid":
         return f"not JSON: {first['ctx']['error']}"
     if isinstance(own := first.get("ctx", {}).get("error"), ConfigError):  # names key and value itself

@@ -248,6 +248,10 @@ class Store(Storage):
         """The configs of the rows that `sweep` has trained."""
         return rows.trained_configs(self, sweep)
 
+    def rows_of(self, table: str, sweep: str | None, trial_ids: Collection[str]) -> list[dict[str, Any]]:
+        """The rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root."""
+        return rows.rows_of(self, table, sweep, trial_ids)
+
     def pack_rows(self, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
         """trial_id -> status of the members of a pack that are committed, in single and merged parts.
 

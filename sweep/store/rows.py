@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +55,14 @@ def trained_configs(storage: Storage, sweep: str) -> list[TrialConfig]:
     """The configs of the rows that `sweep` has trained."""
     parts = read.read(storage, "trials", None, sweep).parts.values()
     return [config_in(row) for rows in parts for row in rows.to_pylist()]
+
+
+def rows_of(storage: Storage, table: str, sweep: str | None, trial_ids: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root."""
+    parts = read.read(storage, table, None, sweep).parts.values()
+    wanted = pa.array(list(trial_ids), pa.string())
+    found = [rows.filter(pc.is_in(rows["trial_id"], value_set=wanted)).to_pylist() for rows in parts]
+    return [dict(row) for rows in found for row in rows]
 
 
 def pack_rows(storage: Storage, sweep: str, pack_id: str) -> dict[str, TrialStatus]:

@@ -24,7 +24,9 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
     yield _done(report)
     root, sweep = shlex.quote(out), report.sweep
     yield f"rows      {report.root}: tables {', '.join(report.tables)}; sweep {sweep}"
-    if report.n_missing:
+    if report.spent:
+        yield f"spent     {report.spent}: {report.n_missing:,} trials are left; launch again to go on"
+    elif report.n_missing:
         lack = f"{report.n_missing:,} trials that were to be trained have no row there"
         yield f"missing   {lack}: launch the same command again"
     if others := report.after.missing - report.n_missing:

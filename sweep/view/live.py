@@ -106,6 +106,12 @@ class Progress:
             if progress.finished:
                 self._running.pop(progress.pack_id, None)
 
+    @property
+    def trained_steps(self) -> int:
+        """Optimiser steps of single trials that this launch has done, as far as workers have told."""
+        with self._lock:
+            return self._trained
+
     def waits(self, pack: Pack) -> None:
         """No worker trains `pack` for the time being; it is going to be taken up again."""
         with self._lock:

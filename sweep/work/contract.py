@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.options import PATIENCE_S
-from monosweep.sweep.plan.packs import Pack
+from monosweep.sweep.plan.rungs import Rungs
 from monosweep.sweep.store.root import Store
 
 Keep = Literal["none", "final", "log2"]
@@ -26,22 +26,58 @@ class Settings:
     """Which recorded steps' weights to keep."""
     record_neurons: Literal["final", "log2"] = "final"
     """Which recorded steps go into `neurons`."""
+    rungs: Rungs | None = None
+    """Where members wait for orders; None if nobody gives any."""
     slice_s: float = 10.0
     """Seconds of training between two progress reports."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What an executor is given: the packs of one launch."""
+    """What workers have to know of a launch."""
 
     store: Store
     sweep: str
-    packs: tuple[Pack, ...]
     settings: Settings
     n_workers: int
     """Packs in training at a time."""
     patience_s: float = PATIENCE_S
     """Silence of a pack after which its worker counts as hung."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A member at a rung."""
+
+    trial_id: str
+    step: int
+    values: Mapping[str, Any]
+    """Columns of `curves`."""
+    judged: bool = False
+    """It has been decided, in this launch or an earlier one, that it goes on from here."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Left:
+    """A member that has its row."""
+
+    trial_id: str
+    status: TrialStatus
+    last_step: int
+    metrics: Mapping[str, Any] | None
+    """Losses and metrics, as in `trials`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What a worker is to do before it trains on."""
+
+    stop: Mapping[str, str] = field(default_factory=dict)
+    """Members who leave, by trial_id, and why."""
+    hold: frozenset[str] = frozenset()
+    """Members of whom it is not decided yet; they come with `release`."""
+    release: bool = False
+    """Checkpoint the pack and train it no further."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,5 +96,11 @@ class PackProgress:
     """Every member has its row."""
     stopped: bool = False
     """It is checkpointed, and this worker trains it no further."""
+    released: bool = False
+    """The same, as it was ordered to: its members are packed anew, and all else counts only those that have rows."""
+    seen: tuple[Seen, ...] = ()
+    """Members that have reached a rung; where a pack goes on, also those that had before."""
+    left: tuple[Left, ...] = ()
+    """Members that have got their rows since the last report."""
     warnings: tuple[str, ...] = ()
     """What the user should hear about since the last report."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import ConfigError, TrialConfig
@@ -23,7 +23,7 @@ from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import needed_bytes
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.version import code_version, training_code
-from monosweep.sweep.work.contract import PackProgress, Settings
+from monosweep.sweep.work.contract import Left, Orders, PackProgress, Seen, Settings
 from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.faults import Cause, MachineError, cause_of, one_line
 from monosweep.sweep.work.rows import process_here, tables_from
@@ -69,12 +69,17 @@ def train_pack(
 
 
 def pack_slices(
-    store: Store, sweep: str, pack: Pack, settings: Settings, should_stop: Callable[[], bool] = lambda: False
-) -> Iterator[PackProgress]:
-    """`train_pack` as an iterator: a report at the start, after every slice, and at the end."""
+    store: Store, sweep: str, pack: Pack, settings: Settings, should_stop: Callable[[], bool] = lambda: False,
+    orders: Callable[[], Orders] = Orders,
+) -> Iterator[PackProgress]:  # fmt: skip
+    """`train_pack` as an iterator: a report at the start, after every slice, and at the end.
+
+    Args:
+        orders: what was ordered since the last report; asked after each where settings.rungs says that members wait.
+    """
     code_version()  # of the sources as they are now, whatever is edited meanwhile
     store.check_reachable()
-    training = _Training(store, sweep, pack, settings, should_stop)
+    training = _Training(store, sweep, pack, settings, should_stop, orders)
     yield from training.train(pack)
     yield training.progress(over=True)
 
@@ -103,7 +108,10 @@ class _Training:
     pack: Pack
     settings: Settings
     should_stop: Callable[[], bool]
+    orders: Callable[[], Orders]
     stopped: bool = False
+    released: bool = False
+    """It was ordered to be, and is stopped."""
     settled_steps: int = 0
     """Model steps of the members that have rows."""
     current_steps: int = 0
@@ -112,14 +120,20 @@ class _Training:
     saving_s: float = 0.0
     """How long the last checkpoint took."""
     ended: Counter[TrialStatus] = field(default_factory=Counter)
+    left: list[Left] = field(default_factory=list)
+    """Who has got its row since the last report."""
     warnings: list[str] = field(default_factory=list)
 
-    def progress(self, over: bool = False) -> PackProgress:
+    def progress(self, over: bool = False, seen: Sequence[Seen] = ()) -> PackProgress:
         told, self.warnings = (*self.warnings, *self.store.notes()), []
+        left, self.left = tuple(self.left), []
+        gone = over and self.released
         return PackProgress(
-            pack_id=self.pack.pack_id, n_trials=len(self.pack.configs), ended=dict(self.ended),
-            model_steps=self.settled_steps + self.current_steps, trained_steps=self.trained_steps,
-            finished=over and not self.stopped, stopped=over and self.stopped, warnings=told,
+            pack_id=self.pack.pack_id, ended=dict(self.ended), trained_steps=self.trained_steps,
+            n_trials=sum(self.ended.values()) if gone else len(self.pack.configs),
+            model_steps=self.settled_steps + (0 if gone else self.current_steps),
+            finished=over and not self.stopped, stopped=over and self.stopped and not self.released,
+            released=over and self.released, seen=tuple(seen), left=left, warnings=told,
         )  # fmt: skip
 
     def train(self, pack: Pack) -> Iterator[PackProgress]:
@@ -154,10 +168,12 @@ class _Training:
     def _attempt(self, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
         """Train to the end; `lacking` always holds the members that have no row yet."""
         trainer = self._trainer(pack, lacking)
+        self._stop_members(trainer, pack, lacking, dict(pack.leaving))
         self.current_steps = trainer.model_steps
-        yield self.progress()
+        if not trainer.done:
+            yield from self._ordered(trainer, pack, lacking, self._history(trainer))
         saved_at = time.monotonic()
-        while not trainer.done:
+        while not trainer.done and not self.stopped:
             snapshot = self._advance(trainer, pack)
             if snapshot and snapshot.left:
                 self._commit(pack, snapshot.left, trainer.how)
@@ -172,13 +188,62 @@ class _Training:
             if self.stopped:
                 return
             if not trainer.done:
-                yield self.progress()
-        self.store.drop_checkpoint(self.sweep, pack.pack_id)
+                yield from self._ordered(trainer, pack, lacking, self._seen(trainer, snapshot))
+        if not self.stopped:
+            self.store.drop_checkpoint(self.sweep, pack.pack_id)
+
+    def _ordered(
+        self, trainer: PackTrainer, pack: Pack, lacking: list[TrialConfig], seen: Sequence[Seen]
+    ) -> Iterator[PackProgress]:
+        """Report, and do what is ordered then."""
+        yield self.progress(seen=seen)
+        if self.settings.rungs is None:
+            return
+        orders = self.orders()
+        self._stop_members(trainer, pack, lacking, orders.stop)
+        there = {config.trial_id for config in trainer.members}
+        for trial_id in {each.trial_id for each in seen if not each.judged} & there - orders.hold:
+            trainer.goes_on(trial_id)
+        self.current_steps = trainer.model_steps
+        if orders.release and pack is self.pack and not trainer.done:
+            self.store.save_checkpoint(self.sweep, pack.pack_id, _to_bytes(trainer))
+            self.stopped = self.released = True
+
+    def _stop_members(
+        self, trainer: PackTrainer, pack: Pack, lacking: list[TrialConfig], stop: Mapping[str, str]
+    ) -> None:
+        """Have members leave; whoever has nothing to show yet, since its checkpoint is gone, does not."""
+        there = {config.trial_id for config in trainer.members if trainer.points(config.trial_id)}
+        with _training():
+            left = [trainer.stop(trial_id, why) for trial_id, why in stop.items() if trial_id in there]
+        if left:
+            self._commit(pack, left, trainer.engine)
+            lacking[:] = trainer.members
+
+    def _history(self, trainer: PackTrainer) -> list[Seen]:
+        """The rungs that members had reached before this worker took them."""
+        found = [(config, *point) for config in trainer.members for point in trainer.points(config.trial_id)]
+        return [self._as_seen(config, point, judged) for config, point, judged in found if self._is_rung(config, point)]
+
+    def _seen(self, trainer: PackTrainer, snapshot: Snapshot | None) -> list[Seen]:
+        """The rungs that members have just reached."""
+        there = {config.trial_id for config in trainer.members}
+        pairs = zip(trainer.configs, snapshot.points if snapshot else (), strict=False)
+        found = [(config, point) for config, point in pairs if point and config.trial_id in there]
+        return [self._as_seen(config, point, False) for config, point in found if self._is_rung(config, point)]
+
+    def _is_rung(self, config: TrialConfig, point: Mapping[str, Any]) -> bool:
+        rungs = self.settings.rungs
+        return rungs is not None and rungs.at(config, point["step"]) is not None
+
+    def _as_seen(self, config: TrialConfig, point: Mapping[str, Any], judged: bool) -> Seen:
+        return Seen(trial_id=config.trial_id, step=point["step"], values=point, judged=judged)
 
     def _trainer(self, pack: Pack, rest: Sequence[TrialConfig]) -> PackTrainer:
         """From the pack's checkpoint if there is a good one, else from the start."""
         from monosweep.model.train import PackTrainer  # torch
 
+        self._gather(pack, rest)
         data = self.store.load_checkpoint(self.sweep, pack.pack_id)
         if data is not None and (trainer := self._resumed(pack, rest, data)):
             return trainer
@@ -187,6 +252,29 @@ class _Training:
                 rest, self.settings.device, self.settings.record_neurons, keep_weights=self.settings.save_weights,
                 process=process_here(self.settings.device),
             )  # fmt: skip
+
+    def _gather(self, pack: Pack, rest: Sequence[TrialConfig]) -> None:
+        """A checkpoint of its own for a pack whose members come from those of others; who is in none starts over."""
+        sources = [source for source in pack.sources if source != pack.pack_id]
+        if not sources or self.store.load_checkpoint(self.sweep, pack.pack_id) is not None:
+            return
+        from monosweep.model.checkpoint import from_bytes, to_bytes  # torch
+        from monosweep.model.member import MemberState  # torch
+
+        found: dict[str, MemberState] = {}
+        about: dict[str, Any] = {}
+        for source in pack.sources:
+            data = self.store.load_checkpoint(self.sweep, source)
+            try:
+                members, about = from_bytes(data or b"", {config.trial_id for config in rest}, training_code())
+            except CheckpointError as error:
+                problem = f"the checkpoint of pack {source} is not readable ({error})"
+                self.warnings.append(f"{problem}; its trials start over")
+                continue
+            found |= {member.config.trial_id: member for member in members}
+        if found:
+            states = [found.get(config.trial_id, MemberState(config=config)) for config in rest]
+            self.store.save_checkpoint(self.sweep, pack.pack_id, to_bytes(states, about, training_code()))
 
     def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> PackTrainer | None:
         from monosweep.model.train import PackTrainer  # torch
@@ -235,6 +323,11 @@ class _Training:
         self.store.commit(self.sweep, pack.pack_id, tables)
         for result in left:
             self._settle(result.config, result.status)
+            left_with = Left(
+                trial_id=result.config.trial_id, status=result.status, last_step=result.last_step,
+                metrics=result.metrics,
+            )  # fmt: skip
+            self.left.append(left_with)
 
     def _settle(self, config: TrialConfig, status: TrialStatus) -> None:
         self.settled_steps += config.n_steps

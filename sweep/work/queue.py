@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from monosweep.model.config import TrialConfig, UserError
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.blame import Loss, Places
-from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Work
+from monosweep.sweep.work.contract import MAX_RETRIES, Orders, PackProgress, Work
 from monosweep.sweep.work.failures import fail, missing, settled_progress, split
 from monosweep.sweep.work.faults import Cause
+from monosweep.sweep.work.feed import Feed
 from monosweep.sweep.work.progress import Listener
 
 FIRST_PAUSE_S = 1.0
@@ -77,16 +78,18 @@ class Queue:
     """What is left of a launch.
 
     Args:
-        work: its packs.
+        work: what it is about.
+        feed: its packs.
         listener: who hears of them.
         n_places: how many places there are to train on; asked when one is left out.
     """
 
     def __init__(
-        self, work: Work, listener: Listener, n_places: Callable[[], int], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._work, self._listener, self._clock = work, listener, clock
-        self._waiting = deque(_Case(pack) for pack in work.packs)
+        self, work: Work, feed: Feed, listener: Listener, n_places: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._work, self._feed, self._listener, self._clock = work, feed, listener, clock
+        self._waiting: deque[_Case] = deque()
         self._later: list[_Case] = []
         self._training: dict[str, _Case] = {}
         self._places = Places(work.n_workers, n_places)
@@ -99,7 +102,7 @@ class Queue:
         """Whether nothing is in training, and nothing else can be."""
         if self._places.none_left:
             return not any(case.place for case in self._training.values())
-        return not (self._training or self._waiting or self._later)
+        return not (self._training or self._waiting or self._later) and self._feed.over
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -139,6 +142,8 @@ class Queue:
         case = next((case for case in due if not case.faults), None)
         if case is None and self._waiting:
             return self._waiting.popleft()
+        if case is None and (pack := self._feed.next()):
+            return _Case(pack)
         if case is None and due:
             case = due[0]
         if case is not None:
@@ -159,8 +164,8 @@ class Queue:
         self._places.began(place, device_name, kills)
         self._listener.started(case.pack)
 
-    def heard(self, progress: PackProgress) -> None:
-        """A worker reports."""
+    def heard(self, progress: PackProgress) -> Orders:
+        """A worker reports; what it is to do."""
         case = self._training[progress.pack_id]
         if not case.heard and progress.model_steps > case.reached:
             case.reached, case.faults = progress.model_steps, 0
@@ -168,9 +173,12 @@ class Queue:
         case.heard = True
         if progress.finished or (progress.trained_steps and self._clock() - case.began_at >= SOUND_S):
             self._places.succeeded(case.place)
-        if progress.finished:
+        if progress.finished or progress.released:
             del self._training[progress.pack_id]
         self._listener.update(progress)
+        if progress.released:
+            self._listener.waits(case.pack)
+        return self._feed.heard(progress)
 
     def refused(self, pack_id: str) -> None:
         """A worker finds itself where the pack should not be trained."""
@@ -243,14 +251,15 @@ class Queue:
     def _halve(self, case: _Case, rest: list[TrialConfig], suspect: bool) -> None:
         self._listener.note(f"pack {case.pack.pack_id} cannot be trained as it is; its halves are")
         halves = split(self._work.store, self._work.sweep, case.pack, rest)
-        self._close(case)
+        self._close(case, halves)
         self._waiting.extendleft(_Case(half, suspect) for half in reversed(halves))
 
     def _put_aside(self, case: _Case, loss: Loss) -> None:
         self._aside.append((case, loss.reason))
         self._close(case)
 
-    def _close(self, case: _Case) -> None:
+    def _close(self, case: _Case, parts: Sequence[Pack] = ()) -> None:
+        self._feed.replaced(case.pack.pack_id, parts)
         self._listener.forget(case.pack)
         self._listener.update(settled_progress(self._work, case.pack))
 

@@ -31,6 +31,7 @@ from monosweep.sweep.view.lines import launch_lines
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.view.status import read_status
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.feed import Given
 from processes import Driver, gone
 from same_tables import assert_same
 
@@ -308,12 +309,12 @@ def test_an_inline_worker_that_is_killed_or_hangs_is_replaced(
     packs = tuple(Pack((trial(seed=seed, n_steps=6000),)) for seed in range(2))
     store, said = Store.create(str(tmp_path / "out")), io.StringIO()
     work = Work(
-        store=store, sweep="s", packs=packs, settings=Settings(), n_workers=2,
+        store=store, sweep="s", settings=Settings(), n_workers=2,
         patience_s=20.0 if number == signal.SIGSTOP else 900.0,
     )  # fmt: skip
     with _Watched(store, "s", packs, Counts(total=2), Console(file=said, width=200)) as progress:
         progress.number = number
-        inline.execute(work, progress, lambda: False)
+        inline.execute(work, Given(packs), progress, lambda: False)
     assert progress.struck and gone([progress.struck])
     assert f" ({why}" in said.getvalue() and "; pack " in said.getvalue()
     assert store.index().statuses == dict.fromkeys((p.configs[0].trial_id for p in packs), "completed")

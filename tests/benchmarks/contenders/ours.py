@@ -27,6 +27,7 @@ from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.feed import Given
 
 Executor = Literal["ray", "inline"]
 _WARM_UP_STEPS = 3
@@ -43,7 +44,8 @@ def turn(
     """
     with tempfile.TemporaryDirectory(prefix="monosweep-bench-") as root:
         start = time.perf_counter()
-        _train(executor, _work(root, cases, n_workers, seed, precision), cluster)
+        work = Work(store=Store.create(root), sweep="bench", settings=Settings(), n_workers=n_workers)
+        _train(executor, work, _all_packs(cases, n_workers, seed, precision), cluster)
         wall_s = time.perf_counter() - start
         samples = [_sample(_name(executor, precision), case, root, n_workers) for case in cases]
     busy_s = sum(s.step_ms * c.n_steps * _n_trials(c, n_workers) for s, c in zip(samples, cases, strict=True)) / 1e3
@@ -58,12 +60,9 @@ def _name(executor: Executor, precision: Precision) -> str:
     return f"ours, {executor}" + (f", {precision}" if precision != "fp32" else "")
 
 
-def _work(root: str, cases: Sequence[Case], n_workers: int, seed: int, precision: Precision) -> Work:
+def _all_packs(cases: Sequence[Case], n_workers: int, seed: int, precision: Precision) -> list[Pack]:
     warm_up = replace(cases[0], n_steps=_WARM_UP_STEPS)
-    packs = [pack for case in (warm_up, *cases) for pack in _packs(case, n_workers, seed, precision)]
-    return Work(
-        store=Store.create(root), sweep="bench", packs=tuple(packs), settings=Settings(), n_workers=n_workers
-    )
+    return [pack for case in (warm_up, *cases) for pack in _packs(case, n_workers, seed, precision)]
 
 
 def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[Pack]:
@@ -72,16 +71,16 @@ def _packs(case: Case, n_workers: int, seed: int, precision: Precision) -> list[
     return [Pack(case.shape.trials(size, case.n_steps, seed + 10 * i, precision)) for i in range(n_workers)]
 
 
-def _train(executor: Executor, work: Work, cluster: Cluster | None) -> None:
-    before = Counts(total=sum(len(pack.configs) for pack in work.packs))
+def _train(executor: Executor, work: Work, packs: Sequence[Pack], cluster: Cluster | None) -> None:
+    before = Counts(total=sum(len(pack.configs) for pack in packs))
     console = Console(file=io.StringIO())
-    with Progress(work.store, work.sweep, work.packs, before, console) as progress:
+    with Progress(work.store, work.sweep, packs, before, console) as progress:
         if executor == "inline":
-            inline.execute(work, progress, lambda: False)
+            inline.execute(work, Given(packs), progress, lambda: False)
         else:
             own = connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
             with own as there:
-                tune.execute(there, work, progress, lambda: False)
+                tune.execute(there, work, Given(packs), progress, lambda: False)
         ended = Counter(progress.counts().by_status())
     if ended[TrialStatus.COMPLETED] != before.total:
         raise RuntimeError(f"only {ended} of {before.total} trials of the benchmark completed")

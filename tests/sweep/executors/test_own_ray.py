@@ -38,9 +38,10 @@ from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.work import waits
 from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.feed import Given
 from processes import family, gone, is_training
 
-Execute = Callable[[Work, Progress], None]
+Execute = Callable[[Work, Given, Progress], None]
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +99,16 @@ def has_torch(pid: int) -> bool:
 def train(out: Path, packs: tuple[Pack, ...], settings: Settings, execute: Execute, **about: Any) -> str:
     """`packs` through an executor; what was said."""
     store, total, said = Store.create(str(out)), sum(len(pack.configs) for pack in packs), io.StringIO()
-    work = Work(store=store, sweep="s", packs=packs, settings=settings, n_workers=2, **about)
+    work = Work(store=store, sweep="s", settings=settings, n_workers=2, **about)
     with Progress(store, "s", packs, Counts(total=total), Console(file=said)) as progress:
-        execute(work, progress)
+        execute(work, Given(packs), progress)
     assert list(store.index().statuses.values()) == ["completed"] * total
     return said.getvalue()
 
 
-def alone(work: Work, progress: Progress) -> None:
+def alone(work: Work, feed: Given, progress: Progress) -> None:
     """In this process: another one, started while Ray is there, would have to end with it."""
-    inline.execute(replace(work, n_workers=1), progress, lambda: False)
+    inline.execute(replace(work, n_workers=1), feed, progress, lambda: False)
 
 
 def test_every_process_carries_the_mark_by_which_the_reaper_ends_it(cluster: Cluster, waiting: set[int]) -> None:
@@ -136,7 +137,7 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
         told.update(pid for pid in seen if b"never-to-be-shown" in environment_of(pid))
         return False
 
-    train(tmp_path / "ray", packs, settings, lambda work, progress: tune.execute(cluster, work, progress, stop))
+    train(tmp_path / "ray", packs, settings, lambda *given: tune.execute(cluster, *given, stop))
     assert not told
     assert seen == waiting or ray.__version__.startswith("2.52."), "which takes no environment for another one"
     train(tmp_path / "inline", packs, settings, alone)
@@ -224,7 +225,7 @@ def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(
         return False
 
     said = train(
-        tmp_path, packs, Settings(), lambda work, progress: tune.execute(cluster, work, progress, stop), patience_s=10.0
+        tmp_path, packs, Settings(), lambda *given: tune.execute(cluster, *given, stop), patience_s=10.0
     )
     assert struck and gone(struck, 60)
     assert "(hung: no report for " in said and f"pack {packs[0].pack_id} is taken up again" in said
@@ -265,9 +266,9 @@ def test_packs_that_no_worker_takes_are_told(
     monkeypatch.setattr(tune, "resources", lambda device, packs_per_gpu: {"CPU": 1, "GPU": 2})
     store, said = Store.create(str(tmp_path)), io.StringIO()
     pack = Pack((trial(),))
-    work = Work(store=store, sweep="s", packs=(pack,), settings=Settings(), n_workers=1)
+    work = Work(store=store, sweep="s", settings=Settings(), n_workers=1)
     with Progress(store, "s", [pack], Counts(total=1), Console(file=said, width=200)) as progress:
-        tune.execute(cluster, work, progress, lambda: "waiting" in said.getvalue())
+        tune.execute(cluster, work, Given([pack]), progress, lambda: "waiting" in said.getvalue())
     told = r"waiting for a worker with 1 CPU and 2 GPUs: Ray has \d of 2 CPUs free, \d of 1 GPUs free; only a new node"
     assert re.match(f"{told} can bring a GPU, for ", said.getvalue())
 
@@ -287,10 +288,10 @@ def test_a_gpu_that_does_not_answer_is_nobodys_failure(
 ) -> None:
     """Ray counts one here, and torch finds none; neither the driver nor a row says that a trial has failed."""
     store, packs = Store.create(str(tmp_path)), tuple(Pack((trial(seed=seed),)) for seed in range(2))
-    work = Work(store=store, sweep="s", packs=packs, settings=Settings(device="cuda"), n_workers=2)
+    work = Work(store=store, sweep="s", settings=Settings(device="cuda"), n_workers=2)
     with (
         Progress(store, "s", packs, Counts(total=2), Console(file=io.StringIO())) as progress,
         pytest.raises(UserError, match=r"is left that can train \(GPU 0 of \S+: .*device cuda needs a usable"),
     ):
-        tune.execute(cluster, work, progress, lambda: False, packs_per_gpu=2)
+        tune.execute(cluster, work, Given(packs), progress, lambda: False, packs_per_gpu=2)
     assert store.index().statuses == {}

@@ -60,7 +60,7 @@ def test_inline_workers_share_all_gpus(monkeypatch):
     site, _ = sites._here(LaunchOptions(executor="inline", device="cuda", workers=3))
     assert (site.n_workers, site.memory_bytes) == (3, 3 * 40 * 10**9)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    work = Work(store=None, sweep="s", packs=(), settings=Settings(device="cuda"), n_workers=3)
+    work = Work(store=None, sweep="s", settings=Settings(device="cuda"), n_workers=3)
     assert inline._places(work) == ["GPU 0", "GPU 1", "GPU 0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert inline._places(work) == ["GPU 5", "GPU 7", "GPU 5"]

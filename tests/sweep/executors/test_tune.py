@@ -22,19 +22,23 @@ Trial = Callable[..., TwoLayerConfig]
 
 
 @pytest.fixture
-def work(tmp_path: Path, trial: Trial) -> Work:
-    """One pack of many short slices."""
-    pack = Pack((trial(n_steps=20_000),))
+def work(tmp_path: Path) -> Work:
+    """Of many short slices."""
     store = Store.create(str(tmp_path / "results"))
-    return Work(store=store, sweep="s", packs=(pack,), settings=Settings(slice_s=0.01), n_workers=1)
+    return Work(store=store, sweep="s", settings=Settings(slice_s=0.01), n_workers=1)
 
 
 @pytest.fixture
-def worker(work: Work) -> Iterator[tune._PackTrainable]:
+def pack(trial: Trial) -> Pack:
+    return Pack((trial(n_steps=20_000),))
+
+
+@pytest.fixture
+def worker(work: Work, pack: Pack) -> Iterator[tune._PackTrainable]:
     """As Ray makes it, in this process; the tests' own signal handler is set again."""
     before = signal.getsignal(signal.SIGTERM)
     worker = tune._PackTrainable.__new__(tune._PackTrainable)
-    worker.setup({"pack": 0, "members": None, "left_out": [], "avoid": []}, work)
+    worker.setup({"pack": tune._Given(pack), "left_out": [], "avoid": []}, work)
     yield worker
     signal.signal(signal.SIGTERM, before)
 
@@ -58,27 +62,29 @@ def test_before_it_has_begun(work: Work, worker: tune._PackTrainable) -> None:
     assert report(worker).fault == GONE
 
 
-def test_before_its_first_step(work: Work, worker: tune._PackTrainable) -> None:
+def test_before_its_first_step(work: Work, pack: Pack, worker: tune._PackTrainable) -> None:
     begin(worker)
     told_to_go()
     assert report(worker).fault == GONE
-    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
+    assert work.store.list_checkpoints("s") == [pack.pack_id]
 
 
-def test_between_two_reports(work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_two_reports(
+    work: Work, pack: Pack, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tune, "_REPORT_S", 0.0)
     begin(worker)
     assert report(worker).progress
     told_to_go()
     assert report(worker).fault == GONE
-    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
+    assert work.store.list_checkpoints("s") == [pack.pack_id]
 
 
 def test_a_sweep_that_stops_has_its_workers_checkpoint(
-    work: Work, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch
+    work: Work, pack: Pack, worker: tune._PackTrainable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "_REPORT_S", 0.0)
     begin(worker)
     worker.step()
     worker.release()
-    assert work.store.list_checkpoints("s") == [work.packs[0].pack_id]
+    assert work.store.list_checkpoints("s") == [pack.pack_id]

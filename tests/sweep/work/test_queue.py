@@ -14,6 +14,7 @@ from monosweep.sweep.store.root import Store
 from monosweep.sweep.work.blame import BAD_AFTER, BAD_AFTER_DEATHS, Loss
 from monosweep.sweep.work.contract import MAX_RETRIES, PackProgress, Settings, Work
 from monosweep.sweep.work.faults import Cause
+from monosweep.sweep.work.feed import Given
 from monosweep.sweep.work.pack import train_pack
 from monosweep.sweep.work.queue import PATIENCE, Order, Queue
 
@@ -54,8 +55,8 @@ class Launch:
     def __init__(self, root: Path, packs: tuple[Pack, ...], n_workers: int = 1, n_places: int = 1) -> None:
         self.now = 0.0
         self.store, self.listener = Store.create(str(root)), Listener()
-        work = Work(store=self.store, sweep="s", packs=packs, settings=Settings(), n_workers=n_workers)
-        self.queue = Queue(work, self.listener, lambda: n_places, lambda: self.now)
+        work = Work(store=self.store, sweep="s", settings=Settings(), n_workers=n_workers)
+        self.queue = Queue(work, Given(packs), self.listener, lambda: n_places, lambda: self.now)
 
     def take(self) -> Order:
         """The next pack, however long one has to wait for it."""
