@@ -319,10 +319,10 @@ def _validated(raw: Mapping[str, Any]) -> SweepSpec:
 def _one_line(error: ValidationError) -> str:
     """The first of pydantic's complaints, in our words."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    whole = first["loc"][:1] if first["loc"] and first["loc"][0] not in _NESTED else first["loc"]
+    place = ".".join(str(part) for part in whole if part != "[key]")
     if first["type"] == "extra_forbidden":
-        parts: Mapping[str, type[BaseModel]] = {"search": Search, "scheduler": Scheduler}
-        inside = parts.get(str(first["loc"][0]))
+        inside = _NESTED.get(str(first["loc"][0]))
         known = [*inside.model_fields] if inside else [*SweepSpec.model_fields, "include"]
         return unknown_name("key", place, known)
     if first["type"] == "json_invalid":
@@ -336,6 +336,8 @@ def _one_line(error: ValidationError) -> str:
     return f"{place} {problem}; got {shown(first['input'])}"
 
 
+_NESTED: Mapping[str, type[BaseModel] | None] = {"search": Search, "scheduler": Scheduler, "objectives": None}
+"""Keys whose own keys are named in complaints."""
 _REWORDED = {
     "pack_size": "must be auto or a whole number above 0",
     "num_samples": "must be a whole number above 0",
