@@ -6,7 +6,7 @@
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
 # make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
 # make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; eleven minutes)
-# make chaos             200 trials under 50 random SIGKILLs; CHAOS_SEED=… and CHAOS_KILLS=… (a quarter of an hour)
+# make chaos             trials under 150 random faults of nine kinds; CHAOS_SEED=… CHAOS_EVENTS=… CHAOS_KINDS=… (half an hour; gcc, some as root)
 # make test-ray          what starts Ray, on the oldest and the newest release that pyproject.toml allows
 # make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3

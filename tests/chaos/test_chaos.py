@@ -1,63 +1,109 @@
-"""Random SIGKILLs over a sweep: every trial ends with the one row that it would have had anyway.
+"""Faults of all kinds at random over a sweep: every trial ends with the one row that it would have had anyway.
 
-A small version runs with all tests, the long one with `make chaos`.
+A small version runs with all tests, the long ones with `make chaos`, which prints kinds × outcomes.
 """
 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random, SystemRandom
 
 import pytest
 
-from killing import Chaos, Outcome
+from chaos import disturb
+from disturbed import LONG_S, Disturbed
+from faults import FAULTS
+from outcomes import Outcome
 from processes import Driver
 from same_tables import assert_same
+from shim import build
 
 _MINUTE_S = 60.0
-_SPEC = """
-base: {{n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: {n_steps}}}
+_TWO_LAYER = """
+base: {{n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40000}}
 space: {{lr: {{grid: [0.003, 0.006, 0.01, 0.03]}}}}
 repeats: {repeats}
 pack_size: 4
 """
+_TOY = """
+base: {{family: "chaotic_toy.py:Toy", batch_size: 2, n_steps: N_STEPS}}
+space: {{lr: {{grid: [0.003, 0.006, 0.01, 0.03]}}}}
+repeats: {repeats}
+pack_size: 4
+"""
+_BRIEF, _LAUNCHED_AGAIN = ("worker", "memory", "device", "root"), ("driver", "raylet", "node", "paused")
+"""Kinds that the driver survives, and others; `late` takes longer than either."""
 
 
 @pytest.fixture(scope="module")
-def seed(request: pytest.FixtureRequest) -> int:
+def seed() -> int:
     """CHAOS_SEED, or one of chance; a failure shows it."""
-    return int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+    return int(os.environ.get("CHAOS_SEED") or SystemRandom().randrange(10**6))
 
 
-def survived(folder: Path, n_steps: int, repeats: int, targets: Sequence[str], pause_s: float, seed: int) -> Outcome:
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes roots stale and commits late."""
+    return build(tmp_path_factory.mktemp("shim"))
+
+
+def toy(folder: Path, n_steps: int) -> str:
+    """A spec of trials that notice a broken GPU."""
+    (folder / "chaotic_toy.py").write_text((Path(__file__).parent / "chaotic_toy.py").read_text())
+    return _TOY.replace("N_STEPS", str(n_steps))
+
+
+def undisturbed(spec: Path, out: Path) -> Path:
+    """The same sweep trained inline, with nothing that fails."""
+    calm = Driver(spec, out, "--executor", "inline", "--workers", "2", "--device", "cpu")
+    try:
+        assert calm.finish(LONG_S) == 0, calm.said()
+    finally:
+        calm.process.kill()
+    return out
+
+
+def survived(sweep: Disturbed, kinds: Sequence[str], pause_s: float, random: Random) -> Outcome:
     """Disturb a sweep, train it undisturbed too, and compare."""
-    spec = folder / "chaos.yaml"
-    spec.write_text(_SPEC.format(n_steps=n_steps, repeats=repeats))
+    try:
+        disturb(sweep, kinds, pause_s, random)
+    finally:
+        sweep.close()
+        print(f"\n{sweep.outcome.table()}", flush=True)
+    assert_same(sweep.out, undisturbed(sweep.spec, sweep.folder / "calm"))
+    assert list(sweep.out.glob("checkpoints/*/*")) == []
+    assert sweep.writes.failed == []
+    n_rows = len(sweep.store.index().statuses)
+    print(f"{n_rows} trials, {sweep.outcome.extended} times made more: bits equal, 0 lost, 0 twice, 0 falsely failed")
+    return sweep.outcome
+
+
+def test_a_few_faults(tmp_path: Path, library: Path, seed: int) -> None:
     print(f"\nCHAOS_SEED={seed}")
-    outcome = Chaos(spec, folder / "out", targets, pause_s, seed).run()
-    print(outcome.report())
-    undisturbed = Driver(spec, folder / "undisturbed", "--executor", "inline", "--workers", "2")
-    assert undisturbed.finish(3600) == 0, undisturbed.said()
-    assert_same(folder / "out", undisturbed.out)
-    assert list((folder / "out").glob("checkpoints/*/*")) == []
-    return outcome
-
-
-def test_a_few_kills(tmp_path: Path, seed: int) -> None:
-    outcome = survived(tmp_path, 16_000, 3, ["worker"] * 2 + ["driver"], 0.5, seed)
-    assert len(outcome.kills) == 3
-    assert outcome.launches >= 2
-    assert outcome.taken_up >= 1
-    assert max(seconds for kill in outcome.kills for seconds in kill.lost_s) < _MINUTE_S
+    random = Random(seed)
+    kinds = [*random.sample(_BRIEF, 2), random.choice(_LAUNCHED_AGAIN)]
+    outcome = survived(Disturbed(tmp_path, toy(tmp_path, 1200), 2, library), kinds, 1.0, random)
+    assert len(outcome.events) == 3
 
 
 @pytest.mark.long
-def test_fifty_kills(tmp_path: Path, seed: int) -> None:
-    """200 trials; CHAOS_KILLS=200 for more of it."""
-    n_kills = int(os.environ.get("CHAOS_KILLS", "50"))
-    targets = [("worker", "worker", "worker", "driver", "raylet")[i % 5] for i in range(n_kills)]
-    outcome = survived(tmp_path, 2000 * n_kills, 50, targets, 4.0, seed)
-    assert len(outcome.kills) == n_kills
-    assert max(seconds for kill in outcome.kills for seconds in kill.lost_s) < _MINUTE_S
+@pytest.mark.parametrize(
+    ("executor", "family", "without"),
+    [("ray", "toy", ()), ("ray", "two_layer", ("device",)), ("inline", "toy", ("raylet", "node"))],
+    ids=["ray", "ray-two_layer", "inline"],
+)
+def test_many_faults(
+    tmp_path: Path, library: Path, seed: int, executor: str, family: str, without: Sequence[str]
+) -> None:
+    """CHAOS_EVENTS of them each; only a user's family notices here that a GPU is broken, only Ray has a raylet."""
+    n_events = int(os.environ.get("CHAOS_EVENTS", "50"))
+    print(f"\nCHAOS_SEED={seed}")
+    known = [kind for kind in os.environ.get("CHAOS_KINDS", " ".join(FAULTS)).split() if kind not in without]
+    spec = toy(tmp_path, 2000) if family == "toy" else _TWO_LAYER
+    sweep = Disturbed(tmp_path, spec, 2, library, executor)
+    sweep.real_leases = 1
+    outcome = survived(sweep, [known[i % len(known)] for i in range(n_events)], 4.0, Random(seed))
+    assert len(outcome.events) == n_events
+    assert max(seconds for event in outcome.events for seconds in event.lost_s) < _MINUTE_S

@@ -2,7 +2,8 @@
 
     Store: .NAME.PID-xxxx.tmp renamed to NAME -> inotify -> when each process last kept or committed its work
 
-The tests learn so how much work a killed process takes with it.
+The tests learn so how much work a killed process takes with it, and of rows that say `failed`, also where better ones
+take their place a moment later.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 _MOVED_FROM = 0x40
 _HEADER = struct.Struct("iIII")
@@ -33,8 +37,11 @@ class Writes:
         self._closing = threading.Event()
         self.n_checkpoints = 0
         """How often a checkpoint was kept."""
+        self.failed: list[str] = []
+        """Parts that were committed with trials that failed."""
         self._checkpoints = self._watch(root / "checkpoints" / f"sweep={sweep}")
-        self._watch(root / "trials" / f"sweep={sweep}")
+        self._trials = root / "trials" / f"sweep={sweep}"
+        self._watch(self._trials)
         self._thread = threading.Thread(target=self._listen, name="writes", daemon=True)
         self._thread.start()
 
@@ -64,6 +71,14 @@ class Writes:
         if found := _TEMPORARY.fullmatch(name):
             self._last[int(found["pid"])] = time.monotonic()
             self.n_checkpoints += watch == self._checkpoints
+            if watch != self._checkpoints and self._has_failed(self._trials / found["name"]):
+                self.failed.append(found["name"])
+
+    @staticmethod
+    def _has_failed(part: Path) -> bool:
+        with suppress(FileNotFoundError):  # it is about to appear, or merged already
+            return "failed" in pq.read_table(part, columns=["status"], partitioning=None)["status"].to_pylist()
+        return False
 
 
 def _renamed(data: bytes) -> Iterator[tuple[int, str]]:
