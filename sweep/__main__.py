@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from monosweep.model.config import TrialConfig, UserError, unknown_name
+from monosweep.sweep.streams import OutputError, drop_output, prepare, unheard
 from monosweep.sweep.text import brief, without_secrets
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Verb:
     """Arguments in, an exit status out."""
     help: str
     """A line about it."""
+    acts: bool = False
+    """What it does counts, not what it prints."""
 
 
 # A verb's module is imported by the verb: `query` should load neither torch nor Ray, and --help nothing at all.
@@ -136,13 +139,13 @@ def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -
 
 VERBS = {
     "presets": Verb(_presets, "what can be launched by name"),
-    "launch": Verb(_launch, "train what a preset or YAML file asks for and the results root lacks"),
+    "launch": Verb(_launch, "train what a preset or YAML file asks for and the results root lacks", acts=True),
     "status": Verb(_status, "how far the sweeps of a results root are"),
-    "compact": Verb(_compact, "merge the small files of a results root, while sweeps train and readers read"),
-    "submit": Verb(_submit, "launch on a running Ray cluster, as a job that goes on without us"),
-    "resume": Verb(_resume, "submit again what a results root was launched with"),
+    "compact": Verb(_compact, "merge a results root's small files, while sweeps train and readers read", acts=True),
+    "submit": Verb(_submit, "launch on a running Ray cluster, as a job that goes on without us", acts=True),
+    "resume": Verb(_resume, "submit again what a results root was launched with", acts=True),
     "logs": Verb(_logs, "what the driver of a submitted sweep says (--follow)"),
-    "stop": Verb(_stop, "end a submitted sweep; what is trained is kept"),
+    "stop": Verb(_stop, "end a submitted sweep; what is trained is kept", acts=True),
     "list": Verb(_list, "the sweeps of a results root, and who drives them"),
     "trial": Verb(_trial, "train one trial here, watched (--pdb to debug, --plot to draw)"),
     "replay": Verb(_replay, "train a finished trial again from its row, and compare"),
@@ -155,19 +158,34 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, or the verb's own."""
+    if argv is None:  # a process of its own
+        prepare()
     try:
+        _check_here()
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last words
     except UserError as error:
+        if isinstance(error, OutputError):
+            drop_output()
         print(f"monosweep: {brief(without_secrets(str(error)))}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as interrupt:
         print(f"monosweep: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return PIPE_CLOSED
     return status
+
+
+def _check_here() -> None:
+    """Whatever is given as a relative path would be somewhere else, or nowhere."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"a command needs a working directory; the one of this shell is gone ({error.strerror}); cd to another"
+        ) from None
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -180,6 +198,8 @@ def _dispatch(argv: list[str]) -> int:
     name, rest = argv[0], argv[1:]
     if name not in VERBS:
         raise UserError(f"{unknown_name('verb', name, list(VERBS))}; see monosweep --help")
+    if VERBS[name].acts:
+        unheard()
     return VERBS[name].run(rest)
 
 

@@ -245,6 +245,7 @@ def _death(process: BaseProcess, place: str) -> Loss:
 def _serve(pipe: Connection, work: Work, place: str) -> None:
     """A worker process: packs come through the pipe, reports go back, None ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # so does a terminal that closes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if place != _HERE:

@@ -22,6 +22,7 @@ from monosweep.sweep.executors.ray_private import RayError, lean, on_loopback, r
 from monosweep.sweep.executors.reaper import marks
 from monosweep.sweep.executors.scratch import has_room
 from monosweep.sweep.executors.shipping import ONE_THREAD, lent
+from monosweep.sweep.executors.stopping import deaf_to_hangups
 
 _OBJECT_STORE_BYTES = 256 * 2**20
 """Packs go through the object store, results do not; Ray's default is a third of the memory."""
@@ -53,7 +54,7 @@ def start(scratch: Path, n_workers: int | None, n_gpus: int | None, quiet: Mappi
         UserError: if Ray does not start in time, or not as it must be.
     """
     try:
-        with lent(ONE_THREAD | marks(scratch)), on_loopback(), lean():
+        with lent(ONE_THREAD | marks(scratch)), deaf_to_hangups(), on_loopback(), lean():
             ray.init(
                 address="local",
                 num_cpus=n_workers,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from monosweep.model import machine_code
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.executors import inline
 from monosweep.sweep.executors.head import Execute, Head
@@ -59,6 +60,8 @@ def ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -
     Raises:
         ConfigError: if a cluster has no place for a pack.
     """
+    if options.address is None and not options.dry_run and (problem := machine_code.problem()):
+        say(problem)
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield Ready(site=_here(options)[0], execute=partial(inline.execute, hurried=stopping.hurried))
     elif options.address is None:

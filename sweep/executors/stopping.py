@@ -44,6 +44,10 @@ class Stopping:
             threading.Thread(target=self._leave, name="monosweep-leave", daemon=True).start()
         self._told.set()
 
+    def hang_up(self, number: int, frame: FrameType | None) -> None:
+        """The terminal has closed; who leads its session is told so twice, and means it once."""
+        self._told.set()
+
     def _leave(self) -> None:
         if not self._over.wait(_LEAVES_S):
             print("monosweep: interrupted; what is finished is kept; launch the same command again", file=sys.stderr)
@@ -56,15 +60,30 @@ class Stopping:
 
 @contextmanager
 def stop_signals() -> Iterator[Stopping]:
-    """Hear Ctrl-C and SIGTERM for the length of a block."""
+    """Hear Ctrl-C, SIGTERM and a terminal that closes for the length of a block."""
     stopping = Stopping()
     if threading.current_thread() is not threading.main_thread():  # signals are another's business
         yield stopping
         return
     before = {number: signal.signal(number, stopping.hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, stopping.hang_up)
     try:
         yield stopping
     finally:
         stopping.end()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def deaf_to_hangups() -> Iterator[None]:
+    """What is started meanwhile, and what that starts, goes on when the terminal closes: who drives it decides."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,29 +1,17 @@
-"""How numba compiles the packed engine: to code that means one thing, and where it keeps the machine code."""
+"""How numba compiles the packed engine: to code that means one thing, kept where `machine_code` says."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
 
-_HERE = Path(__file__).parent
-_NAMES = ("jit", "lanes", "elementwise", "gemm", "compiled_step", "../../optimizers")
-_SOURCES = tuple((_HERE / f"{name}.py").resolve() for name in _NAMES)
+from monosweep.model.machine_code import cache_folder
 
-
-def cache_folder(sources: Iterable[Path]) -> Path:
-    """Where machine code of these sources is kept.
-
-    numba looks at a function's own file alone, and would go on with old code of those that it calls.
-    """
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    return Path(numba.config.CACHE_DIR or _HERE / "__pycache__") / f"compiled-{digest}"
-
-
-_FOLDER = str(cache_folder(_SOURCES))
+_FOLDER = cache_folder()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -33,8 +21,27 @@ def compiled(function: Callable[..., Any]) -> Any:
     same function then has other bits inlined than called, and other bits on the run that compiled it than on later
     ones, which find some of its callers' code in the cache.  Sums run in vector registers all the same (`lanes`).
     """
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _FOLDER
-    try:
-        return numba.njit(error_model="numpy", boundscheck=False, cache=True)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+    dispatcher = numba.njit(error_model="numpy", boundscheck=False)(function)
+    if _FOLDER is not None:
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_FOLDER)
+        try:
+            dispatcher._cache = _Cache(function)  # what njit(cache=True) does with numba's own
+        finally:
+            numba.config.CACHE_DIR = before
+    return dispatcher
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Code that cannot be kept, or that is damaged on disk, is compiled again; it is no trial's fault."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):
+            super().save_overload(sig, data)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling may raise any
+            with suppress(OSError):
+                self.flush()
+            return None
