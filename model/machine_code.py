@@ -45,10 +45,10 @@ def _folders(sources: Iterable[Path]) -> Iterator[Path]:
     """Where it may be kept, best first: where the user says, beside the sources, in the user's own cache."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     home = os.path.expanduser("~")
-    cache = os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    for base in (os.environ.get("NUMBA_CACHE_DIR"), str(_CPU / "__pycache__"), f"{cache}/monosweep"):
-        if base and os.path.isabs(os.path.expanduser(base)):
-            yield Path(os.path.expanduser(base)) / f"compiled-{digest}"
+    cache = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if os.path.isdir(home) else None)  # not made by us
+    for base in (os.environ.get("NUMBA_CACHE_DIR"), str(_CPU / "__pycache__"), f"{cache}/monosweep" if cache else None):
+        if base and os.path.isabs(base):
+            yield Path(base) / f"compiled-{digest}"
 
 
 def _problem(folder: Path) -> str | None:

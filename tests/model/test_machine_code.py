@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from monosweep.model import machine_code
 from monosweep.model.engines.cpu import compiled_step, gemm, jit
-
-Mounted = Callable[[str, str], Path]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +70,15 @@ def test_no_place_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     line = machine_code.problem()
     assert line is not None and "/proc/nothing cannot be written: No such file" in line and "\n" not in line
     assert line.startswith("every worker compiles for up to a minute before it trains")
+
+
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "install").write_text("no folder")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    for home in (str(tmp_path / "nobody"), "~"):
+        monkeypatch.setenv("HOME", home)
+        assert machine_code.cache_folder() is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["install"] and not Path("~").exists()
 
 
 _TRAIN = """
