@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 from monosweep.model.config import ConfigError, unknown_name
 from monosweep.sweep.search.measure import Objectives
 from monosweep.sweep.search.points import Points
-from monosweep.sweep.search.searcher import Made, Vector, metrics_of, tune_space
+from monosweep.sweep.search.searcher import AddKnown, Made, Vector, metrics_of, tune_space
 
 _STUDY = "monosweep"
 
@@ -49,20 +49,25 @@ def optuna_search(
     if sampler not in SAMPLERS:
         raise ConfigError(f"search: {unknown_name('sampler', sampler, list(SAMPLERS))}")
 
-    def made(known: Sequence[tuple[Mapping[str, Any], Vector]]) -> Searcher:
+    def made(known: Sequence[tuple[Mapping[str, Any], Vector]]) -> tuple[Searcher, AddKnown]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         space = OptunaSearch.convert_search_space(tune_space(points))
         names = metrics_of(objectives)
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(storage=storage, study_name=_STUDY, directions=["minimize"] * len(names))
-        study.add_trials([
-            optuna.trial.create_trial(params=dict(point), distributions=space, values=list(values))
-            for point, values in known
-        ])  # fmt: skip
+
+        def add(point: Mapping[str, Any], values: Vector) -> None:
+            study.add_trial(
+                optuna.trial.create_trial(params=dict(point), distributions=space, values=list(values))
+            )
+
+        for point, values in known:
+            add(point, values)
         several = len(names) > 1
-        return OptunaSearch(
+        searcher = OptunaSearch(
             space, metric=names if several else names[0], mode=["min"] * len(names) if several else "min",
             sampler=SAMPLERS[sampler](seed, n_startup), study_name=_STUDY, storage=storage,
         )  # fmt: skip
+        return searcher, add
 
     return made

@@ -8,7 +8,7 @@ A searcher is made anew at every launch and told what the tables hold; none is e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -30,10 +30,14 @@ _WORST = 1e30
 Vector = tuple[float, ...]
 
 
-class Made(Protocol):
-    """Makes a searcher that knows some points."""
+AddKnown = Callable[[Mapping[str, Any], Vector], None]
+"""Tells a searcher of a point that it has not suggested."""
 
-    def __call__(self, known: Sequence[tuple[Mapping[str, Any], Vector]]) -> Searcher: ...
+
+class Made(Protocol):
+    """Makes a searcher that knows some points, and what tells it of others."""
+
+    def __call__(self, known: Sequence[tuple[Mapping[str, Any], Vector]]) -> tuple[Searcher, AddKnown]: ...
 
 
 @dataclass
@@ -77,7 +81,9 @@ class SearcherSource:
         for trial_id, row in (rows or {}).items():
             if trial_id in self._where:
                 self._note(self._where[trial_id], trial_id, row)
-        self._searcher = make([(a.point, self._finite(a.mean())) for a in self._asked.values() if a.is_told])
+        self._searcher, self._add_known = make([
+            (a.point, self._finite(a.mean())) for a in self._asked.values() if a.is_told
+        ])  # fmt: skip
 
     @property
     def is_over(self) -> bool:
@@ -160,7 +166,7 @@ class SearcherSource:
         for name in names:
             self._searcher.on_trial_complete(name, {**result, "training_iteration": 1})
         if not names:  # asked for before this launch
-            _add_known(self._searcher, asked.point, values)
+            self._add_known(asked.point, values)
 
 
 def metrics_of(objectives: Objectives) -> list[str]:
@@ -171,22 +177,21 @@ def metrics_of(objectives: Objectives) -> list[str]:
 def mine(searcher: Searcher, points: Points, objectives: Objectives) -> Made:
     """A user's own searcher, shown the space if it knows none."""
 
-    def made(known: Sequence[tuple[Mapping[str, Any], Vector]]) -> Searcher:
+    def made(known: Sequence[tuple[Mapping[str, Any], Vector]]) -> tuple[Searcher, AddKnown]:
         names = metrics_of(objectives)
         several = len(names) > 1
         metric, mode = (names, ["min"] * len(names)) if several else (names[0], "min")
         searcher.set_search_properties(metric, mode, tune_space(points))
         for point, values in known:
-            _add_known(searcher, point, values)
-        return searcher
+            add(point, values)
+        return searcher, add
+
+    def add(point: Mapping[str, Any], values: Vector) -> None:
+        value: Any = values[0] if len(values) == 1 else list(values)
+        with suppress(NotImplementedError, TypeError, ValueError):  # else it begins anew at every launch
+            searcher.add_evaluated_point(dict(point), value)
 
     return made
-
-
-def _add_known(searcher: Searcher, point: Mapping[str, Any], values: Vector) -> None:
-    value: Any = values[0] if len(values) == 1 else list(values)
-    with suppress(NotImplementedError, ValueError):  # else it begins anew at every launch
-        searcher.add_evaluated_point(dict(point), value)
 
 
 def tune_space(points: Points) -> dict[str, Any]:

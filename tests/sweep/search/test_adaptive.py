@@ -1,0 +1,114 @@
+"""Launches that search and stop early, whole: limits, new launches, a killed driver; every asked trial has one row."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from rich.console import Console
+
+from monosweep.model.config import ConfigError
+from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
+from monosweep.sweep.plan.budget import Budget
+from monosweep.sweep.spec.sweep_spec import SweepSpec, load_spec
+from monosweep.sweep.store.root import Store
+
+SPEC = """
+base: {{n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: {n_steps}}}
+space: {{lr: {{loguniform: [0.0003, 0.3]}}, bias_offset: {{uniform: [-2, 0]}}}}
+num_samples: {n}
+search: {{name: optuna, n_startup_trials: 8}}
+scheduler: {{name: moasha, grace_period: {grace}, reduction_factor: 2}}
+objectives: {{loss: min, n_mono: max}}
+pack_size: 8
+"""
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+def spec(folder: Path, n: int = 24, n_steps: int = 256, grace: int = 16) -> Path:
+    path = folder / "s.yaml"
+    path.write_text(SPEC.format(n=n, n_steps=n_steps, grace=grace))
+    return path
+
+
+def launched(out: Path, of: SweepSpec, **given: Any) -> LaunchReport:
+    budget = given.pop("budget", Budget())
+    return launch(of, str(out), LaunchOptions(executor="inline", budget=budget), Console(file=io.StringIO()), **given)
+
+
+def assert_one_row_each(out: Path, rows: Rows, n: int) -> Counter[str]:
+    store = Store.open(str(out))
+    found = rows(out, "trials")
+    assert {row["trial_id"] for row in found} == set(store.asked_configs("s"))
+    assert len(found) == len({row["trial_id"] for row in found}) == n
+    assert store.list_checkpoints("s") == []
+    return Counter(row["status"] for row in found)
+
+
+def test_a_search_ends_at_its_limit_and_the_next_launch_goes_on(tmp_path: Path, rows: Rows) -> None:
+    of = load_spec(str(spec(tmp_path)))
+    first = launched(tmp_path / "out", of, budget=Budget(max_trials=16))
+    assert (first.trained, first.n_wanted, first.n_missing, first.spent) == (16, 24, 8, "--max-trials 16")
+    second = launched(tmp_path / "out", of)
+    assert (second.trained, second.n_missing, second.spent) == (8, 0, None)
+    statuses = assert_one_row_each(tmp_path / "out", rows, 24)
+    assert statuses["stopped"] >= 8 and statuses["completed"] >= 2
+    third = launched(tmp_path / "out", of)
+    assert third.plan is None and third.trained == 0
+
+
+def test_a_killed_driver_loses_no_trial_of_a_search(tmp_path: Path, rows: Rows) -> None:
+    path, out = spec(tmp_path, n_steps=4096, grace=256), tmp_path / "out"
+    command = [sys.executable, "-m", "monosweep.sweep", "launch", str(path), "--out", str(out), "--executor", "inline"]
+    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("trials/*/*.parquet")):
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = {row["trial_id"] for row in rows(out, "trials")}
+    assert 0 < len(before) < 24
+    report = launched(out, load_spec(str(path)))
+    assert report.n_missing == 0 and before <= {row["trial_id"] for row in rows(out, "trials")}
+    assert_one_row_each(out, rows, 24)
+
+
+def test_objects_of_ray_tune_are_taken_from_python(tmp_path: Path, rows: Rows) -> None:
+    of = load_spec(str(spec(tmp_path))).model_copy(update={"search": None, "scheduler": None, "objectives": {}})
+    scheduler = ASHAScheduler(time_attr="step", max_t=256, grace_period=16, reduction_factor=2)
+    report = launched(tmp_path / "out", of, scheduler=scheduler)
+    assert report.n_missing == 0
+    assert assert_one_row_each(tmp_path / "out", rows, 24)["stopped"] >= 8
+    population = PopulationBasedTraining(hyperparam_mutations={"lr": [0.1, 0.2]})
+    with pytest.raises(ConfigError, match="a trial's row must follow from its config"):
+        launched(tmp_path / "other", of, scheduler=population)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("objectives: {los: min}\n", "'los' is no expression of this sweep's columns"),
+        ("stop: loss > 2 * best_los\n", "best_los must be the best of a column of numbers"),
+        ("stop: (select 1)\n", "must be an expression of columns; got a subquery"),
+        ("scheduler: {name: moasha, grace_period: 256}\n", "grace_period must be below the trials' n_steps, 256"),
+    ],
+)
+def test_slips_are_told_before_anything_is_made(line: str, match: str, tmp_path: Path) -> None:
+    path = spec(tmp_path)
+    kept = [text for text in path.read_text().splitlines() if not text.startswith(line.partition(":")[0] + ":")]
+    path.write_text("\n".join([*kept, line]))
+    with pytest.raises(ConfigError, match=match.replace("(", r"\(")):
+        launched(tmp_path / "out", load_spec(str(path)))
+    assert not (tmp_path / "out").exists()
