@@ -93,11 +93,19 @@ def test_debugging_as_shown_stops_where_the_loss_breaks(folder):
 
 
 def test_the_spec_is_one(folder):
-    (spec,) = blocks("yaml")
+    spec, _ = blocks("yaml")
     (folder / "my.yaml").write_text(spec)
     done = run(["launch", "my.yaml", "--dry-run"], folder)
     assert done.returncode == 0, done.stderr
     assert "64 trials" in done.stdout
+
+
+def test_the_spec_that_searches_is_one(folder):
+    _, spec = blocks("yaml")
+    (folder / "search.yaml").write_text(spec)
+    done = run(["launch", "search.yaml", "--dry-run", "--executor", "inline", "--out", "new"], folder)
+    assert done.returncode == 0, done.stderr
+    assert "512 trials" in done.stdout
 
 
 def test_the_family_is_one(folder):

@@ -123,10 +123,15 @@ def test_a_checkpoint_goes_on_in_any_engine(first, second):
 def test_what_is_recorded_and_kept_may_be_said_anew():
     data = half_way(trials(), record="final").to_bytes()
     assert PackTrainer.from_bytes(data, "cpu").record == "final"
-    trainer = PackTrainer.from_bytes(data, "cpu", record="log2", keep_weights="final")
+    with pytest.raises(CheckpointError, match="lacks rows of the steps so far, which are asked for now"):
+        PackTrainer.from_bytes(data, "cpu", record="log2")
+    trainer = PackTrainer.from_bytes(data, "cpu", keep_weights="final")
     kept = {(step, trial_id) for snapshot in trainer for step, held in snapshot.weights.items() for trial_id in held}
     assert kept == {(config.n_steps, config.trial_id) for config in trials()}
-    assert [set(r.tables["neurons"]["step"]) for r in trainer.results()] == [{64, c.n_steps} for c in trials()]
+    assert [set(r.tables["neurons"]["step"]) for r in trainer.results()] == [{c.n_steps} for c in trials()]
+    all_of_them = PackTrainer.from_bytes(half_way(trials(), record="log2").to_bytes(), "cpu", record="final")
+    assert all(snapshot.points for snapshot in all_of_them)
+    assert [max(r.tables["neurons"]["step"]) for r in all_of_them.results()] == [c.n_steps for c in trials()]
 
 
 def test_a_header_names_the_members():

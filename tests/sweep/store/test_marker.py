@@ -232,8 +232,8 @@ def test_a_launch_ends_by_reading_the_table(tmp_path: Path, monkeypatch: pytest.
     """Its workers say that all is done; half of the rows are not there."""
     train = inline.execute
 
-    def lost(*args: Any) -> None:
-        train(*args)
+    def lost(*args: Any, **given: Any) -> None:
+        train(*args, **given)
         next(tmp_path.glob("trials/*/*.parquet")).unlink()
 
     monkeypatch.setattr(inline, "execute", lost)
