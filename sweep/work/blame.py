@@ -37,8 +37,6 @@ class _Place:
     """Since something last succeeded there."""
     deaths: int = 0
     """Of workers that had not begun, likewise."""
-    slowed: int = 0
-    """How often it has cost a slot, likewise."""
     last_fault: str = ""
 
 
@@ -55,6 +53,7 @@ class Places:
     n_places: Callable[[], int]
     _known: dict[str, _Place] = field(default_factory=dict)
     _out: list[str] = field(default_factory=list)
+    _n_faults: int = 0
     _penalties: list[float] = field(default_factory=list)
     """Until when slots stay empty."""
 
@@ -85,8 +84,7 @@ class Places:
 
     def succeeded(self, name: str) -> None:
         """A worker there trains."""
-        place = self._known[name]
-        place.faults = place.deaths = place.slowed = 0
+        self._known[name].faults = self._known[name].deaths = 0
         if name in self._out:
             self._out.remove(name)
 
@@ -97,7 +95,7 @@ class Places:
         place.deaths += loss.cause is Cause.DIED
         place.last_fault = loss.reason
         if loss.cause is not Cause.DIED:
-            self._slow(place, now)
+            self._slow(now)
         if (place.faults < BAD_AFTER and place.deaths < BAD_AFTER_DEATHS) or name in self._out:
             return None
         self._out.append(name)
@@ -105,9 +103,9 @@ class Places:
         what = f"{n_packs} packs in a row could not be trained there ({loss.reason})"
         return f"{name or 'a machine'} is left out: {what}"
 
-    def _slow(self, place: _Place, now: float) -> None:
-        place.slowed += 1
-        penalty = _FIRST_PENALTY_S * 2 ** min(place.slowed - 1, 12)
+    def _slow(self, now: float) -> None:
+        self._n_faults += 1
+        penalty = _FIRST_PENALTY_S * 2 ** min(self._n_faults - 1, 12)
         self._penalties.append(now + min(_LONGEST_PENALTY_S, penalty))
 
     def killed_for_memory(self, name: str, kills_then: int) -> bool:
