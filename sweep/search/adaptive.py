@@ -15,7 +15,7 @@ from monosweep.model.config import TrialConfig, shape_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.rungs import Rungs
-from monosweep.sweep.search.build import judge_of, points_of, remind, source_of, stand_in
+from monosweep.sweep.search.build import check_searchable, judge_of, points_of, remind, source_of, stand_in
 from monosweep.sweep.search.contract import Judge
 from monosweep.sweep.search.feed import Feed
 from monosweep.sweep.search.sources import Listed
@@ -38,6 +38,10 @@ class Adaptive:
     searcher: Searcher | None = None
     scheduler: TrialScheduler | None = None
 
+    def __post_init__(self) -> None:
+        if self.searcher is not None:
+            check_searchable(self.spec)
+
     @property
     def is_searched(self) -> bool:
         """Whether trials are asked for as it goes on."""
@@ -59,8 +63,8 @@ class Adaptive:
             ConfigError: with the first of them.
         """
         judge_of(self.spec, self.example(configs), self.scheduler)
-        if self.is_searched:
-            source_of(self.spec, (), {}, None)
+        if self.searcher is None and self.spec.search is not None:
+            source_of(self.spec, (), {})
 
     def to_come(self, asked: Sequence[TrialConfig]) -> list[TrialConfig]:
         """As many trials as have not been asked for yet, each as costly as they may be expected to be."""

@@ -19,7 +19,7 @@ from monosweep.sweep.search.judges import Judges
 from monosweep.sweep.search.measure import Objectives
 from monosweep.sweep.search.points import Points
 from monosweep.sweep.search.stop import Stop
-from monosweep.sweep.spec.searching import Scheduler
+from monosweep.sweep.spec.searching import Scheduler, Search, check_searching
 from monosweep.sweep.spec.sweep_spec import SweepSpec
 from monosweep.sweep.store.schema import columns
 
@@ -106,6 +106,15 @@ def _moasha(scheduler: Scheduler, objectives: Objectives, configs: Sequence[Tria
 _MAKERS: Mapping[str, Callable[[Scheduler, Objectives, Sequence[TrialConfig]], Judge]] = {
     "asha": _asha, "median": _median, "halving": _halving, "moasha": _moasha,
 }  # fmt: skip
+
+
+def check_searchable(spec: SweepSpec) -> None:
+    """Refuse a space that a searcher cannot draw from, whoever brings the searcher.
+
+    Raises:
+        ConfigError: with the rule, what was received and the fix.
+    """
+    check_searching(spec.search or Search(name="optuna"), spec.scheduler, spec.objectives, spec.kinds())
 
 
 def points_of(spec: SweepSpec) -> Points:

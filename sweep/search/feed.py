@@ -65,6 +65,10 @@ class Feed:
         """Who is in a checkpoint and nowhere else."""
         self._taking: dict[str, Pack] = {}
         """Packs whose members come from other checkpoints, until they have one of their own."""
+        self._waits_at: dict[str, int] = {}
+        """At which step whom the judge was asked about stands."""
+        self._decided: dict[tuple[str, int], Verdict] = {}
+        """By trial and step."""
         self._known: set[tuple[str, int]] = set()
         """What the judge has been told: trials and steps."""
 
@@ -165,7 +169,7 @@ class Feed:
         members = self._training.get(progress.pack_id, {})
         points = [point for point in points if point.trial_id in members]
         self._known |= {(point.trial_id, point.step) for point in points}
-        verdicts = self._judge.see(points) if self._judge is not None and points else {}
+        verdicts = self._verdicts(points)
         self._elsewhere({i: v for i, v in verdicts.items() if i not in members})
         stop = {i: v.stop for i, v in verdicts.items() if i in members and v.stop is not None}
         held = {point.trial_id for point in points} - verdicts.keys()
@@ -173,7 +177,23 @@ class Feed:
         if held:
             self._held[progress.pack_id] = held
         release = bool(held) or self._is_thin(progress.pack_id, len(members) - len(stop))
-        return Orders(stop=stop, release=release)
+        return Orders(stop=stop, hold=frozenset(held), release=release)
+
+    def _verdicts(self, points: Sequence[Point]) -> dict[str, Verdict]:
+        """On these members, and on others that waited for them.  What was decided stays so: a worker that takes up a
+        pack again, or takes who waited, reports the same points once more."""
+        known = {point.trial_id: self._decided.get((point.trial_id, point.step)) for point in points}
+        before = {trial_id: verdict for trial_id, verdict in known.items() if verdict is not None}
+        new = [point for point in points if point.trial_id not in before]
+        self._waits_at |= {point.trial_id: point.step for point in new}
+        given = dict(self._judge.see(new)) if self._judge is not None and new else {}
+        self._decide(given)
+        return {**given, **before}
+
+    def _decide(self, verdicts: Mapping[str, Verdict]) -> None:
+        for trial_id, verdict in verdicts.items():
+            if (step := self._waits_at.pop(trial_id, None)) is not None:
+                self._decided[trial_id, step] = verdict
 
     def _is_thin(self, pack_id: str, n_live: int) -> bool:
         """Whether so many members have left a pack that others should fill it, and there are others."""
@@ -202,8 +222,14 @@ class Feed:
             return
         self._held.get(pack_id, set()).discard(left.trial_id)
         if self._judge is not None and left.status != TrialStatus.STOPPED:
-            self._elsewhere(self._judge.left(config))
+            self._elsewhere(self._given(config))
         self._source.tell(config, {**(left.metrics or {}), "last_step": left.last_step, "status": str(left.status)})
+
+    def _given(self, config: TrialConfig) -> Mapping[str, Verdict]:
+        """What the judge says when someone has left."""
+        verdicts = self._judge.left(config) if self._judge is not None else {}
+        self._decide(verdicts)
+        return verdicts
 
     def _elsewhere(self, verdicts: Mapping[str, Verdict]) -> None:
         """Verdicts on who waits in a checkpoint, or in a pack that is about to write one."""
@@ -228,7 +254,7 @@ class Feed:
             self._training[part.pack_id] = {c.trial_id: members.pop(c.trial_id, c) for c in part.configs}
         for config in members.values():
             if self._judge is not None:
-                self._elsewhere(self._judge.left(config))
+                self._elsewhere(self._given(config))
             self._source.tell(config, {"last_step": 0, "status": str(TrialStatus.FAILED)})
 
     def _release(self, pack_id: str) -> None:

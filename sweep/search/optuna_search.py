@@ -51,7 +51,13 @@ def optuna_search(
 
     def made(known: Sequence[tuple[Mapping[str, Any], Vector]]) -> tuple[Searcher, AddKnown]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        space = OptunaSearch.convert_search_space(tune_space(points))
+        if any(kind == "qloguniform" for domain in points.domains.values() for kind in domain):
+            raise ConfigError("search: Optuna has no steps on a logarithmic scale; got qloguniform; use loguniform")
+        try:
+            space = OptunaSearch.convert_search_space(tune_space(points))
+        except ValueError as error:
+            kinds = ", ".join(next(iter(domain)) for domain in points.domains.values())
+            raise ConfigError(f"search: Optuna cannot draw from one of {kinds} ({error}); use another domain") from None
         names = metrics_of(objectives)
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(storage=storage, study_name=_STUDY, directions=["minimize"] * len(names))

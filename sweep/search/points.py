@@ -9,6 +9,7 @@ from typing import Any
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import config_of
 
+_UNBOUNDED = ("randn", "qrandn")
 _SIGNIFICANT_DIGITS = 6
 """Of a suggested float: as many as one reads."""
 
@@ -32,7 +33,8 @@ class Points:
         value = value.item() if hasattr(value, "item") else value
         if kind == "choice" or not isinstance(value, float):
             return value
-        return min(max(float(f"{value:.{_SIGNIFICANT_DIGITS}g}"), bounds[0]), bounds[1])
+        read = float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+        return read if kind in _UNBOUNDED else min(max(read, bounds[0]), bounds[1])
 
     def configs(self, point: Mapping[str, Any]) -> list[TrialConfig]:
         """The trials of a point: one for each seed."""

@@ -210,4 +210,10 @@ _KINDS: Mapping[str, Any] = {
     "loguniform": lambda bounds: tune.loguniform(*bounds),
     "randint": lambda bounds: tune.randint(*map(int, bounds)),
     "lograndint": lambda bounds: tune.lograndint(*map(int, bounds)),
+    "quniform": lambda numbers: tune.quniform(*numbers),
+    "qloguniform": lambda numbers: tune.qloguniform(*numbers),
+    "qrandint": lambda numbers: tune.qrandint(*map(int, numbers)),
+    "qlograndint": lambda numbers: tune.qlograndint(*map(int, numbers)),
+    "randn": lambda numbers: tune.randn(*numbers),
+    "qrandn": lambda numbers: tune.qrandn(*numbers),
 }

@@ -55,7 +55,7 @@ Objectives = dict[str, Literal["min", "max"]]
 
 
 def check_searching(
-    search: Search | None, scheduler: Scheduler | None, objectives: Mapping[str, str], spaces: list[dict[str, Any]]
+    search: Search | None, scheduler: Scheduler | None, objectives: Mapping[str, str], spaces: list[dict[str, str]]
 ) -> None:
     """Refuse what does not go together.
 

@@ -146,8 +146,7 @@ class SweepSpec(BaseModel):
                 _check_field("space", knob, knobs_of([{**self.base, **sub_space}]))
                 check_domain(knob, value)
         self._check_draws()
-        kinds = [{knob: next(iter(v)) for knob, v in part.items() if isinstance(v, Mapping)} for part in self.space]
-        check_searching(self.search, self.scheduler, self.objectives, kinds)
+        check_searching(self.search, self.scheduler, self.objectives, self.kinds())
         return self
 
     def _check_draws(self) -> None:
@@ -160,6 +159,10 @@ class SweepSpec(BaseModel):
             )
         if self.sampling != "random":
             raise ConfigError(f"sampling {needs} sampling {self.sampling} without one; leave it out")
+
+    def kinds(self) -> list[dict[str, str]]:
+        """Of each sub-space, the kinds of its knobs' domains."""
+        return [{knob: next(iter(v)) for knob, v in part.items() if isinstance(v, Mapping)} for part in self.space]
 
     def to_json(self) -> str:
         """The whole spec, defaults included; `from_json` reads it back."""

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.search import Searcher
 from rich.console import Console
 
 from monosweep.model.config import ConfigError
@@ -33,6 +35,20 @@ objectives: {{loss: min, n_mono: max}}
 pack_size: 8
 """
 Rows = Callable[..., list[dict[str, Any]]]
+
+
+class Drawing(Searcher):  # type: ignore[misc]
+    """A user's own searcher: it draws at random, and is shown the space by us."""
+
+    def set_search_properties(self, metric: Any, mode: Any, config: Any, **about: Any) -> bool:
+        self._space, self._random = config, np.random.default_rng(0)
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        return {knob: domain.sample(random_state=self._random) for knob, domain in self._space.items()}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        assert result["objective_0"] >= 0
 
 
 def spec(folder: Path, n: int = 24, n_steps: int = 256, grace: int = 16) -> Path:
@@ -90,6 +106,12 @@ def test_objects_of_ray_tune_are_taken_from_python(tmp_path: Path, rows: Rows) -
     report = launched(tmp_path / "out", of, scheduler=scheduler)
     assert report.n_missing == 0
     assert assert_one_row_each(tmp_path / "out", rows, 24)["stopped"] >= 8
+    several = of.model_copy(update={"space": [*of.space, *of.space]})
+    with pytest.raises(ConfigError, match="search takes one space; got a list of 2"):
+        launched(tmp_path / "other", several, search=Drawing())
+    report = launched(tmp_path / "drawn", of, search=Drawing())
+    assert (report.trained, report.n_missing) == (24, 0)
+    assert_one_row_each(tmp_path / "drawn", rows, 24)
     population = PopulationBasedTraining(hyperparam_mutations={"lr": [0.1, 0.2]})
     with pytest.raises(ConfigError, match="a trial's row must follow from its config"):
         launched(tmp_path / "other", of, scheduler=population)

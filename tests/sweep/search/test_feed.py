@@ -152,6 +152,30 @@ def test_synchronous_halving_holds_members_and_decides_once() -> None:
     assert crew.rows[world.best().trial_id] == ("completed", N_STEPS)
 
 
+def test_who_waits_for_a_rung_is_not_taken_for_judged() -> None:
+    world = World(64)
+    crew = workers(world, Halving("halving", of_losses(), RUNGS, FACTOR, world.configs))
+    pack = crew.feed.next()
+    assert pack is not None
+    points = [world.point(config, 64) for config in pack.configs]
+    seen = [Seen(trial_id=point.trial_id, step=64, values=point.values) for point in points]
+    orders = crew._report(pack, seen, [])
+    assert orders == Orders(hold=frozenset(point.trial_id for point in points), release=True)
+
+
+def test_a_worker_that_died_before_it_heard_is_told_the_same_again() -> None:
+    """Ray's ASHA lets go on whom it is asked about twice, the median rule breaks, halving says nothing."""
+    world = World(64)
+    crew = workers(world, asha())
+    pack = crew.feed.next()
+    assert pack is not None
+    points = [world.point(config, 64) for config in pack.configs]
+    seen = [Seen(trial_id=point.trial_id, step=64, values=point.values) for point in points]
+    first = crew._report(pack, seen, [])
+    assert len(first.stop) > SIZE // 2
+    assert crew._report(pack, seen, []) == first
+
+
 @pytest.mark.parametrize("sync", [False, True])
 def test_a_pack_that_is_halved_or_lost_is_known_by_its_parts(sync: bool) -> None:
     world = World(64)

@@ -17,6 +17,7 @@ from monosweep.sweep.search.measure import Objectives
 from monosweep.sweep.search.optuna_search import SAMPLERS, optuna_search
 from monosweep.sweep.search.points import Points
 from monosweep.sweep.search.searcher import SearcherSource, mine
+from monosweep.sweep.spec.domains import KINDS
 
 POINTS = Points(fixed={"n_steps": 64}, domains={"lr": {"loguniform": [1e-4, 1.0]}, "bias_offset": {"uniform": [-2, 0]}})
 LOSS, MONO = Objective(expression="loss", mode="min"), Objective(expression="mono_per_feature", mode="max")
@@ -136,6 +137,22 @@ def test_who_diverges_is_told_as_the_worst_that_was_seen() -> None:
 
     found = run(source(96), of=explosive)
     assert sum(config.lr >= 0.1 for config in found[48:]) <= 4
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "grid"])
+def test_every_random_domain_can_be_searched_or_is_refused_in_a_line(kind: str) -> None:
+    numbers = {"choice": [16, 32], "randn": [0.5, 0.1], "qrandn": [0.5, 0.1, 0.25]}
+    bounds = numbers.get(kind, [16, 256, 8] if kind.startswith("q") else [16, 256])
+    knob = "n_neurons" if kind == "choice" or "int" in kind else "mono_threshold"
+    knob = knob if knob == "n_neurons" or "randn" in kind else "lr"
+    points = Points(fixed={}, domains={knob: {kind: bounds}})
+    if "randn" in kind or kind in ("qloguniform", "qlograndint"):  # Optuna has no steps on a logarithmic scale
+        with pytest.raises(ConfigError, match=r"^search: Optuna (cannot draw from one of|has no steps)"):
+            source(4, points=points)
+        return
+    values = [getattr(config, knob) for config in run(source(6, points=points), 3)]
+    assert values and all(16 <= value <= 256 for value in values)
+    assert not kind.startswith("q") or all(value % 8 == 0 for value in values)
 
 
 def test_an_unknown_sampler_is_one_line() -> None:

@@ -15,6 +15,7 @@ from worlds import of_losses
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.train import PackTrainer
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.rungs import Rungs
@@ -26,8 +27,9 @@ from monosweep.sweep.search.tune_judge import TuneJudge
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
-from monosweep.sweep.work.contract import Settings, Work
+from monosweep.sweep.work.contract import Orders, Settings, Work
 from monosweep.sweep.work.feed import Given
+from monosweep.sweep.work.pack import pack_slices
 
 N_STEPS, GRACE, FACTOR, SIZE = 256, 16, 2, 8
 RUNGS = Rungs.of(GRACE, FACTOR, N_STEPS)
@@ -69,6 +71,22 @@ def train(store: Store, feed: Any, configs: Sequence[TrialConfig], judge: Judge 
 def table(store: Store, name: str, of: Callable[..., list[dict[str, Any]]]) -> dict[Any, dict[str, Any]]:
     key = (lambda row: row["trial_id"]) if name == "trials" else (lambda row: (row["trial_id"], row["step"]))
     return {key(row): row for row in of(store.root, name)}
+
+
+def test_a_checkpoint_tells_who_was_judged_from_who_waits(configs: list[TrialConfig], tmp_path: Path) -> None:
+    store, pack = Store.create(str(tmp_path / "out")), Pack(tuple(configs[:4]))
+    waits = configs[0].trial_id
+
+    def orders() -> Orders:
+        return Orders(hold=frozenset([waits]), release=reports[-1].seen != ())
+
+    reports = []
+    for progress in pack_slices(store, "s", pack, Settings(rungs=RUNGS), orders=orders):
+        reports.append(progress)
+    assert reports[-1].released and {seen.step for seen in reports[-2].seen} == {GRACE}
+    trainer = PackTrainer.from_bytes(store.load_checkpoint("s", pack.pack_id) or b"", "cpu")
+    judged = {config.trial_id: trainer.points(config.trial_id)[-1][1] for config in configs[:4]}
+    assert judged == {config.trial_id: config.trial_id != waits for config in configs[:4]}
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
