@@ -30,7 +30,7 @@ from monosweep.sweep.executors.stopping import stop_signals
 from monosweep.sweep.plan.budget import Spending
 from monosweep.sweep.plan.forecast import seconds_to_train
 from monosweep.sweep.plan.members import ask, asked_for, held_another, members
-from monosweep.sweep.plan.missing import Standing, counting, resumable
+from monosweep.sweep.plan.missing import Standing, counting, drop_done, resumable
 from monosweep.sweep.plan.options import LaunchOptions
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import Plan, Site, packs_for, plan_of
@@ -180,13 +180,14 @@ class _Launch:
         return replace(ended, wanted=wanted, members=frozenset(wanted), to_come=to_come)
 
     def _rows(self) -> Mapping[str, TrialStatus]:
-        """What has become of the root's trials, as its tables say."""
+        """What has become of the root's trials, as its tables say; checkpoints that they have left behind go."""
         assert self.store is not None
         with self._told("reading what the results root holds now"):
             clear_half_written(self.store, self.spec.name)
             index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} is damaged; its trials count as missing")
+        drop_done(self.store, self.spec.name, index.statuses)
         return index.statuses
 
     def _index(self) -> Index:
@@ -269,6 +270,8 @@ class _Launch:
                     work, feed, progress,
                     lambda: stopping.told() or self._lost() or self.spending.is_over(progress.trained_steps),
                 )  # fmt: skip
+        if self._lost():  # what our workers have kept last may be of packs that the other has ended by now
+            self._rows()
         if self.lease is not None:
             self.lease.check()
         if stopping.told():

@@ -1,6 +1,7 @@
 """What is left to train: trials without a row, and the checkpoints that they go on from.
 
     members + index -> Standing: missing + checkpoints -> resumable -> packs that go on
+                                                       -> drop_done, once a launch has ended
 
 A checkpoint stays as long as a trial in it was asked for and has no row.  Who wants some of its trials only has
 these cut out, and leaves it to the others.
@@ -98,6 +99,22 @@ def resumable(
             store.drop_checkpoint(sweep, saved.pack_id)
         open_ids.difference_update(config.trial_id for config in pack.configs)
     return list(packs.values())
+
+
+def drop_done(store: Store, sweep: str, statuses: Mapping[str, TrialStatus]) -> None:
+    """Drop the checkpoints whose trials all have rows, failures apart: those may be about to be trained again.
+
+    A worker of a launch that was superseded may write one when the pack has long been ended by another.  Both launches
+    look once their own workers have ended, and rows come first, so whoever is later sees it.  What a worker writes even
+    then, the next launch drops.
+
+    Args:
+        statuses: by id, of all rows.
+    """
+    saved = _furthest_first(store, sweep, lambda line: None, dry_run=True)
+    for each in saved:
+        if all(statuses.get(config.trial_id, TrialStatus.FAILED) != TrialStatus.FAILED for config in each.configs):
+            store.drop_checkpoint(sweep, each.pack_id)
 
 
 def _furthest_first(store: Store, sweep: str, say: Callable[[str], None], dry_run: bool) -> list[_Saved]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec, expand, load_spec
-from monosweep.sweep.store.root import Store, StoreError
+from monosweep.sweep.store import lease
+from monosweep.sweep.store.root import LeaseError, Store, StoreError
 from monosweep.sweep.version import training_code
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.lines import launch_lines
@@ -32,6 +34,7 @@ from monosweep.sweep.view.live import Progress
 from monosweep.sweep.view.status import read_status
 from monosweep.sweep.work.contract import Settings, Work
 from monosweep.sweep.work.feed import Given
+from monosweep.sweep.work.pack import train_pack
 from processes import Driver, gone
 from same_tables import assert_same
 
@@ -267,6 +270,68 @@ def test_a_checkpoint_that_nobody_needs_goes_even_if_nothing_is_missing(tmp_path
     store.save_checkpoint("s", pack.pack_id, PackTrainer(pack.configs, "cpu").to_bytes(training_code()))
     assert inline_launch(sweep(), tmp_path).plan is None
     assert store.list_checkpoints("s") == []
+
+
+def test_a_checkpoint_that_is_written_after_its_pack_has_ended_goes_with_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a worker of a launch that was superseded; those that may still be needed stay."""
+    drop, late = Store.drop_checkpoint, dict[str, Pack]()
+    failed, data = "failed", PackTrainer(expand(sweep(repeats=3))[4:], "cpu").to_bytes(training_code())
+
+    def drop_and_come_late(store: Store, name: str, pack_id: str) -> None:
+        drop(store, name, pack_id)
+        if pack_id not in late:
+            late[pack_id] = pack = Pack(tuple(expand(sweep())[:1]))
+            store.save_checkpoint(name, pack_id, PackTrainer(pack.configs, "cpu").to_bytes(training_code()))
+            store.save_checkpoint(name, failed, data)
+
+    monkeypatch.setattr(Store, "drop_checkpoint", drop_and_come_late)
+    inline_launch(sweep(), tmp_path)
+    assert len(late) == 2
+    assert Store.open(str(tmp_path)).list_checkpoints("s") == [failed]
+
+
+def test_a_launch_that_was_superseded_leaves_no_checkpoint_of_what_the_other_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other ends the pack while our worker is about to checkpoint it."""
+    monkeypatch.setattr(lease, "RENEW_S", 0.02)
+    monkeypatch.setattr(inline, "_SLICE_S", 0.05)
+    save, file, over = Store.save_checkpoint, tmp_path / "sweeps/s.lease.json", threading.Event()
+    begun, advance = threading.Event(), PackTrainer.advance
+    spec, saved = sweep(base={**_BASE, "n_steps": 2000}, space=[{"lr": 0.01}], repeats=1), list[str]()
+    pack = Pack(tuple(expand(spec)))
+
+    def take_over() -> None:
+        begun.wait(60)
+        while not over.wait(0.01):
+            with suppress(FileNotFoundError):
+                (beside := tmp_path / "other").write_text(json.dumps({**json.loads(file.read_text()), "holder": "0f"}))
+                beside.replace(file)
+
+    def save_late(store: Store, name: str, pack_id: str, data: bytes) -> None:
+        saved.append(pack_id)
+        if saved == [pack.pack_id]:
+            train_pack(store, name, pack, Settings())
+        save(store, name, pack_id, data)
+
+    def advance_and_tell(trainer: PackTrainer, **options: Any) -> Any:
+        begun.set()
+        return advance(trainer, **options)
+
+    monkeypatch.setattr(Store, "save_checkpoint", save_late)
+    monkeypatch.setattr(PackTrainer, "advance", advance_and_tell)
+    other = threading.Thread(target=take_over)
+    other.start()
+    try:
+        with pytest.raises(LeaseError, match=r"another launch has taken over sweep 's' \(lease 0f"):
+            inline_launch(spec, tmp_path)
+    finally:
+        over.set()
+        other.join()
+    assert saved == [pack.pack_id]
+    assert Store.open(str(tmp_path)).list_checkpoints("s") == []
 
 
 def test_of_two_checkpoints_of_a_trial_the_further_one_is_taken(tmp_path: Path, trial: Trial, rows: Rows) -> None:

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 
 from monosweep.model.config import UserError
 from monosweep.sweep.executors import head
 from monosweep.sweep.executors.head import Head
+from monosweep.sweep.work.contract import Work
+from monosweep.sweep.work.feed import Feed, Given
+from monosweep.sweep.work.progress import Listener
 
 
 def wait(happened: Callable[[], object]) -> None:
@@ -42,11 +46,11 @@ def test_a_head_that_is_lost_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
             assert here.gone is None
             monkeypatch.setattr(head, "PATIENCE_S", 0.0)
 
-            def stops(work: object, progress: object, should_stop: Callable[[], bool]) -> None:
+            def stops(work: Work, feed: Feed, progress: Listener, should_stop: Callable[[], bool]) -> None:
                 assert should_stop()
 
             with pytest.raises(UserError, match=r"has not answered for \d s; what is finished is kept; launch"):
-                here.watched(stops)(None, None, lambda: False)  # type: ignore[arg-type]
+                here.watched(stops)(Mock(Work), Given(()), Mock(Listener), lambda: False)
             with socket.create_server(address):
                 wait(lambda: said[1:])
             assert said[1].endswith(f"127.0.0.1:{address[1]} answers again")
