@@ -28,7 +28,7 @@ sweep: $(VENV)/installed
 	$(BIN)/monosweep figures $(OUT) summary
 
 test: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Another release of Ray lies before the installed one on the path.  Warnings that an old one raises are its own.
 RAY_RELEASES ?= 2.52.0 2.60.*

@@ -1,7 +1,9 @@
 """Every test checks the shapes and types that model/ states in its annotations."""
 
 import signal
+from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background; Ctrl-C is tested all the same
@@ -16,3 +18,18 @@ TYPED = (
     "precision", "schedule", "train",
 )  # fmt: skip
 install_import_hook([f"monosweep.model.{name}" for name in TYPED], "beartype.beartype")
+
+SLOWEST = (
+    "sweep/test_crash.py", "sweep/test_faults.py", "chaos/test_chaos.py", "cluster/test_node_loss.py",
+    "sweep/test_drive.py", "test_one_name.py", "sweep/test_streams.py", "sweep/search/test_sweep.py",
+    "sweep/search/test_adaptive.py", "sweep/executors/test_own_ray.py", "test_readme.py", "model/test_memory.py",
+    "sweep/test_own_family.py", "sweep/test_environment.py", "sweep/test_told_to_go.py", "model/test_packs.py",
+    "benchmarks/test_contenders.py", "model/engines/cpu/test_bits.py", "model/engines/test_engines.py",
+)  # fmt: skip
+"""Files that take half a minute or more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files come first, so that no process of pytest works long after the others."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))

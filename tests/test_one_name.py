@@ -39,8 +39,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-@pytest.mark.parametrize("command", [(COMMAND,), (sys.executable, "-m", "monosweep.sweep")], ids=["script", "module"])
+@pytest.mark.parametrize(
+    ("executor", "command"),
+    [
+        ("inline", (COMMAND,)),
+        ("ray", (sys.executable, "-m", "monosweep.sweep")),
+        pytest.param("inline", (sys.executable, "-m", "monosweep.sweep"), marks=pytest.mark.long),
+        pytest.param("ray", (COMMAND,), marks=pytest.mark.long),
+    ],
+    ids=["inline-script", "ray-module", "inline-module", "ray-script"],
+)
 def test_files_of_our_names_change_nothing(executor: str, command: tuple[str, ...], folder: Path) -> None:
     """A script has PYTHONPATH=. and the module its working directory on the path."""
     path = {"PYTHONPATH": "."} if command == (COMMAND,) else {}

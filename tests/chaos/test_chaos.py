@@ -33,8 +33,8 @@ space: {{lr: {{grid: [0.003, 0.006, 0.01, 0.03]}}}}
 repeats: {repeats}
 pack_size: 4
 """
-_BRIEF, _LAUNCHED_AGAIN = ("worker", "memory", "device", "root"), ("driver", "raylet", "node", "paused")
-"""Kinds that the driver survives, and others; `late` takes longer than either."""
+_BRIEF, _LAUNCHED_AGAIN = ("worker", "memory", "device", "root"), ("driver", "paused")
+"""Kinds that the driver survives, and others; `late` takes longer than either, `raylet` and `node` are Ray's."""
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def survived(sweep: Disturbed, kinds: Sequence[str], pause_s: float, random: Ran
 def test_a_few_faults(tmp_path: Path, library: Path, seed: int) -> None:
     print(f"\nCHAOS_SEED={seed}")
     random = Random(seed)
-    kinds = [*random.sample(_BRIEF, 2), random.choice(_LAUNCHED_AGAIN)]
-    outcome = survived(Disturbed(tmp_path, toy(tmp_path, 1200), 2, library), kinds, 1.0, random)
-    assert len(outcome.events) == 3
+    kinds = [random.choice(_BRIEF), random.choice(_LAUNCHED_AGAIN)]
+    outcome = survived(Disturbed(tmp_path, toy(tmp_path, 1200), 2, library, "inline"), kinds, 1.0, random)
+    assert len(outcome.events) == 2
 
 
 @pytest.mark.long

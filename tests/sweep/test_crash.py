@@ -1,6 +1,6 @@
 """Drivers and workers that are killed, interrupted or run out of disk: every trial keeps or gets its one row.
 
-Each test launches with real Ray in a process of its own.
+Each test launches in a process of its own, most of them with real Ray.
 """
 
 from __future__ import annotations
@@ -132,10 +132,11 @@ def test_a_dead_process_of_ray_stops_the_sweep_with_one_line(
     assert_whole(driver.out, undisturbed)
 
 
-def test_a_full_disk_stops_the_sweep_with_one_line(spec: Path, small_disk: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.long)])
+def test_a_full_disk_stops_the_sweep_with_one_line(spec: Path, small_disk: Path, executor: str) -> None:
     (small_disk / "filler").write_bytes(bytes(160 * 1024))
     options = ("--set", "save_weights=log2", "--set", "n_steps=128", "--set", "repeats=8", "--workers", "2")
-    driver = Driver(spec, small_disk / "out", *options)
+    driver = Driver(spec, small_disk / "out", *options, "--executor", executor)
     assert driver.finish() == 2, driver.said()
     last = driver.said().strip().splitlines()[-1]
     assert last.startswith("monosweep: cannot write ")

@@ -26,7 +26,7 @@ launch(load_spec("tiny"), "out", LaunchOptions(executor="inline", device="cpu", 
 """
 ON_RAY = ("--workers", "2", "--device", "cpu")
 INLINE = (*ON_RAY, "--executor", "inline")
-LONG_RAY = pytest.param(ON_RAY, marks=pytest.mark.long)
+LONG_INLINE, LONG_RAY = (pytest.param(options, marks=pytest.mark.long) for options in (INLINE, ON_RAY))
 LONG_S = 400.0
 
 
@@ -49,7 +49,7 @@ def test_of_two_workers_one_has_a_broken_gpu(tmp_path: Path, options: Sequence[s
     assert list(Store.open(str(driver.out)).index().statuses.values()) == ["completed"] * 6
 
 
-@pytest.mark.parametrize("options", [INLINE[2:], INLINE, LONG_RAY], ids=["here", "inline", "ray"])
+@pytest.mark.parametrize("options", [INLINE[2:], LONG_INLINE, LONG_RAY], ids=["here", "inline", "ray"])
 def test_where_nothing_can_be_trained_the_sweep_stops_with_a_line_and_no_row(
     tmp_path: Path, options: Sequence[str]
 ) -> None:

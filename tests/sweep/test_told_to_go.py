@@ -44,6 +44,7 @@ def test_while_ray_starts(driver: Driver) -> None:
     assert gone(list(family)) and not scratch(family).exists()
 
 
+@pytest.mark.long
 def test_three_times_in_a_second(driver: Driver) -> None:
     driver.wait_for(lambda: len(driver.workers()) == 2)
     family, start = driver.family(), time.monotonic()

@@ -89,8 +89,10 @@ def test_a_checkpoint_tells_who_was_judged_from_who_waits(configs: list[TrialCon
     assert judged == {config.trial_id: config.trial_id != waits for config in configs[:4]}
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize(
+    ("name", "n_workers"),
+    [("asha", 1), ("halving", 1), ("asha", 2), pytest.param("halving", 2, marks=pytest.mark.long)],
+)
 def test_rows_a_judged_sweep_are_those_of_the_whole_one_up_to_where_each_was_stopped(
     name: str, n_workers: int, configs: list[TrialConfig], full: Store, tmp_path: Path,
     rows: Callable[..., list[dict[str, Any]]],

@@ -76,8 +76,7 @@ def test_their_draws_lie_where_ray_tunes_own_lie(told: Any) -> None:
     for name, (least, most) in told["ranges"].items():
         domain = told["found"][name]
         found = [point["lr"] for point in draws({"lr": domain}, "random", 0, 500)]
-        reach = 0.1 * (most - least) if "rand" not in name or "n_" in name else 3
-        spread = 2 if name.endswith("randn") else reach
+        spread = 2 if name.endswith("randn") else 0.1 * (most - least)
         assert abs(min(found) - least) <= spread and abs(max(found) - most) <= spread, name
 
 

@@ -46,7 +46,9 @@ def precise(dtype):
 def agree(ours, theirs, start, dtype):
     """Those who are there are as torch computes them; who is not is as he was."""
     there = ALIVE == 1
-    torch.testing.assert_close(ours[there].double(), theirs[there].double(), rtol=ROUNDED[dtype], atol=ROUNDED[dtype])
+    found, expected = ours[there].double(), theirs[there].double()
+    largest = max(1.0, float(start.abs().max()))  # factors near zero are differences of numbers around one
+    torch.testing.assert_close(found, expected, rtol=ROUNDED[dtype], atol=largest * ROUNDED[dtype])
     assert same_bits([ours[~there]], [start[~there]])
 
 
