@@ -23,7 +23,7 @@ from ray.exceptions import RayError
 from monosweep.model.config import ConfigError
 from monosweep.sweep.executors import own_ray
 from monosweep.sweep.executors.addresses import as_named, resolved
-from monosweep.sweep.executors.ray_private import takes_our_token
+from monosweep.sweep.executors.ray_private import takes_our_token, words_to_stderr
 from monosweep.sweep.executors.reaper import reaped
 from monosweep.sweep.executors.scratch import new_folder
 from monosweep.sweep.executors.shipping import JOB, QUIET, bundled, lent, needs_token, runtime_env
@@ -66,7 +66,7 @@ def connected(address: str | None, n_workers: int | None, n_gpus: int | None = N
         )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     ours = own_ray.locked() if address is None else nullcontext()
-    with lent(QUIET), ours, _same_process(), _scratch() as scratch:
+    with lent(QUIET), ours, _same_process(), words_to_stderr(), _scratch() as scratch:
         try:
             with _same_signals():
                 if address is None:

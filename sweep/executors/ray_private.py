@@ -27,6 +27,7 @@ ALLOWED = ">=2.52,<2.61"
 """The releases of Ray on which the tests are run (`make test-ray`), as in pyproject.toml."""
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 """As all of Ray's own channels."""
+_SAYS = "print_to_stdstream"
 _NOBODY = b"127.0.0.1:0"
 
 
@@ -100,6 +101,24 @@ def _no_dashboard(node: Node, **options: Any) -> None:
     """Ray's agent would look for the dashboard's address every second, and log each time that there is none."""
     namespace = ray_constants.KV_NAMESPACE_DASHBOARD
     node.get_gcs_client().internal_kv_put(ray_constants.DASHBOARD_ADDRESS.encode(), _NOBODY, True, namespace)
+
+
+@contextmanager
+def words_to_stderr() -> Iterator[None]:
+    """What Ray says of its processes, such as "(raylet) A worker died", is no output of ours.
+
+    Its setting `log_to_driver` is about workers' words alone.
+    """
+    if not hasattr(ray_worker, _SAYS):
+        yield
+        return
+    says = getattr(ray_worker, _SAYS)
+
+    def to_stderr(data: dict[str, Any], *given: Any, **options: Any) -> None:
+        says({**data, "is_err": True}, *given, **options)
+
+    with _replaced(ray_worker, _SAYS, to_stderr, "keeps Ray's words apart"):
+        yield
 
 
 def dead_process() -> str | None:

@@ -95,10 +95,9 @@ def resources(device: str, packs_per_gpu: int) -> dict[str, float]:
 
 
 def _fit(work: Work, queue: Queue, watch: _Watch, cluster: Cluster, bundle: Mapping[str, float]) -> None:
-    packs = _Packs(queue, watch, partial(_memory, cluster, work.settings.device))
-    trainable = tune.with_parameters(_PackTrainable, work=work)
+    packs = _Packs(work, queue, watch, partial(_memory, cluster, work.settings.device))
     tune.Tuner(
-        tune.with_resources(trainable, lambda config: _placed(bundle, config)),
+        tune.with_resources(_PackTrainable, lambda config: _placed(bundle, config)),
         tune_config=tune.TuneConfig(
             search_alg=packs, num_samples=_AS_MANY_AS_ASKED, reuse_actors=True
         ),
@@ -168,10 +167,14 @@ class _Report:
 
 
 class _PackTrainable(tune.Trainable):  # type: ignore[misc]
-    """One pack on one worker.  `work` comes through the object store, the Tune config says which of its packs."""
+    """One pack on one worker.
 
-    def setup(self, config: dict[str, Any], work: Work) -> None:
-        self._work, self._leaving, self._ending = work, False, False
+    All comes with the Tune config and nothing through the object store: a driver that has something there is ended by
+    Ray, without a word of ours, as soon as the raylet has gone.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._leaving, self._ending = False, False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._leave)
         self.reset_config(config)
@@ -180,7 +183,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._leaving = True
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._given = new_config
+        self._given, self._work = new_config, new_config["pack"].work
         self._slices: Iterator[PackProgress] = iter(())
         self._orders = Orders()
         self._has_begun = False
@@ -264,8 +267,8 @@ def _here(device: str) -> str:
 class _Given:
     """A pack on its way through Tune, which would look into it, and copy it again and again."""
 
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
+    def __init__(self, pack: Pack, work: Work) -> None:
+        self.pack, self.work = pack, work
 
     def __deepcopy__(self, memo: object) -> _Given:
         return self
@@ -274,9 +277,9 @@ class _Given:
 class _Packs(Searcher):  # type: ignore[misc]
     """What Tune is to train next."""
 
-    def __init__(self, queue: Queue, watch: _Watch, memory: Callable[[Pack], int]) -> None:
+    def __init__(self, work: Work, queue: Queue, watch: _Watch, memory: Callable[[Pack], int]) -> None:
         super().__init__()
-        self._queue, self._watch, self._memory = queue, watch, memory
+        self._work, self._queue, self._watch, self._memory = work, queue, watch, memory
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searchers for a restart of its own, which we never use."""
@@ -298,7 +301,7 @@ class _Packs(Searcher):  # type: ignore[misc]
             return None
         self._watch.given[trial_id] = order.pack.pack_id
         return {
-            "pack": _Given(order.pack), "left_out": [*order.left_out], "avoid": [*order.avoid],
+            "pack": _Given(order.pack, self._work), "left_out": [*order.left_out], "avoid": [*order.avoid],
             "memory": self._memory(order.pack),
         }  # fmt: skip
 

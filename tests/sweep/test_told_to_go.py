@@ -66,6 +66,9 @@ def test_a_node_that_stops_leaves_a_young_checkpoint(driver: Driver) -> None:
     for pid, command in driver.family().items():
         if pid in driver.workers() or "/raylet/raylet " in command:
             os.kill(pid, signal.SIGTERM)
-    assert driver.finish(60) != 0
+    assert driver.finish(60) == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert last.startswith("monosweep: a sweep on this machine needs Ray's raylet, which has died"), driver.said()
+    assert last.endswith("launch the same command again to go on") and "Traceback" not in driver.said()
     ages = [told - path.stat().st_mtime for path in driver.out.glob("checkpoints/*/*")]
     assert len(ages) == 2 and max(ages) < _YOUNG_S

@@ -15,10 +15,13 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
+from ray._private.utils import publish_error_to_driver
 from ray.tune.execution import class_cache
 from rich.console import Console
 
@@ -127,7 +130,9 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     rows: Callable[..., list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And none is sent the driver's key, which Ray would show to all its users."""
+    """And none is sent the driver's key, which Ray would show to all its users.  Nothing is kept in the object store:
+    else Ray ends the driver without a word as soon as a raylet is told to go."""
+    monkeypatch.setattr(ray, "put", Mock(side_effect=AssertionError("something is kept in the object store")))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-shown")
     packs = tuple(Pack((trial(seed=seed, lr=0.01), trial(seed=seed, lr=0.1))) for seed in range(3))
     settings, first, told = Settings(save_weights="final", record_neurons="log2"), set[int](), set[int]()
@@ -211,6 +216,17 @@ def test_no_process_is_without_use(cluster: Cluster) -> None:
     commands = "\n".join(family(os.getpid()).values())
     assert "raylet/raylet" in commands
     assert not re.findall(r"\S*(?:monitor|dashboard)\.py", commands)
+
+
+def test_what_ray_says_of_its_processes_is_no_output(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_error_to_driver("worker_died", "A worker died, said Ray", gcs_client=ray_worker.global_worker.gcs_client)
+    told, deadline = "", time.monotonic() + 30
+    while "A worker died, said Ray" not in told:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.05)
+        said = capsys.readouterr()
+        assert said.out == ""
+        told += said.err
 
 
 def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(

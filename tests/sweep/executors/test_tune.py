@@ -38,7 +38,7 @@ def worker(work: Work, pack: Pack) -> Iterator[tune._PackTrainable]:
     """As Ray makes it, in this process; the tests' own signal handler is set again."""
     before = signal.getsignal(signal.SIGTERM)
     worker = tune._PackTrainable.__new__(tune._PackTrainable)
-    worker.setup({"pack": tune._Given(pack), "left_out": [], "avoid": []}, work)
+    worker.setup({"pack": tune._Given(pack, work), "left_out": [], "avoid": []})
     yield worker
     signal.signal(signal.SIGTERM, before)
 
