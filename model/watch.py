@@ -61,9 +61,13 @@ class WatchedTrial:
 
 
 def watch_trial(
-    config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: bool = False
-) -> WatchedTrial:
+    config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: bool = False,
+    until: int | None = None,
+) -> WatchedTrial:  # fmt: skip
     """Train one trial to its end, or into the debugger.
+
+    Args:
+        until: the recorded step at which it is stopped, as it was in a sweep.
 
     Raises:
         ConfigError: if the device, engine or optimizer cannot train it.
@@ -71,7 +75,7 @@ def watch_trial(
     """
     try:
         trainer = PackTrainer([config], device, engine=engine, keep_weights="final")
-        weights = _train(trainer, watcher, debug)
+        weights = _train(trainer, watcher, debug, until)
     except UserError:
         raise
     except Exception as error:
@@ -85,8 +89,8 @@ def watch_trial(
     return WatchedTrial(result=result, weights=weights, engine=trainer.engine, device=trainer.device)
 
 
-def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, ndarray]:
-    """Train to the end; the weights there, none if the trial diverged."""
+def _train(trainer: PackTrainer, watcher: Watcher, debug: bool, until: int | None) -> dict[str, ndarray]:
+    """Train to the end, or to where it is stopped; the weights there, none if the trial diverged."""
     weights: dict[str, ndarray] = {}
     while not trainer.done:
         before = trainer.take(trainer.members[0].trial_id) if debug else None
@@ -99,7 +103,17 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: bool) -> dict[str, nda
         for kept in snapshot.weights.values() if snapshot else ():
             (tensors,) = kept.values()
             weights = {name: tensor.numpy() for name, tensor in tensors.items()}
+        if until is not None and trainer.step >= until and not trainer.done:
+            weights = _stop(trainer)
     return weights
+
+
+def _stop(trainer: PackTrainer) -> dict[str, ndarray]:
+    """Have the trial leave as a judge has it leave; its weights."""
+    trial_id = trainer.members[0].trial_id
+    weights = trainer.weights(trial_id)[trial_id]
+    trainer.stop(trial_id, "as its row says")
+    return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
 def _debug_divergence(before: MemberState, trainer: PackTrainer, watcher: Watcher) -> None:

@@ -143,7 +143,8 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     config = config_in(row)
     _check_drawn(args.plot, config)
     curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
-    watched = _watch(config, args.device or row["device"], row["engine"], debug=False)
+    until = row["last_step"] if row["status"] == TrialStatus.STOPPED else None
+    watched = _watch(config, args.device or row["device"], row["engine"], debug=False, until=until)
     ok = _print_comparison(row, curve_rows, watched)
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
@@ -213,14 +214,15 @@ def _pick(spec: SweepSpec, index: int) -> TrialConfig:
 
 
 def _watch(
-    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed", "vmapped"], debug: bool
-) -> WatchedTrial:
+    config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed", "vmapped"], debug: bool,
+    until: int | None = None,
+) -> WatchedTrial:  # fmt: skip
     from monosweep.model.watch import watch_trial
     from monosweep.sweep.view.trial import TrialDisplay
 
     print(_changed(config), file=sys.stderr)
-    with TrialDisplay(config.n_steps) as display:
-        return watch_trial(config, device, engine, display, debug)
+    with TrialDisplay(until or config.n_steps) as display:
+        return watch_trial(config, device, engine, display, debug, until)
 
 
 def _changed(config: TrialConfig) -> str:

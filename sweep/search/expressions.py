@@ -41,27 +41,38 @@ class Expressions:
         self._types = {name: _sql_type(value) for name, value in example.items()}
         self._connection = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
         self._connection.execute("set lock_configuration = true")
+        used: set[str] = set()
         for name, expression in self._expressions.items():
-            self._check(name, expression)
+            used |= self._check(name, expression)
+        # SQL takes upper and lower case for the same.
+        self._types = {name: kind for name, kind in self._types.items() if name.lower() in used}
+        self._is_plain = all(expression in self._types for expression in self._expressions.values())
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The expressions' values for each row; None where SQL has no value, as for a division by zero or NaN."""
         if not rows:
             return []
         names = list(self._expressions)
+        if self._is_plain:  # columns as they are, for which a query would cost more than all the rest
+            values = [{name: row.get(column) for name, column in self._expressions.items()} for row in rows]
+            return [{name: _defined(_plain(value)) for name, value in row.items()} for row in values]
         found = self._select(", ".join(map(_alone, self._expressions.values())), rows)
         return [dict(zip(names, map(_defined, values), strict=True)) for values in found]
 
     def _select(self, chosen: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         columns = [f"unnest($c{i})::{kind} as {_quoted(name)}" for i, (name, kind) in enumerate(self._types.items())]
         values = {f"c{i}": [_plain(row.get(name)) for row in rows] for i, name in enumerate(self._types)}
+        columns.append("unnest($row) as \"row \"")  # there is one for each, whatever columns are used
+        values["row"] = list(range(len(rows)))
         query = f"select {chosen} from (select {', '.join(columns)})"
         found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
         return found
 
-    def _check(self, name: str, expression: str) -> None:
+    def _check(self, name: str, expression: str) -> set[str]:
+        """Which columns it uses, in small letters."""
         what = f"{name} {expression!r}" if name != expression else repr(name)
-        forbidden = _FORBIDDEN & _classes(self._parsed(what, expression))
+        tree = self._parsed(what, expression)
+        forbidden = _FORBIDDEN & _classes(tree)
         if forbidden:
             raise ConfigError(f"{what} must be an expression of columns; got a {min(forbidden).lower()}; leave it out")
         try:
@@ -73,6 +84,7 @@ class Expressions:
         ((kind,), _) = found
         if not kind.startswith(_NUMBERS):
             raise ConfigError(f"{what} must be a number or a truth value; got a {kind.partition('(')[0].lower()}")
+        return _columns(tree)
 
     def _parsed(self, what: str, expression: str) -> Any:
         if not expression.strip():
@@ -102,6 +114,16 @@ def _classes(node: Any) -> set[str]:
         return set()
     own = {node["class"]} if isinstance(node.get("class"), str) else set()
     return own.union(*map(_classes, node.values()))
+
+
+def _columns(node: Any) -> set[str]:
+    """The columns in DuckDB's tree of an expression, in small letters."""
+    if isinstance(node, list):
+        return set().union(*map(_columns, node)) if node else set()
+    if not isinstance(node, dict):
+        return set()
+    own = {name.lower() for name in node["column_names"]} if node.get("class") == "COLUMN_REF" else set()
+    return own.union(*map(_columns, node.values()))
 
 
 def _sql_type(value: Any) -> str:

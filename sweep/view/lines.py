@@ -74,9 +74,12 @@ def describe(counts: Counts, speed: Speed) -> str:
     >>> speed = Speed(steps_per_s=5e3, trials_per_hour=310.4, seconds_left=70)
     >>> describe(Counts(total=16, completed=4, failed=1), speed)
     '4/16 trials done · 1 failed · 310 trials/h · 5,000 steps/s · 1 min left'
+    >>> describe(Counts(total=16, completed=2, stopped=9, running=5), Speed())
+    '11/16 trials done, 9 of them stopped early · 5 running'
     """
-    parts = [f"{counts.completed}/{counts.total} trials done"]
-    rest = ("diverged", "stopped", "failed", "running")
+    early = f", {counts.stopped} of them stopped early" if counts.stopped else ""
+    parts = [f"{counts.completed + counts.stopped}/{counts.total} trials done{early}"]
+    rest = ("diverged", "failed", "running")
     parts += [f"{getattr(counts, name)} {name}" for name in rest if getattr(counts, name)]
     if speed.trials_per_hour is not None:
         parts += [f"{speed.trials_per_hour:,.0f} trials/h", f"{speed.steps_per_s:,.0f} steps/s"]

@@ -59,7 +59,9 @@ def compare(
 def compare_curve(
     rows: Sequence[Mapping[str, Any]], curve: Mapping[str, np.ndarray[Any, Any]]
 ) -> list[Compared]:
-    """Every number of every recorded step; a step that only one side has counts as different."""
+    """Every number of every recorded step; a step that only one side has counts as different.  Columns that rows lack
+    throughout are newer than they are."""
+    names = [name for name in curve if not rows or any(row.get(name) is not None for row in rows)]
     then = {row["step"]: row for row in rows}
     now = {int(step): i for i, step in enumerate(curve["step"])}
     return [
@@ -69,7 +71,7 @@ def compare_curve(
             curve[name][now[step]].item() if step in now else None,
         )
         for step in sorted(then.keys() | now.keys())
-        for name in curve
+        for name in names
     ]
 
 
@@ -99,9 +101,9 @@ def verdict(row: Mapping[str, Any], compared: Sequence[Compared], here: Mapping[
     Args:
         here: this replay's device_name, code_version and library_versions.
     """
-    if row["status"] in (TrialStatus.FAILED, TrialStatus.STOPPED):
+    if row["status"] == TrialStatus.FAILED:
         now = compared[0].now
-        why = f"the row is of a {row['status']} trial ({row['error']})"
+        why = f"the row is of a failed trial ({row['error']})"
         return Verdict(f"nothing to compare: {why}; now it is {now}", ok=True)
     changed = [f"{row[name]} there, {now} here" for name, now in here.items() if _differs(name, row[name], now)]
     if all(c.equal for c in compared):

@@ -154,6 +154,8 @@ class CurveMetrics:
 
     n_mono: int
     """Monosemantic neurons."""
+    mono_per_feature: float | None
+    """n_mono / n_features; null where a version recorded the point that did not have this column."""
     mean_bias: float
     """Mean bias over neurons."""
 

@@ -88,7 +88,7 @@ def look(members: Sequence[Trained], final: bool, rows: bool) -> list[Look]:
     embeddings = [member.fixed["embedding"] for member in members]
     stats, bias = neuron_stats(configs, weights, embeddings), torch.stack([w.bias for w in weights])
     curves = [
-        {"n_mono": n_mono, "mean_bias": mean}
+        {"n_mono": n_mono, "mono_per_feature": n_mono / configs[0].n_features, "mean_bias": mean}
         for n_mono, mean in zip(stats.mono.sum(dim=1).tolist(), bias.double().mean(dim=1).tolist(), strict=True)
     ]
     metrics = _metrics(configs[0], weights, embeddings, stats, bias, curves) if final else [None] * len(configs)
@@ -119,12 +119,10 @@ def _metrics(
     )
     return [
         {
-            "n_mono": curve["n_mono"],
-            "mono_per_feature": curve["n_mono"] / config.n_features,
+            **curve,
             "mono_per_neuron": curve["n_mono"] / config.n_neurons,
             "n_dead": n_dead,
             "n_positive_bias": n_positive,
-            "mean_bias": curve["mean_bias"],
             "capacity_sum": capacity,
             "features_by_n_mono": by_n_mono,
         }

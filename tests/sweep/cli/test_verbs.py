@@ -289,7 +289,7 @@ def test_a_curve_that_differs_is_an_alarm(
 ) -> None:
     assert main(["replay", str(doctored("curves", mean_bias=0.5)), trial_id()]) == 1
     out = capsys.readouterr().out
-    assert "curve: 9 of 54 numbers differ, first mean_bias at step 1: 0.5 in the row" in out
+    assert "curve: 9 of 63 numbers differ, first mean_bias at step 1: 0.5 in the row" in out
 
 
 def test_a_failed_row_has_nothing_to_compare(

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from monosweep.model.config import ConfigError
+from monosweep.sweep.__main__ import main
 from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
 from monosweep.sweep.plan.budget import Budget
 from monosweep.sweep.spec.sweep_spec import SweepSpec, load_spec
@@ -31,7 +32,7 @@ space: {{lr: {{loguniform: [0.0003, 0.3]}}, bias_offset: {{uniform: [-2, 0]}}}}
 num_samples: {n}
 search: {{name: optuna, n_startup_trials: 8}}
 scheduler: {{name: moasha, grace_period: {grace}, reduction_factor: 2}}
-objectives: {{loss: min, n_mono: max}}
+objectives: {{loss: min, mono_per_feature: max}}
 pack_size: 8
 """
 Rows = Callable[..., list[dict[str, Any]]]
@@ -71,7 +72,9 @@ def assert_one_row_each(out: Path, rows: Rows, n: int) -> Counter[str]:
     return Counter(row["status"] for row in found)
 
 
-def test_a_search_ends_at_its_limit_and_the_next_launch_goes_on(tmp_path: Path, rows: Rows) -> None:
+def test_a_search_ends_at_its_limit_and_the_next_launch_goes_on(
+    tmp_path: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
     of = load_spec(str(spec(tmp_path)))
     first = launched(tmp_path / "out", of, budget=Budget(max_trials=16))
     assert (first.trained, first.n_wanted, first.n_missing, first.spent) == (16, 24, 8, "--max-trials 16")
@@ -81,6 +84,17 @@ def test_a_search_ends_at_its_limit_and_the_next_launch_goes_on(tmp_path: Path, 
     assert statuses["stopped"] >= 8 and statuses["completed"] >= 2
     third = launched(tmp_path / "out", of)
     assert third.plan is None and third.trained == 0
+    assert_stopped_rows_can_be_replayed(tmp_path / "out", rows, capsys)
+
+
+def assert_stopped_rows_can_be_replayed(out: Path, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    some = next(row for row in rows(out, "trials") if row["status"] == "stopped")
+    capsys.readouterr()
+    assert main(["replay", str(out), some["trial_id"]]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("bit-equal on this machine\n") and "stopped" in said
+    n_points = some["last_step"].bit_length()
+    assert f"curve: {n_points} recorded steps, bit-equal" in said
 
 
 def test_a_killed_driver_loses_no_trial_of_a_search(tmp_path: Path, rows: Rows) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -14,9 +14,10 @@ from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.schedule import recorded_steps
 from monosweep.sweep.plan.rungs import Rungs
-from monosweep.sweep.search.contract import Judge, Point
+from monosweep.sweep.search.contract import GO_ON, Judge, Point, Verdict
 from monosweep.sweep.search.fronts import crowding, fronts, ranks
 from monosweep.sweep.search.halving import AsyncHalving, Halving
+from monosweep.sweep.search.judges import Judges
 from monosweep.sweep.search.measure import Objectives
 from monosweep.sweep.search.stop import Stop
 from monosweep.sweep.search.tune_judge import TuneJudge
@@ -246,3 +247,74 @@ def test_fronts_against_every_pair() -> None:
         assert dict(enumerate(fronts(vectors).tolist())) == expected
         assert sorted(ranks(vectors)) == list(range(40))
     assert crowding(np.array([[0.0, 1.0], [np.inf, np.inf]])).tolist() == [np.inf, np.inf]
+
+
+# -- several judges as one
+
+
+class Said(Judge):
+    """Says what it is told to say, by trial_id; who is not in it waits."""
+
+    def __init__(self, rungs: Rungs) -> None:
+        self._rungs = rungs
+        self.says: Mapping[str, Verdict] = {}
+        self.says_later: Mapping[str, Verdict] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.reminded: list[tuple[str, int]] = []
+
+    @property
+    def rungs(self) -> Rungs:
+        return self._rungs
+
+    def see(self, points: Sequence[Point]) -> Mapping[str, Verdict]:
+        self.asked += [(point.trial_id, point.step) for point in points]
+        return self.says
+
+    def remember(self, points: Sequence[Point]) -> None:
+        self.reminded += [(point.trial_id, point.step) for point in points]
+
+    def left(self, config: TrialConfig) -> Mapping[str, Verdict]:
+        return self.says_later
+
+
+def stop(why: str) -> Verdict:
+    return Verdict(stop=why)
+
+
+def test_who_is_stopped_by_any_judge_is_stopped_with_the_first_reason_and_who_waits_for_any_waits() -> None:
+    world = World(5)
+    a, b, c, d, e = (config.trial_id for config in world.configs)
+    one, other = Said(Rungs((64,))), Said(Rungs((64,)))
+    both = Judges([one, other])
+    one.says = {a: GO_ON, b: stop("one"), c: stop("one"), d: GO_ON}  # e waits
+    other.says = {a: GO_ON, b: GO_ON, c: stop("other"), e: stop("other")}  # d waits
+    found = both.see([world.point(config, 64) for config in world.configs])
+    assert found == {a: GO_ON, b: stop("one"), c: stop("one"), e: stop("other")}
+    other.says_later = {d: GO_ON}
+    assert both.left(world.configs[0]) == {d: GO_ON}
+
+
+@pytest.mark.parametrize("last", [GO_ON, stop("other")])
+def test_who_waits_for_two_judges_goes_on_when_both_have_said_so(last: Verdict) -> None:
+    world = World(2)
+    waiting, leaving = world.configs
+    one, other = Said(Rungs((64,))), Said(Rungs((64,)))
+    both = Judges([one, other])
+    assert both.see([world.point(waiting, 64)]) == {}
+    one.says_later = {waiting.trial_id: GO_ON}
+    assert both.left(leaving) == {}
+    one.says_later, other.says_later = {}, {waiting.trial_id: last}
+    assert both.left(leaving) == {waiting.trial_id: last}
+
+
+def test_each_judge_is_told_what_is_at_its_own_rungs() -> None:
+    world = World(1)
+    (config,) = world.configs
+    early, late = Said(Rungs((64,))), Said(Rungs((1024,)))
+    early.says = late.says = {config.trial_id: GO_ON}
+    both = Judges([early, late])
+    assert both.rungs.steps == (64, 1024)
+    assert both.see([world.point(config, 64)]) == {config.trial_id: GO_ON}
+    both.remember([world.point(config, 64), world.point(config, 1024)])
+    assert (early.asked, late.asked) == ([(config.trial_id, 64)], [])
+    assert (early.reminded, late.reminded) == ([(config.trial_id, 64)], [(config.trial_id, 1024)])
