@@ -1,6 +1,6 @@
-"""All figures that can be asked for by name: a family's, and a paper's by number.  It stands above all three.
+"""All figures that can be asked for by name: a family's, a paper's by number, a search's.  It stands above them all.
 
-    Root + names + Selection -> draw -> PNG and PDF
+    Root + names + Selection -> draw -> PNG and PDF; of a search also its table, as CSV
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from pathlib import Path
 from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.families.two_layer.figures import FIGURES
 from monosweep.analysis.figures.data import Selection, load
-from monosweep.analysis.figures.save import save_both
+from monosweep.analysis.figures.save import save_both, save_text
+from monosweep.analysis.figures.search import SEARCH_FIGURES
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, paint
 from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.search import Search
+from monosweep.analysis.tables.text import as_csv
 from monosweep.model.config import UserError, unknown_name
 
 ALL_NUMBERED = "paper"
 """The name that stands for fig1 to fig26."""
-NAMES = (*FIGURES, *NUMBERED, ALL_NUMBERED)
+NAMES = (*FIGURES, *SEARCH_FIGURES, *NUMBERED, ALL_NUMBERED)
 
 
 def draw(
@@ -27,8 +30,9 @@ def draw(
 ) -> Iterator[Path]:
     """Draw `names` into `folder`; yields each PNG when it is there.
 
-    No names mean all of FIGURES that the tables can carry, `paper` those of fig1 to fig26 that they
-    can.  A PDF is written beside each PNG.  What is left out is told to `note`.
+    No names mean all of FIGURES that the tables can carry, and of SEARCH_FIGURES where a sweep was searched or judged;
+    `paper` means those of fig1 to fig26 that they can.  A PDF is written beside each PNG, and beside a search's figures
+    their numbers as CSV.  What is left out is told to `note`.
 
     Raises:
         FigureError: if a name is unknown, or nothing can be drawn.
@@ -37,8 +41,30 @@ def draw(
     for name in names:
         if name not in NAMES:
             raise FigureError(unknown_name("figure", name, NAMES))
-    data = load(root, selection, FAMILY)
-    for name in _wanted(names):
+    wanted = _wanted(names, root, selection)
+    of_search = [name for name in wanted if name in SEARCH_FIGURES]
+    of_family = [name for name in wanted if name not in SEARCH_FIGURES]
+    if of_family:
+        yield from _of_family(root, folder, of_family, names, selection, note, bool(of_search))
+    if of_search:
+        search = root.search(selection.sweep, selection.objectives, selection.where)
+        yield from _of_search(search, folder, of_search, names, note)
+
+
+def _of_family(
+    root: Root, folder: str | Path, wanted: Sequence[str], names: Sequence[str], selection: Selection,
+    note: Callable[[str], None], or_else: bool,
+) -> Iterator[Path]:  # fmt: skip
+    """Figures of the family's completed trials; none of these is no mistake if nobody named them and there are others
+    (`or_else`)."""
+    try:
+        data = load(root, selection, FAMILY)
+    except FigureError as error:
+        if names or not or_else:
+            raise
+        note(f"no {', '.join(wanted)} figure: {error}")
+        return
+    for name in wanted:
         try:
             figure = FIGURES[name](data) if name in FIGURES else paint(name, data, selection.by)
         except UserError as error:
@@ -51,6 +77,25 @@ def draw(
         note(text)
 
 
-def _wanted(names: Sequence[str]) -> list[str]:
-    listed = FIGURES if not names else (*names, *NUMBERED) if ALL_NUMBERED in names else names
+def _of_search(
+    search: Search, folder: str | Path, wanted: Sequence[str], names: Sequence[str], note: Callable[[str], None]
+) -> Iterator[Path]:
+    """Figures of all trials of a search, however they ended."""
+    for name in wanted:
+        try:
+            drawn = SEARCH_FIGURES[name](search)
+        except UserError as error:
+            if name in names:
+                raise
+            note(f"no {name} figure: {error}")
+            continue
+        save_text(as_csv(drawn.table), Path(folder) / f"{name}.csv")
+        yield save_both(drawn.figure, Path(folder) / f"{name}.png")
+
+
+def _wanted(names: Sequence[str], root: Root, selection: Selection) -> list[str]:
+    """Those of a search are drawn unasked where there is just one, or it is named."""
+    if not names:
+        return [*FIGURES, *(SEARCH_FIGURES if selection.sweep or len(root.searches()) == 1 else ())]
+    listed = (*names, *NUMBERED) if ALL_NUMBERED in names else names
     return [name for name in dict.fromkeys(listed) if name != ALL_NUMBERED]

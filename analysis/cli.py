@@ -54,8 +54,14 @@ class FiguresOptions:
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAMES ...]")] = ()
-    """Which figures: summary, traces, mono, means, bias, response (all that the tables can carry if left out); fig1 to
-    fig26 are the paper's own by number, and paper stands for all of those that the tables can carry."""
+    """Which figures: summary, traces, mono, means, bias, response, and of a search pareto, history, rungs, importance,
+    parallel (all that the tables can carry if left out); fig1 to fig26 are the paper's own by number, and paper stands
+    for all of those that the tables can carry."""
+    sweep: Annotated[str | None, arg(metavar="NAME")] = None
+    """Draw only trials of this sweep, whoever trained them; where a root has several searches, which one pareto,
+    history, rungs, importance and parallel show."""
+    objectives: Annotated[tuple[str, ...], arg(metavar="X:min|max")] = ()
+    """What they hold trials against, such as loss:min mono_per_feature:max; else what the sweep's spec says."""
     trial: Annotated[str | None, arg(metavar="ID")] = None
     """The trial that bias, response and the paper's figures of one network show; else the most monosemantic of
     each group."""
@@ -112,7 +118,9 @@ def figures(argv: Sequence[str]) -> int:
     from monosweep.analysis.catalogue import draw  # matplotlib takes half a second
     from monosweep.analysis.figures.data import Selection
 
-    selection = Selection(where=options.where, by=options.by, trial=options.trial)
+    selection = Selection(
+        where=options.where, sweep=options.sweep, objectives=options.objectives, by=options.by, trial=options.trial
+    )
     folder = options.to or ("figures" if "://" in options.out else os.path.join(options.out, "figures"))
     for path in draw(open_root(options.out), folder, options.names, selection, note=_remark):
         print(path)

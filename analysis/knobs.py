@@ -132,6 +132,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def spread_over_decades(values: Sequence[Any]) -> bool:
+    """Whether a logarithmic axis suits: positive numbers whose largest is eight times the least or more."""
+    return all(is_number(v) and v > 0 for v in values) and max(values) >= 8 * min(values)
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

@@ -122,8 +122,11 @@ ARROWS = {
     ],
     "sweep.bench": ["model.bench", "model.device", "sweep.text"],
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
-    "analysis.tables": ["analysis.knobs", "model.config", "model.families", "model.records", "sweep.store"],
-    "analysis.figures": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
+    "analysis.search": ["analysis.knobs", "analysis.stats", "model.records"],
+    "analysis.tables": [
+        "analysis.knobs", "analysis.search", "model.config", "model.families", "model.records", "sweep.store",
+    ],
+    "analysis.figures": ["analysis.knobs", "analysis.search", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.families": [
         "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",

@@ -28,6 +28,10 @@ class Selection:
 
     where: str | None = None
     """SQL condition on `trials`."""
+    sweep: str | None = None
+    """Only trials of this sweep, whoever trained them; for figures of a search, which one."""
+    objectives: tuple[str, ...] = ()
+    """Of a search, such as `loss:min`; else those of its spec."""
     by: str | None = None
     """The swept column for colours (traces) or the axis (mono, means, summary)."""
     trial: str | None = None
@@ -88,7 +92,8 @@ def load(root: Root, selection: Selection, family: str) -> Data:
     chosen = None if selection.trial is None else _completed(root, selection.trial, family)
     completed = conditions(selection.where, f"status = {quoted(TrialStatus.COMPLETED)}")
     ours = f"{completed} AND family = {quoted(family)}"
-    rows = root.sql(f"SELECT * FROM trials WHERE {ours} ORDER BY trial_id").to_pylist()
+    trials = "trials" if selection.sweep is None else f"sweep({quoted(selection.sweep)})"
+    rows = root.sql(f"SELECT * FROM {trials} WHERE {ours} ORDER BY trial_id").to_pylist()
     if not rows:
         raise FigureError(_nothing(root, selection, family, completed))
     knobs = root.knobs(family)
@@ -98,6 +103,7 @@ def load(root: Root, selection: Selection, family: str) -> Data:
 def _nothing(root: Root, selection: Selection, family: str, completed: str) -> str:
     """Why a selection is empty; trials of other families may be there."""
     place = root.uri + (f" where {selection.where}" if selection.where else "")
+    place = place if selection.sweep is None else f"sweep {selection.sweep} of {place}"
     others = root.sql(f"SELECT DISTINCT family FROM trials WHERE {completed} ORDER BY ALL")["family"].to_pylist()
     if not others:
         return f"no completed trial in {place}; `monosweep status {root.uri}` shows all"

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from monosweep.analysis.figures.data import Array, Data, Metric, column_of
 from monosweep.analysis.figures.style import COLOURS, MARKERS, MOST_LABELS, grid, series_legend, styled
-from monosweep.analysis.knobs import Row, by_value, is_number, named, ordered, shown
+from monosweep.analysis.knobs import Row, by_value, is_number, named, ordered, shown, spread_over_decades
 
 CROWDED = 0.1
 """Ticks closer than this share of the axis are turned."""
@@ -61,11 +61,6 @@ def _series(label: str, rows: list[Row], by: str, metrics: Sequence[Metric]) -> 
         values=list(groups),
         medians={m.name: np.array([np.median(column_of(same, m.name)) for same in groups.values()]) for m in metrics},
     )
-
-
-def spread_over_decades(values: Sequence[Any]) -> bool:
-    """Whether a logarithmic axis suits: positive numbers whose largest is eight times the least or more."""
-    return all(is_number(v) and v > 0 for v in values) and max(values) >= 8 * min(values)
 
 
 @styled

@@ -36,6 +36,19 @@ def save(figure: Figure, path: Path) -> None:
         raise FigureError(f"cannot write {path}: {error.strerror}; choose another folder") from None
 
 
+def save_text(text: str, path: Path) -> None:
+    """Write `text` and the end of its last line; raises as `save`."""
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(f"{text}\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise FigureError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+
+
 def save_both(figure: Figure, path: Path) -> Path:
     """As PNG at `path`, and as PDF beside it; returns `path`."""
     save(figure, path)

@@ -26,6 +26,7 @@ from monosweep.analysis.tables.guard import Parameters, QueryError, check_query,
 from monosweep.analysis.tables.interrupt import interruptible
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
+from monosweep.analysis.tables.search import Search, searched, searches
 from monosweep.analysis.tables.spill import spill_settings
 from monosweep.analysis.tables.storage import Files, Part, RootError, first_line
 from monosweep.analysis.tables.views import create_members, create_raw, create_shown, hidden_rows
@@ -162,6 +163,28 @@ class Root:
     def with_weights(self, sweeps: Iterable[str]) -> set[tuple[str, str]]:
         """(sweep, pack_id) of the packs in `sweeps` that saved weights."""
         return packs_with_weights(self.files, sweeps)
+
+    def searches(self) -> list[str]:
+        """The sweeps whose trials were searched for, judged, or held against objectives, by name."""
+        return [wanted.sweep for wanted in searches(self.files) if wanted.is_search]
+
+    def search(
+        self, sweep: str | None = None, objectives: Sequence[str] = (), where: str | None = None
+    ) -> Search:
+        """What came of a search: its front, history, rungs, importance of the knobs.
+
+        Args:
+            sweep: its name; left out, the only one that there is.
+            objectives: such as `loss:min` and `n_mono / n_features:max`; left out, those of its spec.
+            where: SQL condition on `trials`.
+
+        >>> root.search("pareto").front().to_pandas()                            # doctest: +SKIP
+
+        Raises:
+            QueryError: if there is no such sweep, or an objective is no expression of the columns of `trials`.
+            FigureError: if an objective does not end in :min or :max, or the sweep has no trials.
+        """
+        return searched(self, sweep, objectives, where)
 
     def columns(self) -> Columns:
         """The tables of this root with their columns, and the knobs of each family."""

@@ -20,8 +20,18 @@ from monosweep.analysis.families.two_layer.figures import FIGURES, mono_info, mo
 from monosweep.analysis.families.two_layer.response_map import draw_response, response_info
 from monosweep.analysis.families.two_layer.summary import summary_info
 from monosweep.analysis.figures.data import Data, Selection, load
-from monosweep.analysis.figures.points import spread_over_decades
-from monosweep.analysis.knobs import OWN_KNOBS, FigureError, axis, grouped, ordered, said, shown, sweepable, swept
+from monosweep.analysis.knobs import (
+    OWN_KNOBS,
+    FigureError,
+    axis,
+    grouped,
+    ordered,
+    said,
+    shown,
+    spread_over_decades,
+    sweepable,
+    swept,
+)
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.records import TrialStatus
