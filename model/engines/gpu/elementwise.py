@@ -22,8 +22,10 @@ def activate(name: str, e: Tensor, bias: Tensor, alive: Tensor, out: Tensor) -> 
     out.copy_(weights.activate(name, e.to(bias.dtype) + bias.unsqueeze(1)))
 
 
-def times_slope(name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor) -> None:
-    """(dL/dh + l1 · sign(h)) · act'(e + bias) in the place of dL/dh.
+def times_slope(
+    name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor, sums: Tensor
+) -> None:  # fmt: skip
+    """(dL/dh + l1 · sign(h)) · act'(e + bias) in the place of dL/dh; over all samples, (pack, n_neurons), in `sums`.
 
     Args:
         e: what `activate` was given; what came out where the slope can be told from that.
@@ -31,7 +33,9 @@ def times_slope(name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, aliv
     told = TOLD_BY_ANSWER[name]
     e = e.to(bias.dtype) if told else e.to(bias.dtype) + bias.unsqueeze(1)
     grads = dh.to(bias.dtype) + l1.view(-1, 1, 1) * torch.sign(e if told else weights.activate(name, e))
-    dh.copy_(torch.where(e <= 0, 0.0, grads) if told else grads * weights.activation_slope(name, e))
+    grads = torch.where(e <= 0, 0.0, grads) if told else grads * weights.activation_slope(name, e)
+    dh.copy_(grads)
+    torch.sum(grads, dim=1, out=sums)
 
 
 def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, alive: Tensor, scale: float) -> Tensor:
@@ -74,7 +78,9 @@ class Elementwise(Protocol):
 
     def activate(self, name: str, e: Tensor, bias: Tensor, alive: Tensor, out: Tensor) -> None: ...
 
-    def times_slope(self, name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor) -> None: ...
+    def times_slope(
+        self, name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor, sums: Tensor
+    ) -> None: ...
 
     def subtract_target(self, y: Tensor, target: Tensor, stream_of: Tensor, alive: Tensor, scale: float) -> Tensor: ...
 

@@ -3,7 +3,8 @@
     schedule of a chunk -> device;  per eight steps: one CUDA graph (samples, gradients, LAMB, decay);  losses -> host
 
 A pack has a fixed number of rows.  All that differs between trials is read from buffers that stay where they are, so
-who leaves or joins changes numbers and records nothing anew; a row that is nobody's costs its share of the products.
+who leaves or joins changes numbers and records nothing anew; a row that is nobody's costs its share of the products,
+of which `products` wants whole groups.
 Only when more than half of the rows are nobody's, or somebody comes for whom there is no room, are the buffers made,
 and the graphs recorded, anew.
 While the host looks at losses, or at the weights of a recorded step, the device trains the next chunk; `_held` is what
@@ -31,7 +32,7 @@ from monosweep.model.engines.gpu.copies import Arriving, aside, leave, mark, sen
 from monosweep.model.engines.gpu.elementwise import Elementwise
 from monosweep.model.engines.gpu.graph import Captured
 from monosweep.model.engines.gpu.layout import PaddedLayout
-from monosweep.model.engines.gpu.products import matmul_settings
+from monosweep.model.engines.gpu.products import group_size, matmul_settings, whole_groups
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.engines.gpu.step import StackedStep
 from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -94,7 +95,7 @@ class StackedEngine:
     def _build(self, members: Mapping[int, MemberState], n_slots: int) -> None:
         """Buffers with a row for each of these members, as they are; a slot without one is empty."""
         configs: list[Any] = [state.config for state in members.values()]
-        done, n = [state.step for state in members.values()], len(members)
+        done, n = [state.step for state in members.values()], whole_groups(len(members), group_size(configs[0]))
         self.config: TwoLayerConfig = configs[0]
         """Of any trial."""
         self.layout, dtype = PaddedLayout.of(self.config), DTYPES[self.config.precision]
@@ -107,7 +108,7 @@ class StackedEngine:
         self._held_at: torch.cuda.Event | None = None
         self._next: _Chunk | None = None
         """What has been asked of the device beyond the steps that are done; then `_held` is as they left it."""
-        self._samples = DeviceSamples(configs, done, self._device, self._kernels)
+        self._samples = DeviceSamples(configs, done, n, self._device, self._kernels)
         self._math = StackedStep(self.config, self.layout, n, self._device, _parts(self._kernels))
         self._rates = self._zeros(LOOK_STEPS, 2, n, dtype=dtype)
         """Learning rate and bias decay of each step of the chunk."""
@@ -337,8 +338,9 @@ class StackedEngine:
 
     def _seat(self, *, smaller: bool = False) -> None:
         """Buffers for those who have found no room, or `smaller` ones, once more than half of the rows are nobody's."""
-        there = self._there()
-        if self._joining or (smaller and there and 2 * len(there) < len(self._members)):
+        n = len(self._there())
+        fewer = 2 * n < len(self._members) > whole_groups(n, group_size(self.config))
+        if self._joining or (smaller and n and fewer):
             seated = [slot for slot, row in enumerate(self._row_of) if row is not None]
             members = {slot: self.take(slot) for slot in sorted([*seated, *self._joining])}
             self._joining = {}

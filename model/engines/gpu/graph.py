@@ -6,8 +6,11 @@ works on buffers that stay where they are, and never waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 
@@ -16,19 +19,30 @@ WARM_UPS = 2
 
 
 class Captured:
-    """A function of fixed buffers: called as it is until it is recorded, replayed after that."""
+    """A method that works on fixed buffers: called as it is until it is recorded, replayed after that.
+
+    It does not keep the method's owner, which keeps this: who is done with the owner is done with the recording, at
+    once and not when garbage is collected.
+    """
 
     def __init__(self, function: Callable[[], None]) -> None:
-        self.function = function
-        self._replay = function
+        self._function = WeakMethod(function)
+        self._replay: Callable[[], None] | None = None
 
     def __call__(self) -> None:
-        self._replay()
+        (self._replay or self.function)()
+
+    @property
+    def function(self) -> Callable[[], None]:
+        """The method."""
+        function = self._function()
+        assert function is not None, "the method's owner is gone"
+        return function
 
     @property
     def captured(self) -> bool:
         """Whether it is replayed."""
-        return self._replay is not self.function
+        return self._replay is not None
 
     def capture(self, pool: Any) -> None:
         """Record the function; it must have been run before."""
@@ -43,8 +57,22 @@ def capture(calls: Sequence[Captured]) -> None:
     """
     warm_up(calls)
     pool = new_pool()
-    for call in calls:
-        call.capture(pool)
+    with no_garbage():
+        for call in calls:
+            call.capture(pool)
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Nothing is collected inside the block: a recording that is destroyed while another is made spoils that one."""
+    gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def warm_up(calls: Sequence[Captured]) -> None:

@@ -20,6 +20,8 @@ _TILE = 1024
 _LARGE_TILE = 2048
 _LARGE = 2**17
 """From so many elements of one trial on, tiles are large: fewer partial sums for all to read."""
+_STRIP, _COLUMNS = 128, 128
+"""Samples whose slopes one program sums up, and neurons that it does that for."""
 _PER_WARP = 256
 """Elements of a tile for each warp: few enough for all that a pass holds to stay in registers."""
 _ACC = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -60,25 +62,34 @@ def _activate(e_ptr, h_ptr, bias_ptr, alive_ptr, row, width, n,
 
 
 @triton.jit
-def _times_slope(dh_ptr, e_ptr, bias_ptr, l1_ptr, alive_ptr, row, width, n,
-                 ACT: tl.constexpr, ACC: tl.constexpr, TILE: tl.constexpr) -> None:  # fmt: skip
-    member = tl.program_id(1)
+def _times_slope(dh_ptr, e_ptr, bias_ptr, l1_ptr, alive_ptr, sums_ptr, row, width, batch,
+                 ACT: tl.constexpr, ACC: tl.constexpr, STRIP: tl.constexpr, ROWS: tl.constexpr,
+                 COLUMNS: tl.constexpr) -> None:  # fmt: skip
+    """A strip of samples, a few at a time; their sums."""
+    strip, member = tl.program_id(1), tl.program_id(2)
     if tl.load(alive_ptr + member) == 0:
         return
-    at = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    own = member.to(tl.int64) * n + at
-    dh = tl.load(dh_ptr + own, mask=at < n, other=0.0).to(ACC)
-    e = tl.load(e_ptr + own, mask=at < n, other=0.0).to(ACC)
-    if ACT != "relu":
-        e += tl.load(bias_ptr + member.to(tl.int64) * row + at % width, mask=at < n, other=0.0)
-    h = _activation(e, ACT)
-    sign = tl.where(h > 0, 1.0, 0.0) - tl.where(h < 0, 1.0, 0.0)
-    dh += sign * tl.load(l1_ptr + member)
-    if ACT == "relu":
-        dh = tl.where(e <= 0, 0.0, dh)
-    else:
-        dh *= _slope(e, ACT)
-    tl.store(dh_ptr + own, dh, mask=at < n)
+    column, l1 = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS), tl.load(l1_ptr + member)
+    bias = tl.load(bias_ptr + member.to(tl.int64) * row + column, mask=column < width, other=0.0)[None, :]
+    total = tl.zeros((ROWS, COLUMNS), ACC)
+    for start in range(strip * STRIP, tl.minimum(strip * STRIP + STRIP, batch), ROWS):
+        sample = start + tl.arange(0, ROWS)[:, None]
+        inside = (sample < batch) & (column < width)[None, :]
+        own = (member.to(tl.int64) * batch + sample) * width + column[None, :]
+        dh = tl.load(dh_ptr + own, mask=inside, other=0.0).to(ACC)
+        e = tl.load(e_ptr + own, mask=inside, other=0.0).to(ACC)
+        if ACT != "relu":
+            e += bias
+        h = _activation(e, ACT)
+        dh += (tl.where(h > 0, 1.0, 0.0) - tl.where(h < 0, 1.0, 0.0)) * l1
+        if ACT == "relu":
+            dh = tl.where(e <= 0, 0.0, dh)
+        else:
+            dh *= _slope(e, ACT)
+        tl.store(dh_ptr + own, dh, mask=inside)
+        total += tl.where(inside, dh, 0.0)
+    place = (member * tl.num_programs(1) + strip) * width + column
+    tl.store(sums_ptr + place, tl.sum(total, axis=0), mask=column < width)
 
 
 @triton.jit
@@ -97,12 +108,17 @@ def _subtract(y_ptr, target_ptr, stream_ptr, alive_ptr, stride, sums_ptr, n,
 
 
 @triton.jit
-def _total(sums_ptr, out_ptr, SCALE: tl.constexpr, N: tl.constexpr, ACC: tl.constexpr, TILE: tl.constexpr) -> None:
-    member, at = tl.program_id(0), tl.arange(0, TILE)
-    total = tl.zeros((TILE,), ACC)
+def _total(sums_ptr, out_ptr, width, SCALE: tl.constexpr, N: tl.constexpr, ACC: tl.constexpr, TILE: tl.constexpr,
+           COLUMNS: tl.constexpr) -> None:  # fmt: skip
+    """Of a trial's partial sums, column by column."""
+    member, column = tl.program_id(1), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    total = tl.zeros((TILE, COLUMNS), ACC)
     for start in range(0, N, TILE):
-        total += tl.load(sums_ptr + member * N + start + at, mask=start + at < N, other=0.0)
-    tl.store(out_ptr + member, tl.sum(total) * SCALE)
+        part = start + tl.arange(0, TILE)[:, None]
+        inside = (part < N) & (column < width)
+        total += tl.load(sums_ptr + (member * N + part) * width + column, mask=inside, other=0.0)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    tl.store(out_ptr + member * width + column, tl.sum(total, axis=0) * SCALE, mask=column < width)
 
 
 @triton.jit
@@ -185,13 +201,28 @@ def activate(name: str, e: Tensor, bias: Tensor, alive: Tensor, out: Tensor) -> 
     _activate[grid](e, out, bias, alive, bias.stride(0), bias.shape[1], n, ACT=name, ACC=_ACC[bias.dtype], **tile)
 
 
-def times_slope(name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor) -> None:
+def times_slope(
+    name: str, dh: Tensor, e: Tensor, bias: Tensor, l1: Tensor, alive: Tensor, sums: Tensor
+) -> None:  # fmt: skip
     """As in `elementwise`."""
     TOLD_BY_ANSWER[name]  # an unknown one would be solu to the kernel
-    n = dh[0].numel()
-    grid, tile = _grid(dh, n)
-    _times_slope[grid](
-        dh, e, bias, l1, alive, bias.stride(0), bias.shape[1], n, ACT=name, ACC=_ACC[bias.dtype], **tile
+    (n, batch, width), acc = dh.shape, _ACC[bias.dtype]
+    columns = min(_COLUMNS, triton.next_power_of_2(width))
+    rows, strips = min(_LARGE_TILE // columns, _STRIP), triton.cdiv(batch, _STRIP)
+    parts = torch.empty(n, strips, width, dtype=bias.dtype, device=dh.device)
+    _times_slope[(triton.cdiv(width, columns), strips, n)](
+        dh, e, bias, l1, alive, parts, bias.stride(0), width, batch,
+        ACT=name, ACC=acc, STRIP=_STRIP, ROWS=rows, COLUMNS=columns, num_warps=_LARGE_TILE // _PER_WARP,
+    )  # fmt: skip
+    _sum_parts(parts, 1.0, sums)
+
+
+def _sum_parts(parts: Tensor, scale: float, out: Tensor) -> None:
+    """`scale` times the sums over a trial's parts, (trials, parts, width), into `out`, (trials, width)."""
+    n, n_parts, width = parts.shape
+    columns = min(_COLUMNS, triton.next_power_of_2(width))
+    _total[(triton.cdiv(width, columns), n)](
+        parts, out, width, SCALE=scale, N=n_parts, ACC=_ACC[parts.dtype], TILE=_LARGE_TILE // columns, COLUMNS=columns
     )
 
 
@@ -199,9 +230,9 @@ def subtract_target(y: Tensor, target: Tensor, stream_of: Tensor, alive: Tensor,
     """As in `elementwise`."""
     n, acc = y[0].numel(), _ACC[target.dtype]
     grid, tile = _grid(y, n)
-    sums, out = (torch.empty(shape, dtype=target.dtype, device=y.device) for shape in ((len(y), grid[0]), len(y)))
+    sums, out = (target.new_empty(len(y), *shape) for shape in ((grid[0], 1), ()))
     _subtract[grid](y, target, stream_of, alive, target.stride(0), sums, n, ACC=acc, **tile)
-    _total[(len(y),)](sums, out, SCALE=scale, N=grid[0], ACC=acc, TILE=_TILE)
+    _sum_parts(sums, scale, out)
     return out
 
 

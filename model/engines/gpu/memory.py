@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monosweep.model.engines.gpu.layout import PaddedLayout, padded
-from monosweep.model.engines.gpu.products import ROUNDS_TO
+from monosweep.model.engines.gpu.products import ROUNDS_TO, group_size
 from monosweep.model.engines.gpu.sampling import most_arrivals
 from monosweep.model.families.two_layer.config import REPROJECTS, SIGNED, TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
@@ -18,8 +18,10 @@ _SMALL = 2**16
 
 
 def gpu_bytes(config: TwoLayerConfig) -> tuple[int, int]:
-    """Bytes that a pack takes whatever its size, and that one more trial adds, with a data stream of its own."""
-    return _LIBRARIES, _kept(config) + 2 * _passing(config) + _SMALL
+    """Bytes that a pack takes whatever its size, and that one more trial adds, with a data stream of its own; rows that
+    are nobody's, all but one of a group, are counted with the former."""
+    member = _kept(config) + 2 * _passing(config) + _SMALL
+    return _LIBRARIES + (group_size(config) - 1) * member, member
 
 
 def _kept(config: TwoLayerConfig) -> int:

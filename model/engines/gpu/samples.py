@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosweep.model.data.stream import Process, StreamKey
 from monosweep.model.engines.gpu.layout import padded
-from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
+from monosweep.model.engines.gpu.products import DeviceProducts, group_size, matmul_settings, multiply, whole_groups
 from monosweep.model.engines.gpu.sampling import DeviceStreams, HostStreams, Streams, arrivals, most_arrivals
 from monosweep.model.families.two_layer.config import REPROJECTS, SIGNED, TwoLayerConfig
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
@@ -29,15 +29,18 @@ class DeviceSamples:
     Args:
         configs: of the pack's first members; others may come whose streams have no more arrivals.
         done: how many steps each of them has done.
+        n_slots: how many members there may be.
         device: where they are trained.
         kernels: whether samples are drawn there, or by numpy.
     """
 
-    def __init__(self, configs: Sequence[TwoLayerConfig], done: Sequence[int], device: str, kernels: bool) -> None:
+    def __init__(
+        self, configs: Sequence[TwoLayerConfig], done: Sequence[int], n_slots: int, device: str, kernels: bool
+    ) -> None:
         self._config, self._dtype, self._device = configs[0], DTYPES[configs[0].precision], device
         streams = {(stream_key(c), n) for c, n in zip(configs, done, strict=True)}
         keys = [key for key, _ in streams] * SPARE
-        n, batch, width = min(len(configs), len(keys)), self._config.samples_per_step, padded(self._config.d_embed)
+        n, batch, width = min(n_slots, len(keys)), self._config.samples_per_step, padded(self._config.d_embed)
         del keys[n:]
         self.streams: Streams = DeviceStreams(keys, self._dtype, device) if kernels else HostStreams(keys)
         self._room = most_arrivals(keys)
@@ -46,12 +49,13 @@ class DeviceSamples:
         self._steps = [1] * n
         """Of a block of each place's stream."""
         self._drawn = [-1] * n
-        self._place_of: list[int | None] = [None] * len(configs)
-        self._gather = torch.zeros(len(configs), dtype=torch.int64, device=device)
+        self._place_of: list[int | None] = [None] * n_slots
+        self._gather = torch.zeros(n_slots, dtype=torch.int64, device=device)
         self._maps: list[dict[str, Tensor]] = [{}] * n
-        row = padded(self._config.n_features)
-        self._f = self._zeros(n, batch, row)
-        self._read, self._x = self._zeros(n, width, row), self._zeros(n, batch, width)
+        self._group, row = group_size(self._config), padded(self._config.n_features)
+        rows = whole_groups(n, self._group)
+        self._f = self._zeros(rows, batch, row)
+        self._read, self._x = self._zeros(rows, width, row), self._zeros(rows, batch, width)
         self._map, self._target = None, self._f
         if REPROJECTS[self._config.task]:
             self._map, self._target = torch.zeros_like(self._read), torch.zeros_like(self._x)
@@ -122,12 +126,12 @@ class DeviceSamples:
 
     def fill(self) -> None:
         """Put the samples of the step in turn into the buffers; the next call puts the next step's there."""
-        self._f.zero_()
-        self.streams.fill(self._f)
+        f = self._f[: len(self._streams)].zero_()
+        self.streams.fill(f)
         with matmul_settings("fp32"):  # whatever the trials' products are: x is the same data in all precisions
-            torch.bmm(self._f, self._read.mT, out=self._x)
+            multiply(self._f, self._read.mT, self._x, self._group)
             if self._map is not None:
-                torch.bmm(self._f, self._map.mT, out=self._target)
+                multiply(self._f, self._map.mT, self._target, self._group)
         if SIGNED[self._config.task]:
             torch.abs(self._f, out=self._target)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from monosweep.model.engines.cpu.engine import mask_row
 from monosweep.model.engines.gpu.elementwise import Elementwise
 from monosweep.model.engines.gpu.layout import PaddedLayout
-from monosweep.model.engines.gpu.products import DeviceProducts
+from monosweep.model.engines.gpu.products import DeviceProducts, group_size, multiply
 from monosweep.model.engines.gpu.samples import DeviceSamples
 from monosweep.model.families.two_layer.config import TOLD_BY_ANSWER, TwoLayerConfig
 from monosweep.model.families.two_layer.decay import DECAY_SHARES
@@ -39,7 +39,7 @@ class StackedStep:
     ) -> None:
         self.config, self.layout, self._parts, self._device = config, layout, parts, device
         self._dtype = DTYPES[config.precision]
-        self._products = DeviceProducts(config.precision, device)
+        self._products, self._group = DeviceProducts(config.precision, device), group_size(config)
         self._make_buffers(n_slots, config.samples_per_step)
         # Gradients lack the factor 2 / batch of dL/dy = 2 error / batch until the end.
         self._l1, self._bias_reg, self._bias_target, self._peak_lr = self._zeros(4, n_slots).unbind(0)
@@ -96,17 +96,16 @@ class StackedStep:
             self._products.operand, self.config.activation, self._alive, 1 / self.config.samples_per_step,
         )  # fmt: skip
         x, reads, writes = samples.inputs(self._products), operand(encoder), operand(decoder)
-        torch.bmm(x, reads, out=self._e)
+        multiply(x, reads, self._e, self._group)
         self._parts.activate(name, self._e, bias, alive, self._h)
         answers = operand(self._h)
-        torch.bmm(answers, writes.mT, out=self._error)
+        multiply(answers, writes.mT, self._error, self._group)
         loss = self._parts.subtract_target(self._error, *samples.targets(), alive, scale)
         errors = operand(self._error)
-        torch.bmm(errors.mT, answers, out=self.layout.decoder(self._grads))
-        torch.bmm(errors, writes, out=self._dh)
-        self._parts.times_slope(name, self._dh, self._e, bias, self._l1, alive)
-        torch.sum(self._dh, dim=1, dtype=self._dtype, out=self._bias_grads)
-        torch.bmm(x.mT, operand(self._dh), out=self.layout.encoder(self._grads))
+        multiply(errors.mT, answers, self.layout.decoder(self._grads), self._group)
+        multiply(errors, writes, self._dh, self._group)
+        self._parts.times_slope(name, self._dh, self._e, bias, self._l1, alive, self._bias_grads)
+        multiply(x.mT, operand(self._dh), self.layout.encoder(self._grads), self._group)
         return loss
 
     def _decay_share(self, encoder: Tensor, bias: Tensor, before: Tensor | None) -> Float[Tensor, "pack n_neurons"]:

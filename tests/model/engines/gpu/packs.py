@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from monosweep.model.engines.gpu import graph
+from monosweep.model.engines.gpu import graph, products
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 torch.set_num_threads(1)  # small tensors, and cores that others use too
@@ -23,6 +23,14 @@ def pack(**knobs):
     shape = {"n_features": 12, "d_embed": 4, "n_neurons": 10, "batch_size": 6, "n_steps": 200}
     streams = [{"feature_prob": 0.3, "seed": 0}, {"feature_prob": 0.3, "seed": 1}] * 2 + [{"feature_prob": 0.5}]
     return tuple(TwoLayerConfig(**{**shape, **s, **knobs}, lr=0.01 * (i + 1)) for i, s in enumerate(streams))
+
+
+GROUP = products.MOST
+
+
+def groups_of(most, monkeypatch):
+    """As many trials are multiplied at once, at most; on a GPU GROUP are."""
+    monkeypatch.setattr(products, "MOST", most)
 
 
 def stores(engine):

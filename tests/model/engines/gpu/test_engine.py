@@ -10,19 +10,20 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from monosweep.model.bench.shapes import SHAPES
 from monosweep.model.config import DeviceError
 from monosweep.model.engines.gpu import copies
 from monosweep.model.engines.gpu import engine as stacked
 from monosweep.model.engines.gpu.engine import CHUNK_STEPS, StackedEngine
 from monosweep.model.engines.gpu.memory import gpu_bytes
-from monosweep.model.engines.gpu.products import DeviceProducts, matmul_settings
+from monosweep.model.engines.gpu.products import DeviceProducts, group_size, matmul_settings, multiply
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
 from monosweep.model.memory import bytes_of_pack
 from monosweep.model.train import PackTrainer
 
-from .packs import same_bits, stores, watched_kernels
+from .packs import GROUP, groups_of, same_bits, stores, watched_kernels
 
 SHAPE = {"n_features": 24, "d_embed": 8, "n_neurons": 36, "batch_size": 40, "n_steps": 300, "lr_period": 60}
 
@@ -170,6 +171,20 @@ def test_operands_keep_as_many_bits_as_their_precision_says(precision, bits):
     assert operand[0, 0, 1] == 1
 
 
+def test_groups_multiply_what_one_product_does():
+    a, b, out = torch.randn(12, 3, 5), torch.randn(12, 5, 2), torch.empty(12, 3, 2)
+    multiply(a, b, out, 4)
+    torch.testing.assert_close(out, a @ b)
+
+
+def test_a_group_follows_from_the_shape_alone(monkeypatch):
+    """One trial of the paper fills a GPU; of small ones, as many as one alone can pay for."""
+    groups_of(GROUP, monkeypatch)
+    sizes = [group_size(shape.trials(1, precision="bf16")[0]) for shape in SHAPES]
+    assert sizes == [group_size(shape.trials(1)[0]) for shape in SHAPES] == [64, 64, 64, 1]
+    assert group_size(TwoLayerConfig(n_neurons=700, batch_size=1000)) == 4
+
+
 @pytest.mark.parametrize("before", ["ieee", "tf32"])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp64"])
 def test_only_tf32_trials_multiply_in_tf32_and_settings_are_put_back(precision, before):
@@ -230,10 +245,23 @@ def test_a_member_adds_no_more_than_documented(knobs, monkeypatch):
     """Counted on the meta device, where the engine makes all that it makes on a GPU; and not much less."""
     pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
     watched_kernels(monkeypatch, [])
+    groups_of(1, monkeypatch)
     shape = {"n_features": 128, "d_embed": 32, "n_neurons": 250, "batch_size": 256, "n_steps": 2, **knobs}
     (kept, passing), (more_kept, more_passing) = gpu_memory(4, shape), gpu_memory(12, shape)
     added, (_, documented) = more_kept - kept + 2 * (more_passing - passing), gpu_bytes(TwoLayerConfig(**shape))
     assert 0.6 * 8 * documented < added <= 8 * documented
+
+
+def test_rows_that_are_nobodys_take_no_more_than_documented(monkeypatch):
+    """Of a group of 16, one trial alone: its own rows, and fifteen more that the fixed part counts."""
+    pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
+    watched_kernels(monkeypatch, [])
+    shape = {"n_features": 128, "d_embed": 32, "n_neurons": 250, "batch_size": 256, "n_steps": 2}
+    fixed, _ = gpu_bytes(TwoLayerConfig(**shape))
+    groups_of(16, monkeypatch)
+    rows, member = gpu_bytes(TwoLayerConfig(**shape))
+    kept, passing = gpu_memory(1, shape)
+    assert 0.6 * 16 * member < kept + 2 * passing <= rows - fixed + member
 
 
 def test_a_checkpoint_leaves_the_device_member_by_member(monkeypatch):

@@ -5,6 +5,8 @@ Torch's meta device stands for a GPU here: its tensors have no data, so an opera
 """
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from monosweep.model.bench.shapes import SHAPES
 from monosweep.model.engines.gpu import engine as gpu
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.member import MemberState
 
-from .packs import KNOBS, all_buffers, fake_graphs, pack, same_bits, stores, watched_kernels
+from .packs import GROUP, KNOBS, all_buffers, fake_graphs, groups_of, pack, same_bits, stores, watched_kernels
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 READS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -70,6 +73,7 @@ def test_a_step_and_a_draw_never_wait_for_the_device(knobs, device, monkeypatch)
 def test_every_operand_of_every_product_is_aligned(precision, task, sizes, monkeypatch):
     pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
     watched_kernels(monkeypatch, [])
+    groups_of(GROUP, monkeypatch)
     shape = dict(zip(("n_features", "d_embed", "n_neurons"), sizes, strict=True))
     engine = StackedEngine(pack(**shape, task=task, precision=precision, batch_size=7), "meta")
     with Watch("meta") as watch:
@@ -160,6 +164,7 @@ def test_slots_change_hands_without_a_new_recording(knobs, monkeypatch):
 
 def test_only_a_choice_records_anew(monkeypatch):
     """Where more than half of the rows are nobody's, or somebody comes for whom there is no row."""
+    groups_of(1, monkeypatch)
     configs = pack(n_steps=300)
     with fake_graphs(monkeypatch) as recorded:
         engine = recording(configs)
@@ -176,6 +181,98 @@ def test_only_a_choice_records_anew(monkeypatch):
         engine.advance(3)
         assert len(recorded) == 9 and len(engine._members) == 4
         assert engine.steps == [3, 3, 15, 15, 0]
+
+
+def test_rows_come_in_whole_groups(monkeypatch):
+    """Who comes finds room in his group; fewer rows are made only where groups are left out."""
+    groups_of(4, monkeypatch)
+    configs = pack(n_steps=300)
+    with fake_graphs(monkeypatch) as recorded:
+        engine = recording(configs)
+        engine.advance(3)
+        for slot in range(5, 8):
+            engine.put(slot, MemberState(config=configs[0]))
+        engine.advance(3)
+        assert len(engine._members) == 8 and len(recorded) == 3
+        for slot, rows in ((7, 8), (6, 8), (5, 8), (4, 8), (3, 4), (2, 4), (1, 4)):
+            engine.put(slot, None)
+            engine.advance(3)
+            assert len(engine._members) == rows
+        assert len(recorded) == 6 and engine.steps == [27, *[0] * 7]
+
+
+class Products(TorchDispatchMode):
+    """How everything lies that is multiplied."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "mm" in str(func):
+            given = tree_leaves([args, kwargs])
+            self.seen.append(tuple((t.shape, t.stride()[len(t) == 1 :]) for t in given))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("task", ["decoder", "reprojector"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_what_is_multiplied_at_once_follows_from_the_shape_alone(shape, task, monkeypatch):
+    pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
+    watched_kernels(monkeypatch, [])
+    groups_of(GROUP, monkeypatch)
+    found = set()
+    for n in (1, 3, 9, 70):
+        engine = StackedEngine([dataclasses.replace(c, task=task) for c in shape.trials(n)], "meta")
+        with Products() as watch:
+            engine._one_step()
+        found.add(frozenset(watch.seen))
+    assert len(found) == 1
+
+
+def test_who_is_done_with_an_engine_is_done_with_its_recordings(monkeypatch):
+    """At once, not when garbage is collected."""
+    with fake_graphs(monkeypatch, lambda function: lambda: None) as recorded:
+        engine = recording(pack())
+        engine.advance(1)
+        assert engine.captured
+        recorded.clear()
+        gone = weakref.ref(engine)
+        gc.disable()
+        try:
+            del engine
+            assert gone() is None
+        finally:
+            gc.enable()
+
+
+def test_no_recording_is_destroyed_while_another_is_made(monkeypatch):
+    """An engine that nobody holds is collected before, and nothing while recordings are made."""
+    ended = []
+
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            ended.append(True)
+
+    def record(function):
+        Garbage()
+        if gc.isenabled():  # as it could at any allocation
+            gc.collect()
+        assert ended == [True]
+        return function
+
+    with fake_graphs(monkeypatch, record):
+        engine, often = StackedEngine(pack(), "cpu"), gc.get_threshold()
+        gc.set_threshold(10**6)
+        try:
+            Garbage()
+            gpu.graph.capture([engine._draw, engine._train_step])
+        finally:
+            gc.set_threshold(*often)
+    assert gc.isenabled() and engine.captured
 
 
 def test_short_trials_are_not_worth_a_recording(monkeypatch):
@@ -204,6 +301,33 @@ def test_recorded_steps_have_the_bits_of_the_steps_as_they_are(knobs):
 
 
 @NEEDS_GPU
+def test_an_engine_after_another_is_recorded_too():
+    """Whatever is left of the first is garbage, which is collected whenever something is allocated."""
+    before = gc.get_threshold()
+    engines = [StackedEngine(pack(), "cuda")]
+    engines[0].advance(1)
+    cycle = [engines.pop()]
+    cycle.append(cycle)
+    gc.set_threshold(1)
+    try:
+        second = StackedEngine(pack(), "cuda")
+        del cycle
+        second.advance(1)
+    finally:
+        gc.set_threshold(*before)
+    assert second.captured
+
+
+@NEEDS_GPU
+@pytest.mark.parametrize("knobs", KNOBS)
+def test_a_trial_has_the_same_bits_in_any_pack_on_a_gpu(knobs):
+    whole = StackedEngine(pack(**knobs), "cuda").advance(70)
+    for some in (slice(3, 4), slice(1, 4), slice(None, None, -1)):
+        np.testing.assert_array_equal(StackedEngine(pack(**knobs)[some], "cuda").advance(70), whole[:, some])
+
+
+@NEEDS_GPU
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 def test_no_step_waits_for_the_gpu():
     engine = StackedEngine(pack(), "cuda")
     engine.advance(1)

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 CONSTANTS = {
     "MASKED": True, "B1": 0.9, "B2": 0.999, "EPS": 1e-6, "CAP": 10.0, "TILE": 1024, "TILES": 512, "N": 2000,
     "SCALE": 0.25, "PURPOSE": 4, "PARTS": 2, "BATCH": 50, "FEATURES": 20, "ROW": 24, "HALVINGS": 5, "EDGES": 512,
-    "CELLS": 1200,
+    "CELLS": 1200, "STRIP": 128, "ROWS": 16, "COLUMNS": 128,
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def compiled(kernel, architecture, acc, activation):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    known = CONSTANTS | {"ACC": acc, "ACT": activation}
+    known = CONSTANTS | {"ACC": acc, "ACT": activation} | ({"TILE": 16} if "COLUMNS" in kernel.arg_names else {})
     real, half = ("*fp64", "*fp64") if acc and acc.name == "fp64" else ("*fp32", "*bf16")
     pointers = {f"{name}_ptr": "*i64" for name in ("stream", "whole", "cells", "edges")} | {"alive_ptr": "*i32"}
     pointers |= {f"{name}_ptr": half for name in ("y", "g", "dh", "e")}

@@ -12,7 +12,7 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.sweep.spec.sweep_spec import expand, load_spec, preset_names
 
-from .packs import Operations, watched_kernels
+from .packs import GROUP, Operations, groups_of, watched_kernels
 
 KNOBS = [
     {"feature_prob": 1 / 64}, {"feature_prob": 0.995}, {"feature_prob": 1.0},
@@ -63,6 +63,7 @@ def test_a_draw_is_four_launches_and_few_bytes_for_every_preset_of_the_paper(mon
 
 @pytest.mark.parametrize("knobs", [{}, {"task": "abs"}, {"precision": "bf16"}, {"bias_decay_mode": "per_neuron"}])
 def test_a_step_is_few_launches_however_many_members_it_has(knobs, monkeypatch):
+    groups_of(GROUP, monkeypatch)
     counts = set()
     for n in (2, 64):
         configs = [TwoLayerConfig(n_features=16, d_embed=4, n_neurons=8, batch_size=8, n_steps=64, seed=i, **knobs)
