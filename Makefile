@@ -4,6 +4,7 @@
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 # make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
+# make bench-search      what searching and early stopping save, and what they lose, against full sweeps (an hour)
 # make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
 # make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; eleven minutes)
 # make chaos             trials under 150 random faults of nine kinds; CHAOS_SEED=… CHAOS_EVENTS=… CHAOS_KINDS=… (half an hour; gcc, some as root)
@@ -18,7 +19,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test test-ray check bench bench-overhead bench-gpu bench-precision small-paper cluster-test chaos bench-scaling clean
+.PHONY: sweep test test-ray check bench bench-overhead bench-gpu bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -58,6 +59,9 @@ bench-gpu: $(VENV)/installed
 bench-precision: $(VENV)/installed-for-benchmarks
 	$(BIN)/monosweep launch precision --out $(OUT)
 	$(BIN)/python tests/benchmarks/precision.py $(OUT)
+
+bench-search: $(VENV)/installed
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/search.py $(ARGS)
 
 small-paper: $(VENV)/installed
 	$(BIN)/monosweep launch small --out $(OUT)

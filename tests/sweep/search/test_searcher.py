@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.tune.search import Searcher
+from ray.tune.search.hyperopt import HyperOptSearch
 
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -129,6 +130,26 @@ def test_seeds_of_a_point_are_told_together_as_their_mean() -> None:
     asker.tell(batch[1], {"loss": 3.0, "last_step": 64})
     assert told == [2.0]
     assert asker.ask(1) == [] and asker.is_over
+
+
+def hyperopt(n: int, **given: Any) -> SearcherSource:
+    """Ray Tune's adapter of another library, as a user brings it: shown the space and the metric by us."""
+    pytest.importorskip("hyperopt")
+    searcher, measured = HyperOptSearch(n_initial_points=16, random_state_seed=0), objectives()
+    return SearcherSource(mine(searcher, POINTS, measured), POINTS, measured, n, **given)
+
+
+def test_another_searcher_of_ray_tune_learns_too_and_goes_on() -> None:
+    found = run(hyperopt(96))
+    assert len({config.trial_id for config in found}) == 96
+    assert all(1e-4 <= config.lr <= 1 and -2 <= config.bias_offset <= 0 for config in found)
+    assert far(found[:16]) > 0.8 and far(found[64:]) < 0.7 * far(found[:16])
+    rows = {config.trial_id: row(config) for config in found[:64]}
+    second = hyperopt(96, asked=found[:64], rows=rows)
+    rest = run(second)
+    assert len(rest) == 32 and second.is_over
+    assert not {config.trial_id for config in rest} & rows.keys()
+    assert far(rest) < 0.9 * far(found[:16])  # it suggests old points first, and is told how they ended
 
 
 def test_who_diverges_is_told_as_the_worst_that_was_seen() -> None:

@@ -1,0 +1,311 @@
+"""`make bench-search`: what searching and early stopping save, and what they lose, against training everything.
+
+    full sweep ─┬─ ASHA on the same trials            steps, wall time, place of the best
+                ├─ two-objective halving on the same  steps, hypervolume
+                └─ Optuna at as many steps            hypervolume
+    survivors in regrouped packs against fresh full packs: model-steps a second
+    asking and telling a searcher: share of the wall time
+
+Each sweep has a root of its own that is thrown away.  The median over seeds of the draws is held against the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from monosweep.analysis.search.front import front_of, reference_of
+from monosweep.analysis.stats.fronts import hypervolume
+from monosweep.analysis.tables.root import open_root
+from monosweep.analysis.tables.search import Search
+from monosweep.sweep.bench.measure import machine
+from monosweep.sweep.drive import LaunchOptions, launch
+from monosweep.sweep.plan.machine import n_cores
+from monosweep.sweep.search.searcher import SearcherSource
+from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.text import table
+
+RESULTS = Path(__file__).parent / "results"
+OBJECTIVES: dict[str, Literal["min", "max"]] = {"loss": "min", "mono_per_feature": "max"}
+FACTOR = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How large the sweeps are."""
+
+    n_trials: int = 512
+    n_steps: int = 4096
+    grace: int = 64
+    n_asked: int = 1000
+    """Trials of the sweep that is searched."""
+    pack: int = 32
+    """Members of the packs of which survivors are regrouped, and in which a searcher is asked."""
+    n_features: int = 64
+    n_startup: int = 32
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The small shape, or one of other proportions alike."""
+        n = self.n_features
+        return {
+            "n_features": n, "d_embed": n // 4, "n_neurons": 2 * n, "feature_prob": 4 / n, "batch_size": 8 * n,
+            "n_steps": self.n_steps,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """How they are launched."""
+
+    executor: Literal["ray", "inline"] = "ray"
+    workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A sweep that has ended."""
+
+    wall_time_s: float
+    model_steps: int
+    search: Search
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """One seed's draws, all trained and stopped early."""
+
+    seed: int
+    steps_ratio: float
+    """Model-steps of the full sweep over those of ASHA."""
+    time_ratio: float
+    """The same of wall times."""
+    best_place: float
+    """The place of ASHA's best among the trials of the full sweep, as a share from the top; 0 is the best."""
+    front_steps_ratio: float
+    """Model-steps of the full sweep over those of two-objective halving."""
+    front_share: float
+    """The hypervolume of its front over that of the full sweep."""
+    searched_share: float
+    """The same of Optuna's two-objective search without stopping, at as many model-steps."""
+
+
+def spec(size: Size, name: str, **more: Any) -> SweepSpec:
+    """Draws of two knobs."""
+    space = {"lr": {"loguniform": [3e-4, 0.3]}, "bias_offset": {"uniform": [-2, 0]}}
+    return SweepSpec(
+        name=name, base=size.base, space=[space], **{"num_samples": size.n_trials, "objectives": OBJECTIVES, **more}
+    )
+
+
+@contextmanager
+def ran(of: SweepSpec, setting: Setting) -> Iterator[Ran]:
+    """Launch a sweep into a root of its own.
+
+    Raises:
+        RuntimeError: if a trial has no row.
+    """
+    options, console = LaunchOptions(executor=setting.executor, workers=setting.workers), Console(file=io.StringIO())
+    with tempfile.TemporaryDirectory(prefix="monosweep-bench-") as root:
+        report = launch(of, root, options, console)
+        search = open_root(root).search(of.name, [f"{name}:{mode}" for name, mode in OBJECTIVES.items()])
+        if report.n_missing or len(search.found.rows) != of.num_samples:
+            raise RuntimeError(f"{of.num_samples} trials asked for, {len(search.found.rows)} have rows")
+        steps = sum(row["last_step"] for row in search.found.rows)
+        yield Ran(wall_time_s=report.wall_time_s, model_steps=steps, search=search)
+
+
+def saved(size: Size, seed: int, setting: Setting) -> Saved:
+    """One seed's draws trained whole, and by three searches."""
+    halved = {"grace_period": size.grace, "reduction_factor": FACTOR}
+    with (
+        ran(spec(size, "full", sample_seed=seed), setting) as full,
+        ran(spec(size, "asha", sample_seed=seed, objectives={"loss": "min"}, scheduler={"name": "asha", **halved}),
+            setting) as asha,
+        ran(spec(size, "front", sample_seed=seed, scheduler={"name": "moasha", **halved}), setting) as front,
+    ):  # fmt: skip
+        n_searched = max(1, round(front.model_steps / size.n_steps))
+        search = {"name": "optuna", "n_startup_trials": min(size.n_startup, max(1, n_searched // 3))}
+        with ran(spec(size, "optuna", sample_seed=seed, num_samples=n_searched, search=search), setting) as searched:
+            losses = np.sort(_losses(full))
+            return Saved(
+                seed=seed, steps_ratio=full.model_steps / asha.model_steps,
+                time_ratio=full.wall_time_s / asha.wall_time_s,
+                best_place=float((losses < _losses(asha).min()).sum()) / len(losses),
+                front_steps_ratio=full.model_steps / front.model_steps,
+                front_share=_share(front, full), searched_share=_share(searched, full),
+            )  # fmt: skip
+
+
+def _losses(of: Ran) -> np.ndarray[Any, Any]:
+    return of.search.found.values[of.search.found.completed, 0]
+
+
+def _share(of: Ran, full: Ran) -> float:
+    """Hypervolumes up to the full sweep's reference."""
+    reference = reference_of(full.search.found, front_of(full.search.found))
+    one, whole = (hypervolume(r.search.found.vectors[r.search.found.completed], reference) for r in (of, full))
+    return one / whole
+
+
+def regrouped(size: Size) -> float:
+    """Model-steps a second of one in ten that go on together when the others are stopped, over those of a full pack.
+
+    Ten packs are stopped at a single rung and become one.  What they took up to there is measured by trials that end
+    there, and taken off.
+    """
+    here = Setting(executor="inline", workers=1)
+    rung = 1 << (size.n_steps // 10).bit_length()  # so that a tenth of the steps lies before it, and no other after it
+    halved = {"name": "halving", "grace_period": rung, "reduction_factor": 10}
+
+    def measured(n: int, n_steps: int, scheduler: dict[str, Any] | None) -> tuple[int, float]:
+        of = spec(replace(size, n_steps=n_steps), "regrouped", num_samples=n, pack_size=size.pack,
+                  objectives={"loss": "min"}, scheduler=scheduler)  # fmt: skip
+        with ran(of, here) as once:
+            return once.model_steps, once.wall_time_s
+
+    measured(size.pack, rung, None)  # the machine's code is compiled
+    alone, alone_s = measured(size.pack, size.n_steps, None)
+    first, first_s = measured(10 * size.pack, rung, None)
+    both, both_s = measured(10 * size.pack, size.n_steps, halved)
+    return (both - first) / (both_s - first_s) / (alone / alone_s)
+
+
+@dataclass(slots=True)
+class Asking:
+    """How long a searcher was asked and told."""
+
+    asked_s: float = 0.0
+    told_s: float = 0.0
+    n: int = 0
+
+
+@contextmanager
+def timed_asking() -> Iterator[Asking]:
+    """Seconds that `SearcherSource` takes meanwhile."""
+    spent, ask, tell = Asking(), SearcherSource.ask, SearcherSource.tell
+
+    def timed_ask(self: SearcherSource, n: int) -> list[Any]:
+        start = time.perf_counter()
+        found = ask(self, n)
+        spent.asked_s += time.perf_counter() - start
+        spent.n += len(found)
+        return found
+
+    def timed_tell(self: SearcherSource, *told: Any) -> None:
+        start = time.perf_counter()
+        tell(self, *told)
+        spent.told_s += time.perf_counter() - start
+
+    SearcherSource.ask, SearcherSource.tell = timed_ask, timed_tell  # type: ignore[method-assign]
+    try:
+        yield spent
+    finally:
+        SearcherSource.ask, SearcherSource.tell = ask, tell  # type: ignore[method-assign]
+
+
+def asking_share(size: Size, setting: Setting) -> tuple[float, Asking]:
+    """The share of wall time that goes into asking and telling in packs of `size.pack`, with ASHA; and the seconds."""
+    of = spec(
+        size, "asked", num_samples=size.n_asked, pack_size=size.pack, objectives={"loss": "min"},
+        search={"name": "optuna"}, scheduler={"name": "asha", "grace_period": size.grace, "reduction_factor": FACTOR},
+    )  # fmt: skip
+    with timed_asking() as spent, ran(of, setting) as once:
+        return (spent.asked_s + spent.told_s) / once.wall_time_s, spent
+
+
+Target = tuple[str, float, Callable[[float, float], bool], str]
+_MORE, _LESS = (lambda found, wanted: found >= wanted), (lambda found, wanted: found <= wanted)
+TARGETS: dict[str, Target] = {
+    "steps_ratio": ("ASHA: times fewer model-steps than the full sweep", 4, _MORE, "≥"),
+    "time_ratio": ("ASHA: times less wall time", 3, _MORE, "≥"),
+    "best_place": ("ASHA: place of its best in the full sweep, from the top", 0.01, _LESS, "≤"),
+    "front_steps_ratio": ("two objectives: times fewer model-steps", 3, _MORE, "≥"),
+    "front_share": ("two objectives: hypervolume over the full sweep's", 0.98, _MORE, "≥"),
+    "over_search": ("two objectives: hypervolume over Optuna's at equal steps", 1, _MORE, "≥"),
+    "regrouped": ("survivors of 90 % stopped: model-steps a second over a full pack's", 0.8, _MORE, "≥"),
+    "asking_share": ("asking and telling Optuna: share of wall time", 0.05, _LESS, "≤"),
+}
+
+
+def medians(seeds: Sequence[Saved]) -> dict[str, float]:
+    """Of what was saved, over seeds."""
+    told = [asdict(each) for each in seeds]
+    found = {name: statistics.median(each[name] for each in told) for name in TARGETS if name in told[0]}
+    return {**found, "over_search": statistics.median(each.front_share / each.searched_share for each in seeds)}
+
+
+def lines(found: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[tuple[str, ...]]:
+    """What, how much, over which seeds, the target, and whether it is met."""
+    rows = []
+    for name, value in found.items():
+        what, wanted, meets, sign = TARGETS[name]
+        over = f"{ranges[name][0]:.3g} … {ranges[name][1]:.3g}" if name in ranges else ""
+        rows.append((what, f"{value:.3g}", over, f"{sign} {wanted:g}", "yes" if meets(value, wanted) else "no"))
+    return rows
+
+
+HEAD = ("", "median", "over seeds", "target", "met")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=4096)
+    parser.add_argument("--asked", type=int, default=1000)
+    parser.add_argument("--executor", choices=("ray", "inline"), default="ray")
+    parser.add_argument("--to", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    size = Size(n_trials=given.trials, n_steps=given.steps, n_asked=given.asked)
+    setting = Setting(executor=given.executor, workers=n_cores())
+    seeds: list[Saved] = []
+    found: dict[str, Any] = {
+        "machine": asdict(machine(setting.workers)), "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "size": asdict(size), "setting": asdict(setting),
+    }  # fmt: skip
+    found["regrouped"] = regrouped(replace(size, n_trials=size.pack))
+    print(f"regrouped: {found['regrouped']:.3f}", flush=True)
+    share, spent = asking_share(size, setting)
+    found |= {"asking_share": share, "asking": asdict(spent)}
+    print(f"asking: {share:.4f} of wall time; {spent}", flush=True)
+    for seed in range(given.seeds):
+        seeds.append(saved(size, seed, setting))
+        print(seeds[-1], flush=True)
+        found["seeds"] = [asdict(each) for each in seeds]
+        _write(found, seeds, given.to)
+    print((given.to / "search.md").read_text())
+
+
+def _write(found: dict[str, Any], seeds: Sequence[Saved], to: Path) -> None:
+    """After each seed, so that a run that is cut short has told what it saw."""
+    values = {**medians(seeds), "regrouped": found["regrouped"], "asking_share": found["asking_share"]}
+    each = {name: [asdict(one)[name] for one in seeds] for name in values if name in asdict(seeds[0])}
+    each["over_search"] = [one.front_share / one.searched_share for one in seeds]
+    ranges = {name: (min(of), max(of)) for name, of in each.items()}
+    size = found["size"]
+    text = table(HEAD, lines(values, ranges), (1,))
+    (to / "search.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    (to / "search.md").write_text(
+        f"# What searching and early stopping save\n\n{size['n_trials']} trials of the small shape "
+        f"({size['n_features']} features, {size['n_steps']:,} steps), {len(seeds)} seeds of the draws, "
+        f"{found['setting']['workers']} workers ({found['setting']['executor']}); {found['at']}.\n\n"
+        f"```text\n{text}\n```\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

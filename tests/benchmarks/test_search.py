@@ -1,0 +1,38 @@
+"""The parts of `make bench-search`, so small that only their bookkeeping is tested."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import search
+from search import Saved, Setting, Size
+
+TINY = Size(n_trials=16, n_steps=128, grace=8, n_asked=8, pack=4, n_features=16, n_startup=4)
+HERE = Setting(executor="inline", workers=1)
+
+
+def test_early_stopping_is_held_against_the_full_sweep() -> None:
+    found = search.saved(TINY, 0, HERE)
+    assert 1.5 < found.steps_ratio < 16 and 1.5 < found.front_steps_ratio < 16
+    assert 0 <= found.best_place < 0.5
+    assert 0 <= found.front_share <= 1 and found.searched_share >= 0
+    assert found.time_ratio > 0
+
+
+def test_survivors_and_asking_are_timed() -> None:
+    assert search.regrouped(TINY) > 0
+    share, spent = search.asking_share(TINY, HERE)
+    assert spent.n == TINY.n_asked and 0 < share < 1 and min(spent.asked_s, spent.told_s) > 0
+
+
+def test_the_table_says_what_is_met() -> None:
+    one = Saved(
+        seed=0, steps_ratio=5, time_ratio=2.5, best_place=0.0, front_steps_ratio=4, front_share=0.99, searched_share=0.9
+    )
+    found = search.medians([one, replace(one, seed=1, steps_ratio=3, time_ratio=4), replace(one, seed=2)])
+    assert found["over_search"] == pytest.approx(1.1)
+    rows = search.lines({**found, "regrouped": 0.7, "asking_share": 0.01}, {"steps_ratio": (3, 5)})
+    assert [row[-1] for row in rows] == ["yes", "no", "yes", "yes", "yes", "yes", "no", "yes"]
+    assert rows[0][1:4] == ("5", "3 … 5", "≥ 4")
