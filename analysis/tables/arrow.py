@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from monosweep.analysis.tables.storage import Files, Part, Piece, lock, quoted
+from monosweep.analysis.tables.storage import Files, Part, Piece, lock
 from monosweep.sweep.store.parts import damaged_tail, tail_bytes
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def arrow_scans(
     connection: duckdb.DuckDBPyConnection, filesystem: Any, root: str, pieces: list[Piece], name: str, schema: pa.Schema
 ) -> list[str]:
     """SQL over pyarrow datasets: one of all pieces that are shown whole, one of each other."""
-    whole = [piece.part.path for piece in pieces if not piece.elsewhere]
+    whole = [piece.part.path for piece in pieces if piece.whole]
     scans = [_arrow_scan(connection, filesystem, [f"{root}/{path}" for path in whole], name, schema)] if whole else []
-    for i, piece in enumerate(piece for piece in pieces if piece.elsewhere):
+    for i, piece in enumerate(piece for piece in pieces if not piece.whole):
         rows = _arrow_scan(connection, filesystem, [f"{root}/{piece.part.path}"], f"{name}_{i}", schema)
-        scans.append(f"{rows} WHERE pack_id NOT IN ({', '.join(quoted(pack) for pack in sorted(piece.elsewhere))})")
+        scans.append(piece.rows(rows))
     return scans
 
 

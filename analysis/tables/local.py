@@ -68,9 +68,11 @@ class LocalFiles(Files):
         merged = [piece for piece in pieces if piece.part.merged]
         single: dict[int | None, list[Part]] = {}
         for piece in pieces:
-            if not piece.part.merged:
+            if not piece.part.merged and not piece.beaten:
                 single.setdefault(piece.columns, []).append(piece.part)
         scans = [self._read_parquet(parts, union=columns is None) for columns, parts in single.items()]
+        cut = [piece for piece in pieces if not piece.part.merged and piece.beaten]
+        scans += [piece.rows(self._read_parquet([piece.part], union=True)) for piece in cut]
         if merged:
             scans += arrow_scans(connection, local_filesystem(), self.root, merged, name, schema)
         return scans

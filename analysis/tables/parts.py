@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from monosweep.analysis.tables.storage import Files, Part, Piece
-from monosweep.sweep.store.parts import current, damage, units_of
+from monosweep.sweep.store.parts import Beaten, Standing, beaten, current, damage, holder_of, pack_of, units_of
 from monosweep.sweep.store.schema import ASKED
 
 
@@ -56,6 +56,32 @@ class Parts:
         for piece in trials:
             units[piece.part.sweep] |= self._packs(piece.part) or frozenset()
         return dict(units)
+
+    def in_several(self, trials: Sequence[Piece]) -> bool:
+        """Whether a pack is in several parts of `trials`, so that its units may overlap."""
+        packs = Counter(pack for piece in trials for pack in self._shown(piece))
+        return any(count > 1 for count in packs.values())
+
+    def beaten(self, trials: Sequence[Piece], members: Collection[tuple[str, str, str]]) -> Beaten:
+        """Of members (sweep, pack_id, trial_id) with several rows in `trials`, which parts do not show them."""
+        wanted, packs = set(members), {(sweep, pack) for sweep, pack, _ in members}
+        holding = [piece for piece in trials if packs & self._shown(piece)]
+        rows = [row for piece in holding for row in self._standing(piece)]
+        return beaten(row for row in rows if (row.sweep, row.pack_id, row.trial_id) in wanted)
+
+    def _shown(self, piece: Piece) -> set[tuple[str, str]]:
+        """(sweep, pack_id) of the packs that a piece shows."""
+        packs = set(map(pack_of, self._packs(piece.part) or ())) - piece.elsewhere
+        return {(piece.part.sweep, pack) for pack in packs}
+
+    def _standing(self, piece: Piece) -> list[Standing]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(pa.BufferReader(self.files.read(piece.part.path)), page_checksum_verification=True) as file:
+            rows = file.read(["pack_id", "trial_id", "status", "finished_at"]).to_pylist()
+        place = piece.part.sweep, holder_of(piece.part.path)
+        return [Standing(*place, **row) for row in rows if row["pack_id"] not in piece.elsewhere]
 
     def _packs(self, part: Part) -> frozenset[str] | None:
         """The packs in a part; None, and left out, if it cannot say."""

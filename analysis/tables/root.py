@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
@@ -28,10 +29,11 @@ from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.parts import Parts
 from monosweep.analysis.tables.search import Search, searched, searches
 from monosweep.analysis.tables.spill import spill_settings
-from monosweep.analysis.tables.storage import Files, Part, RootError, first_line
-from monosweep.analysis.tables.views import create_members, create_raw, create_shown, hidden_rows
+from monosweep.analysis.tables.storage import Files, Part, Piece, RootError, first_line
+from monosweep.analysis.tables.views import create_members, create_raw, create_shown, doubled, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig
+from monosweep.sweep.store.parts import Beaten, holder_of
 from monosweep.sweep.store.schema import ASKED, config_in
 
 if TYPE_CHECKING:
@@ -246,12 +248,16 @@ class Root:
         self.files.prepare(connection)
         connection.execute("CREATE SCHEMA raw; CREATE SCHEMA committed")
         committed: dict[str, set[str]] | None = None
+        lost: Beaten = {}
         # trials are listed before curves and neurons, which are written first: what is shown is complete.
         for table in _with_trials(tables):
             pieces = self._parts.pieces(table, None if table == ASKED else committed)
             committed = self._parts.units(pieces) if table == "trials" else committed
             used += [piece.part for piece in pieces]
+            pieces = [_but(piece, lost) for piece in pieces]
             create_raw(connection, self.files, table, columns.tables[table], pieces)
+            if table == "trials" and {*tables} - {"trials", ASKED} and self._parts.in_several(pieces):
+                lost = self._parts.beaten(pieces, doubled(connection))
         for table in tables:
             create_shown(connection, table, columns.knobs)
         if {"trials", ASKED}.issubset(tables):
@@ -271,6 +277,11 @@ def open_root(root: str, notice: Callable[[str], None] = _to_stderr) -> Root:
         RootError: if there is nothing, it is not a results root, or a newer monosweep made it.
     """
     return Root(root, opened(root), notice)
+
+
+def _but(piece: Piece, lost: Beaten) -> Piece:
+    """A piece that does not show what others of its pack do."""
+    return replace(piece, beaten=lost.get((piece.part.sweep, holder_of(piece.part.path)), frozenset()))
 
 
 def _with_trials(tables: Sequence[str]) -> tuple[str, ...]:

@@ -54,6 +54,23 @@ class Piece:
     """Packs in it that other parts show."""
     committed: bool = True
     """Whether the trials that it is of are in `trials`: who commits writes that part last."""
+    beaten: frozenset[tuple[str, str]] = frozenset()
+    """Members (pack_id, trial_id) in it that are shown from other units of their pack."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its rows are shown."""
+        return not (self.elsewhere or self.beaten)
+
+    def rows(self, select: str) -> str:
+        """SQL of what is shown of `select`, all rows of this part."""
+        conditions = []
+        if self.elsewhere:
+            conditions.append(f"pack_id NOT IN ({', '.join(quoted(pack) for pack in sorted(self.elsewhere))})")
+        if self.beaten:
+            members = (f"({quoted(pack)}, {quoted(trial)})" for pack, trial in sorted(self.beaten))
+            conditions.append(f"(pack_id, trial_id) NOT IN ({', '.join(members)})")
+        return f"{select} WHERE {' AND '.join(conditions)}" if conditions else select
 
 
 class Files(ABC):

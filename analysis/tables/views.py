@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -28,10 +29,11 @@ def create_raw(
     connection: duckdb.DuckDBPyConnection, files: Files, table: str, schema: pa.Schema, pieces: list[Piece]
 ) -> None:
     """The view raw.TABLE: all rows of `pieces`, with every column of `schema` and the sweep in front; and the view
-    committed.TABLE: those of the pieces whose trials are in `trials`."""
-    _create(connection, files, ("raw", table), schema, pieces)
+    committed.TABLE: those of the pieces whose trials are in `trials`, of each member of a pack from one unit."""
     there = [piece for piece in pieces if piece.committed]
-    if len(there) < len(pieces):
+    pieces = [replace(piece, beaten=frozenset()) for piece in pieces]
+    _create(connection, files, ("raw", table), schema, pieces)
+    if there != pieces:
         _create(connection, files, ("committed", table), schema, there)
     else:
         connection.execute(f"CREATE VIEW committed.{identifier(table)} AS SELECT * FROM raw.{identifier(table)}")
@@ -63,6 +65,12 @@ def create_shown(
     else:
         shown = _SHOWN_OF.format(identifier(table))
     connection.execute(f"CREATE VIEW {identifier(table)} AS {shown}")
+
+
+def doubled(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """The members of packs (sweep, pack_id, trial_id) that have several rows in raw.trials."""
+    query = "SELECT sweep, pack_id, trial_id FROM raw.trials GROUP BY ALL HAVING count(*) > 1"
+    return [(sweep, pack_id, trial_id) for sweep, pack_id, trial_id in connection.execute(query).fetchall()]
 
 
 def create_members(connection: duckdb.DuckDBPyConnection) -> None:

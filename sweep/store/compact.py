@@ -24,7 +24,7 @@ and files half written, once they are an hour old and nobody drives their sweep.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +38,18 @@ from monosweep.sweep.store.families import known_tables
 from monosweep.sweep.store.files import StoreError
 from monosweep.sweep.store.local import is_temporary
 from monosweep.sweep.store.marker import NO_TABLES
-from monosweep.sweep.store.parts import damage, is_merged, merged_name, pack_of, parquet, unit_in
+from monosweep.sweep.store.parts import (
+    Beaten,
+    Standing,
+    beaten,
+    damage,
+    holder_of,
+    is_merged,
+    merged_name,
+    pack_of,
+    parquet,
+    unit_in,
+)
 from monosweep.sweep.store.read import listed, read, read_part, shown_of, shown_parts, sweep_of, units_in, without
 from monosweep.sweep.store.repair import alone, set_aside
 from monosweep.sweep.store.root import LeaseError, Store
@@ -101,12 +112,12 @@ def compact(store: Store, grace_s: float = GRACE_S, say: Callable[[str], None] =
 
 def _merge_all(store: Store) -> Iterator[int]:
     """Merges group after group; yields how many parts went into each."""
-    settled = _settled(store)
-    for table in (*known_tables(store), ASKED):
+    settled, lost = _settled(store), _beaten(store)
+    for table in (*reversed(known_tables(store)), ASKED):  # `trials` last: they tell what overlaps in the others
         shown, _ = shown_parts(store, table)
         for group in _groups(store, table, shown, _every_unit(shown) if table == ASKED else settled):
             if len(group) > 1:
-                yield from _merge(store, table, group)
+                yield from _merge(store, table, group, lost if table != ASKED else {})
 
 
 def _settled(store: Store) -> dict[str, set[str]]:
@@ -116,6 +127,18 @@ def _settled(store: Store) -> dict[str, set[str]]:
         if pc.all(pc.is_in(rows["status"], value_set=_SETTLED), min_count=0).as_py():
             units[sweep_of(name)] |= units_in(store, name)
     return dict(units)
+
+
+def _beaten(store: Store) -> Beaten:
+    """What units do not show of their members, because others of the pack do."""
+    parts = read(store, "trials", ["trial_id", "status", "finished_at"]).parts
+    packs = Counter((sweep_of(name), pack) for name in parts for pack in {*map(pack_of, units_in(store, name))})
+    several = pa.array(sorted({pack for (_, pack), count in packs.items() if count > 1}), pa.string())
+    return beaten(
+        Standing(sweep_of(name), holder_of(name), **row)
+        for name, rows in parts.items()
+        for row in rows.filter(pc.is_in(rows["pack_id"], value_set=several)).to_pylist()
+    )
 
 
 def _every_unit(parts: Iterable[str]) -> dict[str, set[str]]:
@@ -150,7 +173,7 @@ def _same_pack(name: str, group: dict[str, frozenset[str]]) -> bool:
     return pack_of(unit_in(name)) == pack_of(unit_in(last))
 
 
-def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> Iterator[int]:
+def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]], lost: Beaten) -> Iterator[int]:
     """Write the merged parts of a group, and read them back; yields how many parts are in each.
 
     A pack of which a part is gone or damaged is left as it is.  Parts of families that call different things by one
@@ -161,12 +184,21 @@ def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]]) -> Ite
     broken = {pack_of(unit_in(name)) for name in read.keys() - sound.keys() if not is_merged(name)}
     sound = {name: data for name, data in sound.items() if is_merged(name) or pack_of(unit_in(name)) not in broken}
     rows = {name: without(read_part(store, name, data), group[name]) for name, data in sound.items()}
+    rows = {name: _but(table, lost.get((sweep_of(name), holder_of(name)), frozenset())) for name, table in rows.items()}
     for alike in _alike(rows):
         if len(alike) > 1:
             units = {unit for name in alike for unit in units_in(store, name) if pack_of(unit) not in group[name]}
             merged = _stacked([rows[name] for name in alike])
             _put(store, merged_name(table, sweep_of(alike[0]), units), parquet(_whole(table, merged), units))
             yield len(alike)
+
+
+def _but(rows: pa.Table, members: frozenset[tuple[str, str]]) -> pa.Table:
+    """Without those of some members (pack_id, trial_id)."""
+    if not members:
+        return rows
+    pairs = zip(rows["pack_id"].to_pylist(), rows["trial_id"].to_pylist(), strict=True)
+    return rows.filter(pa.array([pair not in members for pair in pairs], pa.bool_()))
 
 
 def _alike(rows: Mapping[str, pa.Table]) -> list[list[str]]:

@@ -9,13 +9,16 @@ microseconds whether a part is as it was written; pages carry Parquet's own chec
 **Units.**  Members leave a pack at different times, so a pack may be committed in several parts.  What is committed
 at once is a unit, PACKID-TRIALS, the latter a hash of its trials: the same leavers take the same name again.  Until
 schema version 2 a pack was committed whole and its unit is PACKID alone; any newer unit of that pack replaces it.
-Trials that failed are a unit of their own, also where the same trials are one that did not.
+Trials of which one was stopped or failed are a unit of their own, also where the same trials are one that did better.
 
 **Who shows a unit.**  A merged part names its units in its footer.  Wherever several parts of a table and sweep
 hold the same unit, it is shown from one of them alone: merged before single, more of its pack before less, larger
 before smaller, then by name.  So a merged part takes effect, whole, in the moment in which it appears; what it
 replaces may stay or go.  Rows know their pack and not their unit, so a part shows all that it holds of a pack or
 none of it: `compact` sees to it that what merged parts hold of a pack is nested or apart.
+
+**Units that overlap.**  A worker that was given up may end a member alone which its successor ends together with
+another.  Such a trial has a row in both units, and shows what the unit of the better row holds (`beaten`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 
 import pyarrow as pa
@@ -33,7 +38,8 @@ from monosweep.sweep.store.schema import ASKED
 
 MERGED = "part-merged-"
 PACKS_KEY = "monosweep_packs"
-_FAILED = "failed"
+LESSER = ("stopped", "failed")
+"""Statuses that have parts of their own, the better one first."""
 _DIGITS = 16
 """Hexadecimal digits that stand for the trials of a unit."""
 _MAGIC = b"PAR1"
@@ -45,12 +51,13 @@ _SEALED = b"MSW1"
 _LEAST_BYTES = 12
 
 
-def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str], failed: bool = False) -> str:
+def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str], lesser: str = "") -> str:
     """Where the part of these trials of a pack is, below the root; their order does not matter.
 
-    That they `failed` is said elsewhere, so that it never takes the place of rows that say more.
+    Args:
+        lesser: of LESSER if it says so of any: it never takes the place of rows that say more.
     """
-    names = [*trial_ids, *([_FAILED] if failed else [])]
+    names = [*trial_ids, *([lesser] if lesser else [])]
     return f"{table}/sweep={in_path(sweep)}/part-{pack_id}-{_digest(names)}.parquet"
 
 
@@ -190,6 +197,46 @@ def _not_showing(pack: str, held: Sequence[tuple[str, str]], rank: Mapping[str, 
             hidden.append(name)
         taken |= units[name]
     return hidden
+
+
+PREFERENCE = ("completed", "diverged", "stopped", "failed")
+"""Which of a trial's rows is shown: the first of these, then the earliest, then the least pack_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A row of `trials`, and where it is."""
+
+    sweep: str
+    holder: str
+    """The unit of a single part, empty for merged ones: of a pack at most one of these shows anything."""
+    pack_id: str
+    trial_id: str
+    status: str
+    finished_at: datetime
+
+
+Beaten = Mapping[tuple[str, str], frozenset[tuple[str, str]]]
+"""By sweep and holder (as in `Standing`), the members (pack_id, trial_id) that another holder shows."""
+
+
+def beaten(rows: Iterable[Standing]) -> Beaten:
+    """Where members of packs are in several units, and which of these do not show them."""
+    by_member: dict[tuple[str, str, str], list[Standing]] = defaultdict(list)
+    for row in rows:
+        by_member[row.sweep, row.pack_id, row.trial_id].append(row)
+    found: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for (sweep, *member), standing in by_member.items():
+        best = min(standing, key=lambda row: (PREFERENCE.index(row.status), row.finished_at, row.holder))
+        for row in standing:
+            if row.holder != best.holder:
+                found[sweep, row.holder].add((member[0], member[1]))
+    return {holder: frozenset(members) for holder, members in found.items()}
+
+
+def holder_of(name: str) -> str:
+    """As `Standing.holder`, from a part's name or path."""
+    return "" if is_merged(name) else unit_in(name)
 
 
 def _sealed(data: bytes) -> tuple[int, int, int, int] | None:

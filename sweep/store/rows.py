@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,10 +20,9 @@ from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store import read
 from monosweep.sweep.store.files import DamagedError, Storage, StoreError
+from monosweep.sweep.store.parts import PREFERENCE, holder_of
 from monosweep.sweep.store.schema import config_in
 
-_PREFERENCE = ("completed", "diverged", "stopped", "failed")
-"""Which of a trial's rows is shown: the first of these, then the earliest, then the least pack_id."""
 _SHORTEST_PREFIX = 6
 
 
@@ -58,16 +57,38 @@ def trained_configs(storage: Storage, sweep: str) -> list[TrialConfig]:
 
 
 def rows_of(storage: Storage, table: str, sweep: str | None, trial_ids: Collection[str]) -> list[dict[str, Any]]:
-    """The rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root."""
-    parts = read.read(storage, table, None, sweep).parts.values()
+    """The shown rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root."""
+    best: dict[str, tuple[tuple[Any, ...], str, dict[str, Any]]] = {}
+    for name, row in _of_trials(storage, "trials", sweep, trial_ids):
+        found = (*_rank(row), name), holder_of(name), row
+        best[row["trial_id"]] = min(best.get(row["trial_id"], found), found, key=lambda each: each[0])
+    if table == "trials":
+        return [row for _, _, row in best.values()]
+    held = defaultdict[str, dict[str, list[dict[str, Any]]]](lambda: defaultdict(list))
+    for name, row in _of_trials(storage, table, sweep, trial_ids):
+        if row["trial_id"] in best and row["pack_id"] == best[row["trial_id"]][2]["pack_id"]:
+            held[row["trial_id"]][holder_of(name)].append(row)
+    return [row for trial_id, of in held.items() for row in _of_holder(of, best[trial_id][1])]
+
+
+def _of_trials(
+    storage: Storage, table: str, sweep: str | None, trial_ids: Collection[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows with the parts that they are in."""
     wanted = pa.array(list(trial_ids), pa.string())
-    found = [rows.filter(pc.is_in(rows["trial_id"], value_set=wanted)).to_pylist() for rows in parts]
-    return [dict(row) for rows in found for row in rows]
+    for name, rows in read.read(storage, table, None, sweep).parts.items():
+        yield from ((name, dict(row)) for row in rows.filter(pc.is_in(rows["trial_id"], value_set=wanted)).to_pylist())
+
+
+def _of_holder(held: Mapping[str, list[dict[str, Any]]], holder: str) -> list[dict[str, Any]]:
+    """The rows of the unit that has a trial's row, where several hold it: else of the one, or merged, that there is."""
+    return held.get(holder) or next(iter(held.values()))
 
 
 def pack_rows(storage: Storage, sweep: str, pack_id: str) -> dict[str, TrialStatus]:
     """trial_id -> status of the members of a pack that are committed."""
-    rows = read.steady(storage, lambda: _of_pack(storage, "trials", pack_id, sweep, ["trial_id", "pack_id", "status"]))
+    columns = ["trial_id", "pack_id", "status"]
+    rows = list(read.steady(storage, lambda: _of_pack(storage, "trials", pack_id, sweep, columns)).values())
     return _shown_statuses(pa.concat_tables(rows, promote_options="default")) if rows else {}
 
 
@@ -82,10 +103,20 @@ def trial_row(storage: Storage, trial_id: str) -> dict[str, Any]:
 
 def curve_rows(storage: Storage, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
     """The rows of `curves` of one trial in one pack, by step."""
-    for rows in read.steady(storage, lambda: _of_pack(storage, "curves", pack_id)):
-        if found := rows.filter(pc.equal(rows["trial_id"], trial_id)).to_pylist():
-            return sorted(map(dict, found), key=lambda row: int(row["step"]))
-    return []
+    return read.steady(storage, lambda: _curve_rows(storage, trial_id, pack_id))
+
+
+def _curve_rows(storage: Storage, trial_id: str, pack_id: str) -> list[dict[str, Any]]:
+    trials, curves = (
+        {name: found for name, rows in _of_pack(storage, table, pack_id).items()
+         if (found := rows.filter(pc.equal(rows["trial_id"], trial_id)).to_pylist())}
+        for table in ("trials", "curves")
+    )  # fmt: skip
+    if not (trials and curves):
+        return []
+    best = min(trials, key=lambda name: (_rank(trials[name][0]), name))
+    rows = _of_holder({holder_of(name): list(map(dict, found)) for name, found in curves.items()}, holder_of(best))
+    return sorted(rows, key=lambda row: int(row["step"]))
 
 
 def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Iterable[str]) -> Counter[TrialStatus]:
@@ -95,14 +126,14 @@ def count_by_status(statuses: Mapping[str, TrialStatus], trial_ids: Iterable[str
 
 def _of_pack(
     storage: Storage, table: str, pack_id: str, sweep: str | None = None, columns: Sequence[str] | None = None
-) -> list[pa.Table]:
+) -> dict[str, pa.Table]:
     """A pack's rows in each part that shows some and is not damaged."""
-    found = []
+    found = {}
     for part in read.holding(storage, table, pack_id, sweep):
         with suppress(DamagedError):
             rows = read.read_part(storage, part)
             rows = rows.filter(pc.equal(rows["pack_id"], pack_id))
-            found.append(rows if columns is None else rows.select(columns))
+            found[part] = rows if columns is None else rows.select(columns)
     return found
 
 
@@ -141,11 +172,11 @@ def _the_one(storage: Storage, prefix: str, found: set[str], known: set[str]) ->
 
 def _shown_statuses(rows: pa.Table) -> dict[str, TrialStatus]:
     statuses: dict[str, TrialStatus] = {}
-    for status in reversed(_PREFERENCE):
+    for status in reversed(PREFERENCE):
         ids = rows.filter(pc.equal(rows["status"], status))["trial_id"].to_pylist()
         statuses.update(dict.fromkeys(ids, TrialStatus(status)))
     return statuses
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[int, datetime, str]:
-    return _PREFERENCE.index(row["status"]), row["finished_at"], row["pack_id"]
+    return PREFERENCE.index(row["status"]), row["finished_at"], row["pack_id"]

@@ -1,7 +1,8 @@
 """The places that train, a machine or a GPU of one, and how each has done so far: which cannot be used any more.
 
-A fault costs a slot for a while, twice as long each time: a worker that fails at once would otherwise take one pack
-after another, while its neighbours are busy with theirs.
+A fault costs a slot for a while, twice as long each time at the same place: a worker that fails at once would otherwise
+take one pack after another, while its neighbours are busy with theirs.  That is over once something succeeds there
+which began after the fault: who has trained all along says nothing of who comes new.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class _Place:
     deaths: int = 0
     """Of workers that had not begun, likewise."""
     last_fault: str = ""
+    failed_at: float = 0.0
+    penalties: list[float] = field(default_factory=list)
+    """Until when slots stay empty for its faults."""
+    n_penalties: int = 0
+    """Faults in a row that have cost a slot."""
 
 
 @dataclass(slots=True)
@@ -53,9 +59,6 @@ class Places:
     n_places: Callable[[], int]
     _known: dict[str, _Place] = field(default_factory=dict)
     _out: list[str] = field(default_factory=list)
-    _n_faults: int = 0
-    _penalties: list[float] = field(default_factory=list)
-    """Until when slots stay empty."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -74,17 +77,19 @@ class Places:
 
     def slots(self, now: float) -> int:
         """How many packs may be in training."""
-        self._penalties = [until for until in self._penalties if until > now]
-        return self.n_workers - len(self._penalties)
+        return self.n_workers - sum(until > now for place in self._known.values() for until in place.penalties)
 
     def began(self, name: str, device_name: str, kills: int) -> None:
         """A worker there says what it is."""
         place = self._known.setdefault(name, _Place())
         place.device_name, place.kills = device_name, max(kills, place.kills)
 
-    def succeeded(self, name: str) -> None:
-        """A worker there trains."""
-        self._known[name].faults = self._known[name].deaths = 0
+    def succeeded(self, name: str, began_at: float) -> None:
+        """A worker there trains, with a pack that it began then."""
+        place = self._known[name]
+        place.faults = place.deaths = 0
+        if began_at > place.failed_at:
+            place.penalties, place.n_penalties = [], 0
         if name in self._out:
             self._out.remove(name)
 
@@ -95,7 +100,7 @@ class Places:
         place.deaths += loss.cause is Cause.DIED
         place.last_fault = loss.reason
         if loss.cause is not Cause.DIED:
-            self._slow(now)
+            self._slow(place, now)
         if (place.faults < BAD_AFTER and place.deaths < BAD_AFTER_DEATHS) or name in self._out:
             return None
         self._out.append(name)
@@ -103,10 +108,11 @@ class Places:
         what = f"{n_packs} packs in a row could not be trained there ({loss.reason})"
         return f"{name or 'a machine'} is left out: {what}"
 
-    def _slow(self, now: float) -> None:
-        self._n_faults += 1
-        penalty = _FIRST_PENALTY_S * 2 ** min(self._n_faults - 1, 12)
-        self._penalties.append(now + min(_LONGEST_PENALTY_S, penalty))
+    def _slow(self, place: _Place, now: float) -> None:
+        penalty = _FIRST_PENALTY_S * 2 ** min(place.n_penalties, 12)
+        place.penalties = [until for until in place.penalties if until > now]
+        place.penalties.append(now + min(_LONGEST_PENALTY_S, penalty))
+        place.n_penalties, place.failed_at = place.n_penalties + 1, now
 
     def killed_for_memory(self, name: str, kills_then: int) -> bool:
         """Whether the kernel has killed there since it was at `kills_then`."""

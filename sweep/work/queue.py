@@ -172,7 +172,7 @@ class Queue:
             case.deaths.clear()
         case.heard = True
         if progress.finished or (progress.trained_steps and self._clock() - case.began_at >= SOUND_S):
-            self._places.succeeded(case.place)
+            self._places.succeeded(case.place, case.began_at)
         if progress.finished or progress.released:
             del self._training[progress.pack_id]
         self._listener.update(progress)

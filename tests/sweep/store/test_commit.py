@@ -55,8 +55,8 @@ class Turns:
         return self._order[0] if self._order else ""
 
 
-def interleaved(root: str, order: Sequence[str], better: str) -> None:
-    """A worker that was given up commits, and its driver says `failed` of the same trial."""
+def interleaved(root: str, order: Sequence[str], better: str, lesser: str = "failed") -> None:
+    """A worker commits, and its driver says `failed` of the same trial, or one that was given up `stopped`."""
     turns = Turns(order)
 
     def act(who: str, status: str) -> None:
@@ -66,7 +66,7 @@ def interleaved(root: str, order: Sequence[str], better: str) -> None:
         commit(store, "p", [0], status)
         turns.end(who)
 
-    threads = [threading.Thread(target=act, args=args) for args in (("worker", better), ("driver", "failed"))]
+    threads = [threading.Thread(target=act, args=args) for args in (("worker", better), ("driver", lesser))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -75,7 +75,7 @@ def interleaved(root: str, order: Sequence[str], better: str) -> None:
 
 def orders(n: int, seed: int) -> Iterator[list[str]]:
     """The driver first, last, and in n ways between the worker's operations."""
-    worker, driver = ["worker"] * 8, ["driver"] * 8
+    worker, driver = ["worker"] * 11, ["driver"] * 11
     yield worker + driver
     yield driver + worker
     for i in range(n):
@@ -94,11 +94,14 @@ def assert_shown(root: str, status: str) -> None:
     assert (counts, said) == ([1, 2, 3], [])
 
 
-@pytest.mark.parametrize("better", ["completed", "diverged"])
-def test_a_failed_row_yields_in_any_order(tmp_path: Path, better: str) -> None:
+@pytest.mark.parametrize(
+    ("better", "lesser"),
+    [("completed", "failed"), ("diverged", "failed"), ("stopped", "failed"), ("completed", "stopped")],
+)
+def test_a_lesser_row_yields_in_any_order(tmp_path: Path, better: str, lesser: str) -> None:
     for i, order in enumerate(orders(8, seed=1)):
         root = Store.create(str(tmp_path / f"{i}")).root
-        interleaved(root, order, better)
+        interleaved(root, order, better, lesser)
         assert_shown(root, better)
     compact(Store.open(root), grace_s=0)
     assert_shown(root, better)
@@ -127,7 +130,7 @@ def test_on_an_object_store_too(s3_bucket: str) -> None:
 
 def test_trials_that_fail_again_keep_one_row_until_they_do_not(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path))
-    for status in ("failed", "failed", "completed", "failed"):
+    for status in ("failed", "failed", "stopped", "failed", "completed", "failed", "stopped"):
         commit(store, "p", [0], status)
         assert store.index().n_hidden == 0
     assert_shown(store.root, "completed")

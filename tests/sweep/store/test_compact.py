@@ -6,16 +6,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
 import pytest
-from made_packs import commit, config
+from made_packs import N_NEURONS, STEPS, commit, config
 
-from monosweep.analysis.tables.root import open_root
+from monosweep.analysis.tables.arrow import ArrowFiles
+from monosweep.analysis.tables.local import LocalFiles
+from monosweep.analysis.tables.root import Root, open_root
+from monosweep.analysis.tables.storage import Files
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.store import compact as compaction
 from monosweep.sweep.store import read
@@ -48,6 +52,39 @@ def store(tmp_path: Path) -> Store:
         commit(store, f"{i}", [2 * i, 2 * i + 1], "diverged" if i == 3 else "completed")
     commit(store, "bad", [99], "failed")
     return store
+
+
+@pytest.mark.parametrize(("alone", "together"), [("completed", "stopped"), ("stopped", "completed")])
+@pytest.mark.parametrize("files", [LocalFiles, partial(ArrowFiles, pafs.LocalFileSystem())], ids=["local", "arrow"])
+def test_units_that_overlap_show_each_member_once(
+    tmp_path: Path, alone: str, together: str, files: Callable[[str], Files]
+) -> None:
+    """A worker that was given up has ended 0 alone, its successor 0 and 1: what stands is of the better row."""
+    store = Store.create(str(tmp_path / "out"))
+    commit(store, "p0", [0], alone, loss=2.0)
+    commit(store, "p0", [0, 1], together, loss=1.0)
+    commit(store, "p1", [2, 3])
+    first, second = (config(seed).trial_id for seed in (0, 1))
+    query = "select trial_id, loss, count(*) n from curves where pack_id = 'p0' group by all"
+    right = {first: 2.0 if alone == "completed" else 1.0, second: 1.0}
+
+    def check() -> None:
+        views = Root(store.root, files(store.root))
+        curves = {(row["trial_id"], row["loss"], row["n"]) for row in views.sql(query).to_pylist()}
+        assert curves == {(trial_id, loss, len(STEPS)) for trial_id, loss in right.items()}
+        neurons = views.sql("select count(*) n, count(distinct (trial_id, neuron)) m from neurons").to_pylist()
+        assert neurons == [{"n": 4 * N_NEURONS, "m": 4 * N_NEURONS}]
+        statuses = {row["trial_id"]: row["status"] for row in views.sql("from trials").to_pylist()}
+        assert (statuses[first], statuses[second]) == ("completed", together)
+        assert views.hidden_rows()["curves"] in (len(STEPS), 0)
+        assert [row["loss"] for row in store.curve_rows(first, "p0")] == [right[first]] * len(STEPS)
+        assert [row["loss"] for row in store.rows_of("curves", "s", [first])] == [right[first]] * len(STEPS)
+        assert [row["status"] for row in store.rows_of("trials", None, [first])] == ["completed"]
+
+    check()
+    assert compact(store, grace_s=0).n_merged == 9
+    check()
+    assert len(read.read(store, "curves").parts) == 1
 
 
 def test_settled_packs_become_one_part_and_nothing_else_changes(store: Store, tmp_path: Path) -> None:
@@ -120,7 +157,7 @@ def test_compactions_that_overlap_show_all_members_of_a_pack_once(store: Store) 
     long = [name for name in shown_parts(store, "trials")[0] if "part-long-" in name]
     for some in ([name for name in names if "bad" not in name], long):
         for table in TABLES:
-            compaction._merge(store, table, {name.replace("trials", table): frozenset() for name in some})
+            compaction._merge(store, table, {name.replace("trials", table): frozenset() for name in some}, {})
     commit(store, "long", [53])
     assert [len(shown(store.root)[table]) for table in TABLES] == [15 * n for n in (1, 2, 3)]
     assert len(store.pack_rows("s", "long")) == 4
@@ -204,7 +241,7 @@ def test_two_compactions_that_overlap_show_every_pack_once(store: Store) -> None
     for table in TABLES:
         names = {name: packs for name, packs in shown_parts(store, table)[0].items() if "bad" not in name}
         for some in (slice(0, 3), slice(2, 5)):
-            compaction._merge(store, table, dict(list(names.items())[some]))
+            compaction._merge(store, table, dict(list(names.items())[some]), {})
     assert shown(store.root) == before
     assert store.index().n_hidden == 0
     compact(store, grace_s=0)
