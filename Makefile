@@ -2,7 +2,7 @@
 # make test    set up, and run the tests          make check   lint and types
 # make bench   set up, and measure training against its peers (ten minutes)
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
-# make bench-gpu     the same on an NVIDIA GPU, against its limits and plain training
+# make gpu-check     is all as it should be on this NVIDIA GPU, and how fast, against its limits and others (8 minutes)
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
 # make bench-search      what searching and early stopping save, and what they lose, against full sweeps (an hour)
 # make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
@@ -19,7 +19,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test test-ray check bench bench-overhead bench-gpu bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
+.PHONY: sweep test test-ray check bench bench-overhead gpu-check bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -52,8 +52,8 @@ bench: $(VENV)/installed-for-benchmarks
 bench-overhead: $(VENV)/installed
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/overhead.py
 
-# Takes --whole and others: make bench-gpu ARGS=--whole
-bench-gpu: $(VENV)/installed
+# Takes --whole and others: make gpu-check ARGS=--whole
+gpu-check: $(VENV)/installed
 	$(BIN)/python tests/benchmarks/gpu.py $(ARGS)
 
 bench-precision: $(VENV)/installed-for-benchmarks
