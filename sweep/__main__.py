@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from monosweep.model.config import TrialConfig, UserError, unknown_name
+from monosweep.sweep.homes import stand_in
 from monosweep.sweep.streams import OutputError, drop_output, prepare, unheard
 from monosweep.sweep.text import brief, without_secrets
 
@@ -160,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, or the verb's own."""
     if argv is None:  # a process of its own
         prepare()
+        os.environ |= stand_in()
     try:
         _check_here()
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))

@@ -106,13 +106,16 @@ ARROWS = {
     "model.bench": ["model.config", "model.device", "model.engines", "model.families"],
     "model.checkpoint": ["model.checkpoint_header", "model.config", "model.families", "model.member"],
     "model.checkpoint_header": ["model.config"],
-    "sweep.streams": ["model.config"], "sweep.text": [], "sweep.version": [], "sweep.numerals": ["model.config"],
+    "sweep.streams": ["model.config"], "sweep.text": [], "sweep.homes": [], "sweep.version": [],
+    "sweep.numerals": ["model.config"],
     "sweep.parse": ["model.config", "sweep.numerals"],
     "sweep.spec": ["model.config", "model.families", "sweep.numerals", "sweep.text"],
     "sweep.plan": ["model", "sweep.spec", "sweep.store", "sweep.version"],
     "sweep.store": ["model.config", "model.families", "model.family", "model.records", "sweep.text"],
     "sweep.work": ["model", "sweep.plan", "sweep.store", "sweep.text", "sweep.version"],
-    "sweep.executors": ["model", "sweep.plan", "sweep.spec", "sweep.text", "sweep.version", "sweep.work"],
+    "sweep.executors": [
+        "model", "sweep.homes", "sweep.plan", "sweep.spec", "sweep.text", "sweep.version", "sweep.work",
+    ],
     "sweep.search": [
         "model.config", "model.families", "model.records", "sweep.plan", "sweep.spec", "sweep.store", "sweep.work",
     ],

@@ -19,7 +19,9 @@ from monosweep.model import machine_code
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.sweep.executors import inline
 from monosweep.sweep.executors.head import Execute, Head
+from monosweep.sweep.executors.shipping import lent
 from monosweep.sweep.executors.stopping import Stopping
+from monosweep.sweep.homes import stand_in
 from monosweep.sweep.plan.machine import (
     asked_apart,
     device_named,
@@ -62,6 +64,12 @@ def ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -
     """
     if options.address is None and not options.dry_run and (problem := machine_code.problem()):
         say(problem)
+    with lent(stand_in()), _ready(options, n_trials, stopping, say) as there:
+        yield there
+
+
+@contextmanager
+def _ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield Ready(site=_here(options)[0], execute=partial(inline.execute, hurried=stopping.hurried))
     elif options.address is None:

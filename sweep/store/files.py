@@ -66,7 +66,7 @@ class Storage:
     def at(cls, root: str) -> Self:
         """The place `root`, whatever is there; StoreError if it names none."""
         if "://" not in root:
-            path = str(Path(root).expanduser().absolute())
+            path = str(_expanded(root).absolute())
             return cls(path, pafs.LocalFileSystem(), path)
         try:
             filesystem, base = pafs.FileSystem.from_uri(root)
@@ -248,6 +248,13 @@ class Storage:
             raise GoneError(f"cannot {verb} {path}: {lost if verb == 'write' else 'it is not there'}") from error
         except (OSError, pa.ArrowException) as error:
             raise StoreError(_explain(error, verb, path)) from error
+
+
+def _expanded(root: str) -> Path:
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise StoreError(f"~ needs a home; got {root!r} ({one_line(error).rstrip('.')}); give the full path") from None
 
 
 def _put_object(filesystem: pafs.FileSystem, path: str, data: bytes | memoryview) -> None:

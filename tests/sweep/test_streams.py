@@ -80,8 +80,8 @@ def test_a_working_directory_that_is_gone_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("monosweep: a command needs a working directory; the one of this shell is gone")
 
 
-def hung_up(argv: Sequence[str], out: Path) -> int:
-    """The exit status of a launch whose terminal closes once a pack is committed."""
+def hung_up(argv: Sequence[str], out: Path, later_s: float = 0.0) -> int:
+    """The exit status of a launch whose terminal closes once a pack is committed, and so many seconds have passed."""
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     command = ["setsid", "--ctty", *_COMMAND, *argv, "--out", str(out)]
@@ -93,6 +93,7 @@ def hung_up(argv: Sequence[str], out: Path) -> int:
         with suppress(OSError):
             said += os.read(ours, 10**6)
         time.sleep(0.05)
+    time.sleep(later_s)
     os.close(ours)
     try:
         return launch.wait(60)
@@ -100,16 +101,22 @@ def hung_up(argv: Sequence[str], out: Path) -> int:
         launch.kill()
 
 
+_ON_RAY = ("--executor", "ray", "--workers", "2", "--set", "n_steps=160000")
+"""Packs of some seconds: after two of them others have begun."""
+
+
 @pytest.mark.parametrize(
-    "options", [(), ("--workers", "2"), pytest.param(("--executor", "ray", "--workers", "2"), marks=pytest.mark.long)]
+    ("options", "later_s"), [((), 0.0), (("--workers", "2"), 0.0), pytest.param(_ON_RAY, 2.0, marks=pytest.mark.long)]
 )
-def test_a_terminal_that_closes_has_packs_checkpointed(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_terminal_that_closes_has_packs_checkpointed(
+    options: tuple[str, ...], later_s: float, tmp_path: Path
+) -> None:
     spec = tmp_path / "s.yaml"
     spec.write_text(
         "base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 40000}\n"
         "space: {lr: {grid: [0.003, 0.03]}}\nrepeats: 50\npack_size: 2\n"
     )
     out = tmp_path / "out"
-    assert hung_up(("launch", str(spec), "--executor", "inline", *options), out) == 130
+    assert hung_up(("launch", str(spec), "--executor", "inline", *options), out, later_s) == 130
     assert 2 <= len(statuses(out)) < 100 and set(statuses(out)) == {"completed"}
     assert len(list(out.glob("checkpoints/*/*"))) >= 1
