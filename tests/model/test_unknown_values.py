@@ -87,7 +87,7 @@ def test_no_engine_trains_it_with_other_knobs(engine, mode):
 
 
 def fill_samples(config):
-    made = DeviceSamples([config], [0], "cpu", kernels=False)
+    made = DeviceSamples([config], [0], 1, "cpu", kernels=False)
     made.put(0, config, 0)
     made.fill()
 
@@ -114,7 +114,8 @@ CALLS = {
         lambda: precisions.product("fp8", torch.zeros(1, 1), torch.zeros(1, 1)), lambda: precisions.DTYPES["fp8"],
         lambda: cpu_products.products("fp8"), lambda: cpu_memory.cpu_bytes(wrong("precision")),
         lambda: gpu_memory.gpu_bytes(wrong("precision")), lambda: cpu_samples.maps(wrong("precision")),
-        lambda: DeviceSamples([wrong("precision")], [0], "cpu", kernels=False), lambda: gpu_products.ROUNDS_TO["fp8"],
+        lambda: DeviceSamples([wrong("precision")], [0], 1, "cpu", kernels=False),
+        lambda: gpu_products.ROUNDS_TO["fp8"],
     ],
     "bias_decay_mode": [lambda: decay.DECAY_SHARES["slow"], lambda: network.TwoLayer.after(
         wrong("bias_decay_mode"), weights.initial_weights(trial()).named(), {}, {}, {"lr": 1.0, "bias_decay": 1.0})],
