@@ -169,16 +169,38 @@ class PackTrainer:
             KeyError: if no such member is in training.
             ValueError: if it has not trained a step, so that it has nothing to report; `drop` it.
         """
-        slot, start = self.seats.slot_of(trial_id), time.perf_counter()
-        step = self.seats.steps[slot]
-        if not step:
-            raise ValueError(f"trial {trial_id} has not trained a step, and has nothing to report; drop it")
+        (result,) = self.stop_all({trial_id: why})
+        return result
+
+    def stop_all(self, why: Mapping[str, str]) -> list[TrialResult]:
+        """Have several leave at once, as `stop` has one: all are looked at together.
+
+        Args:
+            why: reasons by trial_id.
+
+        Raises:
+            KeyError, ValueError: as `stop`; nobody has left then.
+        """
+        start, steps = time.perf_counter(), self.seats.steps
+        reasons = {self.seats.slot_of(trial_id): reason for trial_id, reason in why.items()}
+        for trial_id, slot in zip(why, reasons, strict=True):
+            if not steps[slot]:
+                raise ValueError(f"trial {trial_id} has not trained a step, and has nothing to report; drop it")
+        if not reasons:
+            return []
         with reproducible(self.device):
-            if self.seats.engine.overflowed()[slot]:
-                return self._overflow(slot)
-            (found,) = look(self.seats, [slot], final=True, every_row=True)
-            self.seats.notes(slot).seconds += time.perf_counter() - start
-            return self._leave(slot, TrialStatus.STOPPED, why, step, found.metrics)
+            overflowed = self.seats.engine.overflowed()
+            sound = [slot for slot in reasons if not overflowed[slot]]
+            looks = {found.slot: found for found in look(self.seats, sound, final=True, every_row=True)}
+            each_s = (time.perf_counter() - start) / len(reasons)
+            left = []
+            for slot, reason in reasons.items():
+                if slot not in looks:
+                    left.append(self._overflow(slot))
+                    continue
+                self.seats.notes(slot).seconds += each_s
+                left.append(self._leave(slot, TrialStatus.STOPPED, reason, steps[slot], looks[slot].metrics))
+        return left
 
     def _overflow(self, slot: int) -> TrialResult:
         step = self.seats.steps[slot]

@@ -215,7 +215,7 @@ class _Training:
         """Have members leave; whoever has nothing to show yet, since its checkpoint is gone, does not."""
         there = {config.trial_id for config in trainer.members if trainer.points(config.trial_id)}
         with _training():
-            left = [trainer.stop(trial_id, why) for trial_id, why in stop.items() if trial_id in there]
+            left = trainer.stop_all({trial_id: why for trial_id, why in stop.items() if trial_id in there})
         if left:
             self._commit(pack, left, trainer.engine)
             lacking[:] = trainer.members

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -101,6 +102,11 @@ class Saved:
     """The hypervolume of its front over that of the full sweep."""
     searched_share: float
     """The same of Optuna's two-objective search without stopping, at as many model-steps."""
+
+    @property
+    def over_search(self) -> float:
+        """How much more halving has than that search."""
+        return self.front_share / self.searched_share if self.searched_share else math.inf
 
 
 def spec(size: Size, name: str, **more: Any) -> SweepSpec:
@@ -245,7 +251,7 @@ def medians(seeds: Sequence[Saved]) -> dict[str, float]:
     """Of what was saved, over seeds."""
     told = [asdict(each) for each in seeds]
     found = {name: statistics.median(each[name] for each in told) for name in TARGETS if name in told[0]}
-    return {**found, "over_search": statistics.median(each.front_share / each.searched_share for each in seeds)}
+    return {**found, "over_search": statistics.median(each.over_search for each in seeds)}
 
 
 def lines(found: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[tuple[str, ...]]:
@@ -294,7 +300,7 @@ def _write(found: dict[str, Any], seeds: Sequence[Saved], to: Path) -> None:
     """After each seed, so that a run that is cut short has told what it saw."""
     values = {**medians(seeds), "regrouped": found["regrouped"], "asking_share": found["asking_share"]}
     each = {name: [asdict(one)[name] for one in seeds] for name in values if name in asdict(seeds[0])}
-    each["over_search"] = [one.front_share / one.searched_share for one in seeds]
+    each["over_search"] = [one.over_search for one in seeds]
     ranges = {name: (min(of), max(of)) for name, of in each.items()}
     size = found["size"]
     text = table(HEAD, lines(values, ranges), (1,))

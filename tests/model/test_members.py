@@ -386,6 +386,32 @@ def test_who_is_stopped_reports_what_it_is(engine):
         assert found[:2] == found[2:]
 
 
+def test_who_is_stopped_with_others_reports_what_it_would_alone(monkeypatch):
+    """One look at all of them, and one at whether they have overflowed."""
+    configs, found = pack_of(6, n_steps=64), []
+    for together in (False, True):
+        trainer, looked = PackTrainer(configs, "cpu"), []
+        while trainer.step < 8:
+            trainer.advance()
+        engine = trainer.seats.engine
+        engine.params(4)["bias"][3] = np.inf
+        overflowed = engine.overflowed
+        monkeypatch.setattr(engine, "overflowed", lambda asked=overflowed, n=looked: n.append(1) or asked())
+        why = {configs[i].trial_id: f"reason {i}" for i in (5, 1, 4)}
+        left = trainer.stop_all(why) if together else [trainer.stop(*each) for each in why.items()]
+        assert [(r.config, r.status, r.error[:8]) for r in left] == [
+            (configs[5], TrialStatus.STOPPED, "reason 5"), (configs[1], TrialStatus.STOPPED, "reason 1"),
+            (configs[4], TrialStatus.DIVERGED, "paramete"),
+        ]  # fmt: skip
+        assert len(looked) == (1 if together else 3)
+        found.append([bits(result) for result in left])
+        assert trainer.stop_all({}) == [] and trainer.members == (configs[0], configs[2], configs[3])
+        with pytest.raises(KeyError, match="is in training"):
+            trainer.stop_all({configs[0].trial_id: "why", configs[1].trial_id: "why"})
+        assert configs[0] in trainer.members
+    assert found[0] == found[1]
+
+
 def test_who_has_trained_nothing_cannot_be_stopped_and_who_has_overflowed_diverged():
     config = pack_of(1)[0]
     trainer = PackTrainer([config], "cpu")
