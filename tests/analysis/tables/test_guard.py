@@ -29,7 +29,7 @@ def root(quick: Made) -> Root:
     ("query", "rows"),
     [
         ("with a as (select * from trials) select count(*) from a;", 1),
-        ("describe curves", 9),
+        ("describe curves", 10),
         ("summarize select lr from trials", 1),
         ("show tables", 4),
         ("from trials limit 3", 3),
