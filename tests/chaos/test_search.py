@@ -19,15 +19,15 @@ from same_tables import read_rows
 
 KILLS = 10
 _SPEC = """
-base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 16384}
+base: {n_features: 16, d_embed: 4, n_neurons: 32, feature_prob: 0.125, batch_size: 64, n_steps: 65536}
 space: {lr: {loguniform: [0.0003, 0.3]}, bias_offset: {uniform: [-2, 0]}}
 num_samples: 160
 search: {name: optuna, n_startup_trials: 16}
-scheduler: {name: asha, grace_period: 1024, reduction_factor: 2}
+scheduler: {name: asha, grace_period: 4096, reduction_factor: 2}
 objectives: {loss: min}
 pack_size: 16
 """
-RUNGS = (1024, 2048, 4096, 8192)
+RUNGS = (4096, 8192, 16384, 32768)
 
 
 @pytest.mark.long
