@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monosweep.model.config import UserError, field_defaults, unknown_name
+from monosweep.model.config import OPTIMIZER_KNOBS, UserError, field_defaults, unknown_name
 from monosweep.model.families import OURS
 
 _NO_KNOBS = ("seed", "family")
@@ -77,7 +77,9 @@ def axis(rows: Sequence[Row], knobs: Sequence[str], by: str | None) -> str:
 
 def grouped(rows: Sequence[Row], knobs: Sequence[str], by: str) -> list[Group]:
     """One group per combination of the swept knobs other than `by`, in the order of their values."""
-    names = [name for name in swept(rows, knobs) if name != by and not _follows(rows, name, by)]
+    others = [name for name in swept(rows, knobs) if name != by and not _follows(rows, name, by)]
+    of_optimizer = OPTIMIZER_KNOBS if "optimizer" in others else ()
+    names = [name for name in others if name not in of_optimizer or not _follows(rows, name, "optimizer")]
     keys = ordered({tuple(row[name] for name in names) for row in rows})
     return [
         Group(tuple(zip(names, key, strict=True)), [r for r in rows if tuple(r[n] for n in names) == key])

@@ -17,6 +17,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_a
 LrSchedule = Literal["cosine", "constant", "cosine_to_zero"]
 Precision = Literal["fp32", "fp64", "bf16", "tf32"]
 
+OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
+    "Lamb": {},
+    "Adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "AdamW": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "SGD": {"momentum": 0.0, "weight_decay": 0.0},
+}
+"""Optimizers that train packs, and their knobs with torch's own defaults.  Any other is a class of torch_optimizer,
+which trains alone and has no knobs here."""
+OPTIMIZER_KNOBS = tuple(dict.fromkeys(knob for knobs in OPTIMIZERS.values() for knob in knobs))
+
 T = TypeVar("T")
 _SHAPE = "all members of a pack share it"
 Shape = Annotated[T, _SHAPE]
@@ -71,7 +81,19 @@ class TrialConfig(_Named):
     lr_period: int = 512
     """T_max of the periodic cosine: steps from peak to zero."""
     optimizer: Shape[str] = "Lamb"
-    """A class of torch_optimizer by name; any but Lamb trains in the solo engine with its own defaults."""
+    """`Lamb`, torch's own `Adam`, `AdamW` or `SGD`, or another class of torch_optimizer by name, which trains in the
+    solo engine with its own defaults."""
+    beta1: float | None = None
+    """How much of Adam's and AdamW's first moment is kept in a step; left out, 0.9.  Null with other optimizers."""
+    beta2: float | None = None
+    """The same of the second moment; left out, 0.999."""
+    eps: float | None = None
+    """What Adam and AdamW add to the root of the second moment; left out, 1e-8."""
+    momentum: float | None = None
+    """How much of SGD's last step is kept; left out, 0.  Null with other optimizers."""
+    weight_decay: float | None = None
+    """Adam and SGD add so many times the parameters to their gradients, AdamW takes it times the rate off them; left
+    out, 0, and 0.01 with AdamW.  Null with other optimizers."""
     precision: Shape[Precision] = "fp32"
     """Floating-point type; `bf16` and `tf32` round the operands of matrix products to 8 and 11 significant bits and
     keep all else in single precision."""
@@ -90,6 +112,7 @@ class TrialConfig(_Named):
         if self.batch_size is None:
             self._set("batch_size", self.default_batch_size())
         self._check_shared()
+        self._check_optimizer()
         self.check()
 
     def _set(self, name: str, value: Any) -> None:
@@ -126,7 +149,8 @@ class TrialConfig(_Named):
 
         A family that does not say has its samples depend on whatever they may depend on.
         """
-        return tuple(value for name, value in self.to_dict().items() if name not in ("lr", "lr_schedule", "lr_period"))
+        others = ("lr", "lr_schedule", "lr_period", *OPTIMIZER_KNOBS)
+        return tuple(value for name, value in self.to_dict().items() if name not in others)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -149,12 +173,13 @@ class TrialConfig(_Named):
     def trial_id(self) -> str:
         """Sixteen hexadecimal digits that name this trial in every table.
 
-        A hash of the fields that differ from their defaults (and of batch_size, whose default depends on others), so
+        A hash of the fields that differ from their defaults (and of batch_size, whose default depends on others; an
+        optimizer's knobs from that optimizer's defaults), so
         that a knob added later leaves the ids of older trials as they are; of the family, unless it is `two_layer`, the
         first one; and of the code of a user's own.
         """
         if not hasattr(self, "_trial_id"):
-            defaults = field_defaults(type(self))
+            defaults = {**field_defaults(type(self)), **OPTIMIZERS.get(self.optimizer, {})}
             given = {k: v for k, v in self.to_dict().items() if k == "batch_size" or v != defaults[k]}
             given.pop("family")
             if self.FAMILY != FIRST_FAMILY:
@@ -182,19 +207,38 @@ class TrialConfig(_Named):
 
     def _check_shared(self) -> None:
         for name, kind in field_types(type(self)).items():
-            if kind is float and not math.isfinite(getattr(self, name)):
-                raise ConfigError(f"{name} must be finite; got {getattr(self, name)}")
+            value = getattr(self, name)
+            if kind in (float, float | None) and value is not None and not math.isfinite(value):
+                raise ConfigError(f"{name} must be finite; got {value}")
         self._check_not_negative(("seed",))
         if self.seed >= 2**63:
             raise ConfigError(f"seed must be below 2^63; got {self.seed}")
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0; got {self.lr}")
         if not self.optimizer.isidentifier():
-            raise ConfigError(f"optimizer must name a class of torch_optimizer; got {self.optimizer!r}")
+            raise ConfigError(f"optimizer must be {_OPTIMIZERS}; got {self.optimizer!r}")
+
+    def _check_optimizer(self) -> None:
+        """Its knobs, with its own defaults where they are left out."""
+        own = OPTIMIZERS.get(self.optimizer, {})
+        for name in OPTIMIZER_KNOBS:
+            value = getattr(self, name)
+            if value is None:
+                self._set(name, own.get(name))
+            elif name not in own:
+                has = [optimizer for optimizer, knobs in OPTIMIZERS.items() if name in knobs]
+                raise ConfigError(
+                    f"{name} is a knob of {', '.join(has)}; got {value} with optimizer {self.optimizer}; leave it out"
+                )
+            elif not 0 <= value < _BELOW.get(name, math.inf):
+                limit = f"lie in 0 … {_BELOW[name]:g}, and below it" if name in _BELOW else "be 0 or more"
+                raise ConfigError(f"{name} must {limit}; got {value}")
 
 
 FIRST_FAMILY = "two_layer"
 """The family of trials that name none, and of all rows written before there were others."""
+_OPTIMIZERS = f"{', '.join(OPTIMIZERS)} or a class of torch_optimizer"
+_BELOW = {"beta1": 1.0, "beta2": 1.0, "momentum": 1.0}
 AT_LEAST_ONE = ("batch_size", "n_steps", "lr_period")
 _LARGEST = 2**31
 
@@ -269,10 +313,10 @@ def typed(name: str, kind: Any, value: Any) -> Any:
         if value not in choices:
             raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
         return value
-    if kind == int | None:
+    if kind in (int | None, float | None):
         if value is None:
             return None
-        kind = int
+        kind = int if kind == int | None else float
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and _fits_float(value)
     if kind is float and number:
         return float(value) + 0.0  # -0.0 and 0.0 are one trial

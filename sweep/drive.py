@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.inline import leave_if_worker
@@ -329,8 +329,8 @@ def _lease(
 
 
 def _check_optimizers(configs: Sequence[TrialConfig]) -> None:
-    """Before anything starts; Lamb is known to be there without importing torch."""
-    others = {config.optimizer: config for config in configs if config.optimizer != "Lamb"}
+    """Before anything starts; those that train packs are known to be there without importing torch."""
+    others = {config.optimizer: config for config in configs if config.optimizer not in OPTIMIZERS}
     if others:
         from monosweep.model.engines.solo import check_optimizer  # torch
 

@@ -91,13 +91,14 @@ def test_a_circle_would_be_found() -> None:
 ARROWS = {
     "model.config": [], "model.records": [], "model.precision": ["model.config"],
     "model.schedule": ["model.config"],
-    "model.data": ["model.config"], "model.machine_code": [],
+    "model.data": ["model.config"], "model.geometry": [], "model.machine_code": [],
     "model.member": ["model.config"],
-    "model.optimizers": [],
+    "model.optimizers": ["model.config"],
     "model.losses": ["model.config", "model.schedule"],
     "model.family": ["model.config", "model.records"],
     "model.families": [
-        "model.config", "model.data", "model.family", "model.precision", "model.records", "model.schedule",
+        "model.config", "model.data", "model.family", "model.geometry", "model.precision", "model.records",
+        "model.schedule",
     ],
     "model.engines": [
         "model.config", "model.data", "model.device", "model.families", "model.family", "model.machine_code",

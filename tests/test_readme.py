@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from monosweep.sweep.store.schema import ASKED, TABLES, markdown
+from monosweep.model.families import OURS
+from monosweep.sweep.store.schema import ASKED, FIRST, TABLES, markdown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -125,10 +126,17 @@ def test_the_python_example(folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("table", [*TABLES, ASKED])
+@pytest.mark.parametrize("table", [*TABLES, "features", "blocks", ASKED])
 def test_the_columns_are_documented_as_they_are(table):
     shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table)
+
+
+@pytest.mark.parametrize("table", ["trials", "curves"])
+@pytest.mark.parametrize("family", [family for family in OURS if OURS[family] is not FIRST])
+def test_columns_of_other_families_are_documented_as_they_are(family, table):
+    shown = re.search(rf"<!-- columns of {table}, {family} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
+    assert shown and shown[1] == markdown(table, OURS[family])
 
 
 def test_the_figures_are_there():

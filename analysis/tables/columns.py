@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from monosweep.analysis.knobs import OWN_KNOBS, Knob
-from monosweep.model.families import OURS
-from monosweep.sweep.store.schema import ASKED, arrow_schema, tables_of
+from monosweep.model.config import FIRST_FAMILY
+from monosweep.sweep.store.schema import ASKED, TABLES, arrow_schema
 
 _KEY = (pa.field("trial_id", pa.string()), pa.field("pack_id", pa.string()))
 _TAKEN = {"weights", "checkpoints", "sweeps", "families", "raw"}
@@ -49,7 +49,7 @@ class Columns:
 
 def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> Columns:
     """The columns of a root with these files of families, by path; what of them cannot be used is told to `notice`."""
-    tables, knobs = _own(), dict(OWN_KNOBS)
+    tables, knobs = _own(), {FIRST_FAMILY: OWN_KNOBS[FIRST_FAMILY]}
     for path in sorted(declared):
         try:
             name, columns = _declared(declared[path])
@@ -65,14 +65,8 @@ def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> 
 
 
 def _own() -> dict[str, list[pa.Field]]:
-    """The tables that every root has: those of our families, and what was asked for."""
-    tables: dict[str, list[pa.Field]] = {}
-    for family in OURS.values():
-        for table in tables_of(family):
-            known = tables.setdefault(table, [])
-            names = {field.name for field in known}
-            known += [field for field in arrow_schema(table, family) if field.name not in names]
-    return tables | {ASKED: list(arrow_schema(ASKED))}
+    """The tables that every root has: those of the first family, and what was asked for."""
+    return {table: list(arrow_schema(table)) for table in (*TABLES, ASKED)}
 
 
 def _declared(data: bytes) -> tuple[str, dict[str, list[dict[str, Any]]]]:

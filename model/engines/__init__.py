@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
+from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.gpu.engine import StackedEngine
@@ -56,9 +56,9 @@ def make_engine(configs: Sequence[TrialConfig], device: str, name: EngineName = 
 
 def engine_name(config: TrialConfig, device: str) -> str:
     """Which engine `auto` is."""
-    if config.optimizer != "Lamb":
+    if config.optimizer not in OPTIMIZERS:
         return "solo"
-    return "packed" if (config.family, device) in HAND_TUNED else "vmapped"
+    return "packed" if config.optimizer == "Lamb" and (config.family, device) in HAND_TUNED else "vmapped"
 
 
 def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:
@@ -71,12 +71,14 @@ def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> Non
         if shape_of(other) != shape_of(config):
             _disagree(config, other)
     check_optimizer(config)
-    packs = name in ("packed", "vmapped")
-    if packs and config.optimizer != "Lamb":
-        raise ConfigError(f"the {name} engine trains with Lamb only; got {config.optimizer}; use the solo engine")
+    trains = {"packed": ("Lamb",), "vmapped": tuple(OPTIMIZERS)}
+    if config.optimizer not in trains.get(name, (config.optimizer,)):
+        known = ", ".join(trains[name])
+        use = "vmapped" if config.optimizer in OPTIMIZERS else "solo"
+        raise ConfigError(f"the {name} engine trains with {known}; got {config.optimizer}; use the {use} engine")
     if name == "packed" and (config.family, device) not in HAND_TUNED:
         raise ConfigError(f"no packed engine trains {config.family} on {device}; use the vmapped engine")
-    if len(configs) > 1 and (name == "solo" or config.optimizer != "Lamb"):
+    if len(configs) > 1 and (name == "solo" or config.optimizer not in OPTIMIZERS):
         raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
 
 

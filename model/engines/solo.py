@@ -1,4 +1,4 @@
-"""The solo engine: one trial of any family, autograd and an optimizer of torch_optimizer.
+"""The solo engine: one trial of any family, autograd and an optimizer of torch or torch_optimizer.
 
 This is the readable definition of what a trial is; all other engines are held equal to it.  It also trains what cannot
 be packed: any other optimizer of torch_optimizer.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,18 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor, nn
 
-from monosweep.model.config import ConfigError, TrialConfig, unknown_name
+from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, unknown_name
 from monosweep.model.data.random import generator
 from monosweep.model.families import family_of
 from monosweep.model.family import shared
 from monosweep.model.member import MemberState
-from monosweep.model.optimizers import MOMENTS
+from monosweep.model.optimizers import STATES
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_at
 
 
 def check_optimizer(config: TrialConfig) -> None:
-    """Whether `config.optimizer` names an optimizer of torch_optimizer.
+    """Whether `config.optimizer` names one that trains packs, or a class of torch_optimizer.
 
     Raises:
         ConfigError: if it does not.
@@ -39,8 +39,8 @@ def check_optimizer(config: TrialConfig) -> None:
         for name, kind in vars(torch_optimizer).items()
         if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and name != "Optimizer"
     )
-    if config.optimizer not in known:
-        raise ConfigError(unknown_name("optimizer", config.optimizer, known))
+    if config.optimizer not in (*OPTIMIZERS, *known):
+        raise ConfigError(unknown_name("optimizer", config.optimizer, [*OPTIMIZERS, *known]))
 
 
 def make_optimizer(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -50,9 +50,25 @@ def make_optimizer(config: TrialConfig, params: Iterable[nn.Parameter]) -> torch
         ConfigError: as `check_optimizer`.
     """
     check_optimizer(config)
+    if config.optimizer in _OF_TORCH:
+        return _OF_TORCH[config.optimizer](config, params)
     if config.optimizer == "Lookahead":
         return _Lookahead(torch_optimizer.Lamb(params, lr=config.lr))
     return getattr(torch_optimizer, config.optimizer)(params, lr=config.lr)  # type: ignore[no-any-return]
+
+
+_OF_TORCH: Mapping[str, Callable[[Any, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "Adam": lambda config, params: torch.optim.Adam(params, **_adam(config), foreach=False),
+    "AdamW": lambda config, params: torch.optim.AdamW(params, **_adam(config), foreach=False),
+    "SGD": lambda config, params: torch.optim.SGD(
+        params, config.lr, config.momentum, weight_decay=config.weight_decay, foreach=False
+    ),
+}
+
+
+def _adam(config: Any) -> dict[str, Any]:
+    betas = (config.beta1, config.beta2)
+    return {"lr": config.lr, "betas": betas, "eps": config.eps, "weight_decay": config.weight_decay}
 
 
 class _Lookahead(torch_optimizer.Lookahead):  # type: ignore[misc]
@@ -162,11 +178,13 @@ class SoloEngine:
     def take(self, slot: int) -> MemberState:
         """As the contract says; an optimizer's plain values travel as JSON bytes."""
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in self.network.items()}
-        if self.config.optimizer == "Lamb":
+        if self.config.optimizer in OPTIMIZERS:
             for name, param in self.network.items():
                 kept = self.optimizer.state.get(param, {})
-                for kind in MOMENTS:
-                    tensors[f"{kind}.{name}"] = kept.get(kind, torch.zeros_like(param)).detach().cpu().clone()
+                for kind in STATES[self.config.optimizer]:
+                    held = kept.get(kind)  # SGD has none without momentum
+                    held = torch.zeros_like(param) if held is None else held
+                    tensors[f"{kind}.{name}"] = held.detach().cpu().clone()
         else:
             plain = _split(self.optimizer.state_dict(), tensors)
             tensors["optimizer"] = torch.frombuffer(bytearray(json.dumps(plain).encode()), dtype=torch.uint8)
@@ -190,13 +208,15 @@ class SoloEngine:
         with torch.no_grad():
             for name, param in self.network.items():
                 param.copy_(state.tensors[name])
-        if state.config.optimizer != "Lamb":
+        if state.config.optimizer not in OPTIMIZERS:
             plain = json.loads(bytes(state.tensors["optimizer"].cpu().numpy()))
             self.optimizer.load_state_dict(_join(plain, state.tensors))
             return
         for name, param in self.network.items():
-            moments = {kind: self._placed(state.tensors[f"{kind}.{name}"]) for kind in MOMENTS}
-            self.optimizer.state[param] = {"step": state.step, **moments}
+            kinds = STATES[state.config.optimizer]
+            kept: dict[str, Any] = {kind: self._placed(state.tensors[f"{kind}.{name}"]) for kind in kinds}
+            counted = torch.tensor(float(state.step)) if state.config.optimizer != "Lamb" else state.step
+            self.optimizer.state[param] = {"step": counted, **kept}
 
 
 def _split(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -17,11 +17,11 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
+from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import family_of
 from monosweep.model.family import Family, shared
 from monosweep.model.member import MemberState
-from monosweep.model.optimizers import MOMENTS, lamb_step
+from monosweep.model.optimizers import STATES, update
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_table
 
@@ -34,7 +34,7 @@ TOLERANCE = 1e-5
 
 
 class VmappedEngine:
-    """Trains a pack of any family with Lamb.
+    """Trains a pack of any family with Lamb, Adam, AdamW or SGD.
 
     Args:
         configs: trials of one shape.
@@ -141,11 +141,16 @@ class _Stack:
         states = list(members.values())
         self._configs, self._first = [state.config for state in states], [state.step for state in states]
         given = [state.tensors or family.start(state.config) for state in states]
-        self._names = tuple(name for name in given[0] if not name.startswith(tuple(f"{kind}." for kind in MOMENTS)))
+        self._optimizer = self._configs[0].optimizer
+        kinds = STATES[self._optimizer]
+        self._names = tuple(name for name in given[0] if not name.startswith(tuple(f"{kind}." for kind in kinds)))
         self._params = self._of(given, self._names)
-        self._moments = [
-            {name: self._moment(given, f"{kind}.{name}", name) for name in self._names} for kind in MOMENTS
-        ]
+        self._states = {
+            kind: {name: self._state(given, f"{kind}.{name}", name) for name in self._names} for kind in kinds
+        }
+        """What the optimizer keeps, by kind and tensor."""
+        own = OPTIMIZERS[self._optimizer]
+        self._settings = {name: self._tensor([getattr(config, name) for config in self._configs]) for name in own}
         self._fixed = self._of(fixed, tuple(fixed[0]))
         self._knobs = self._numbers([family.knobs(config) for config in self._configs])
         self._streams = self._of_members()
@@ -168,7 +173,7 @@ class _Stack:
     def _of(self, given: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
         return {name: torch.stack([_placed(one[name], self._device, self._dtype) for one in given]) for name in names}
 
-    def _moment(self, given: Sequence[Mapping[str, Tensor]], name: str, like: str) -> Tensor:
+    def _state(self, given: Sequence[Mapping[str, Tensor]], name: str, like: str) -> Tensor:
         return torch.stack(
             [one.get(name, torch.zeros_like(one[like])).to(self._device, self._dtype) for one in given]
         )
@@ -203,11 +208,12 @@ class _Stack:
         knobs = {**self._knobs, **self._numbers(scheduled)}
         before = {name: tensor.clone() for name, tensor in self._params.items()} if self._after else {}
         grads, (loss, passed) = self._gradients(self._params, self._fixed, self._batch(), knobs)
+        steps = torch.tensor([first + self.done for first in self._first], dtype=torch.float64, device=self._device)
         for name in self._names:
             # Of stacks that lie in one piece these are views, so what is stepped is the stacks themselves.
-            first, second = (kind[name].view(len(lr), -1) for kind in self._moments)
+            states = {kind: tensors[name].view(len(lr), -1) for kind, tensors in self._states.items()}
             params, slopes = self._params[name].view(len(lr), -1), grads[name].reshape(len(lr), -1)
-            lamb_step(params, slopes, first, second, torch.empty_like(params), (slice(None),), lr)
+            update(self._optimizer, params, slopes, states, lr, self._settings, steps)
         if self._after:
             after = self._params | self._after(self._params, before, passed, knobs)
             self._params = {name: after[name].contiguous() for name in self._names}
@@ -229,13 +235,13 @@ class _Stack:
     def take(self, slot: int) -> dict[str, Tensor]:
         member = self.slots.index(slot)
         stacks = dict(self._params)
-        for kind, moments in zip(MOMENTS, self._moments, strict=True):
-            stacks |= {f"{kind}.{name}": tensor for name, tensor in moments.items()}
+        for kind, tensors in self._states.items():
+            stacks |= {f"{kind}.{name}": tensor for name, tensor in tensors.items()}
         return {name: tensor[member].cpu().clone() for name, tensor in stacks.items()}
 
     def overflowed(self) -> list[bool]:
         finite = torch.ones(len(self.slots), dtype=torch.bool, device=self._device)
-        for tensors in (self._params, *self._moments):
+        for tensors in (self._params, *self._states.values()):
             for tensor in tensors.values():
                 finite &= torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1)
         return torch.logical_not(finite).tolist()

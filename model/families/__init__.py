@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
+from monosweep.model.families.superposition.config import SUPERPOSITION
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import Source, is_reference, load, read_source
 from monosweep.model.family import Description, Family
@@ -23,8 +24,16 @@ def _two_layer() -> type[Family]:
     return TwoLayer
 
 
-OURS: Mapping[str, Description] = {TWO_LAYER.name: TWO_LAYER}
-_NETWORKS: Mapping[str, Callable[[], type[Family]]] = {TWO_LAYER.name: _two_layer}
+def _superposition() -> type[Family]:
+    from monosweep.model.families.superposition.network import Superposition  # torch
+
+    return Superposition
+
+
+OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION)}
+_NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
+    TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition,
+}  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
 

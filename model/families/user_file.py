@@ -156,7 +156,7 @@ def _check_knobs(source: Source, config: type[TrialConfig], place: ast.ClassDef 
         line, kind = _line(_member(place, field.name)) or _line(place), kinds[field.name]
         if field.default is MISSING:
             raise source.error(line, f"{field.name} must have a default, as every knob has")
-        if kind not in (int, float, str, int | None) and get_origin(kind) is not Literal:
+        if field.name not in base and kind not in (int, float, str, int | None) and get_origin(kind) is not Literal:
             raise source.error(line, f"{field.name} must be an int, float, str or Literal of words; got {kind}")
         if field.name not in base and hasattr(TrialConfig, field.name):
             raise source.error(line, f"{field.name} is what all configs have as a method; give the knob another name")

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
-from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of
+from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, shape_fields, shape_of
 
 Cost = Callable[[TrialConfig], float]
 """How long a trial trains, in any unit."""
@@ -81,7 +81,7 @@ def make_packs(
     A number is kept to as it is (the last members spread evenly).  `auto` makes packs as large as is useful:
     at most `useful` members (left out, what suits a CPU) and the worker's part of MEMORY_SHARE of `memory_bytes`,
     about PACKS_PER_WORKER packs per worker unless `useful` says what a pack loses if it is smaller, and no idle worker
-    while there are trials.  Other optimizers than Lamb train alone.
+    while there are trials.  Optimizers of torch_optimizer train alone, but for Lamb.
 
     Raises:
         ConfigError: with `auto`, if a single trial needs more memory than a worker may take.
@@ -112,7 +112,7 @@ def _stream_order(config: TrialConfig) -> tuple[object, ...]:
 
 def _is_solo(config: TrialConfig) -> bool:
     """Whether only the solo engine can train it."""
-    return config.optimizer != "Lamb"
+    return config.optimizer not in OPTIMIZERS
 
 
 def _limit(

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monosweep.model.config import ConfigError, field_defaults
-from monosweep.model.families import OURS, describe, remember, source_of
+from monosweep.model.config import FIRST_FAMILY, ConfigError, field_defaults
+from monosweep.model.families import describe, remember, source_of
 from monosweep.model.families.user_file import Source
 from monosweep.model.family import Description
 from monosweep.sweep.store.files import DamagedError, Storage
@@ -32,7 +32,7 @@ def write_family(storage: Storage, name: str) -> None:
         ConfigError: if a table or column of it means another thing here.
     """
     told = about(name)
-    _check(told, [about(ours) for ours in OURS] + known_families(storage))
+    _check(told, [about(FIRST_FAMILY), *known_families(storage)])
     storage.put(_file(name, source_of(name)), json.dumps(told, indent=2).encode())
 
 

@@ -34,8 +34,8 @@ not raise it.  1: a part held a whole pack and was named by it, slashes in names
 
 SHARED = ("trials", "curves")
 """What trials of all families leave."""
-TABLES = (*SHARED, *dict.fromkeys(table for family in OURS.values() for table in family.tables))
-"""What trials of our families leave."""
+TABLES = (*SHARED, *OURS[FIRST_FAMILY].tables)
+"""What every root has: what trials of the first family leave.  Roots say of themselves what others leave in them."""
 ASKED = "asked"
 """What sweeps were asked for."""
 
@@ -119,6 +119,8 @@ _ARROW: dict[Any, pa.DataType] = {
 
 
 FIRST = OURS[FIRST_FAMILY]
+_ALWAYS = ("batch_size",)
+"""Fields of a config that may be left out, and have a value in every config all the same."""
 _NAMES: dict[type, tuple[str, ...]] = {part: tuple(f.name for f in fields(part)) for part in (Key, Provenance)}
 
 
@@ -182,10 +184,19 @@ def config_in(row: Mapping[str, Any]) -> TrialConfig:
     return config_of_trial(given, row["trial_id"])
 
 
-def markdown(table: str) -> str:
-    """The documentation of `table` as a Markdown table (used by the README)."""
+def markdown(table: str, family: Description | None = None) -> str:
+    """The documentation of `table` as a Markdown table (used by the README).
+
+    Args:
+        family: whose columns, without those that the first family's trials have and mean the same by; left out, all
+            columns of the first family that has the table.
+    """
+    of = family or next((one for one in OURS.values() if table in tables_of(one)), FIRST)
+    known = set(columns(table)) if family else set()
     lines = ["| column | type | meaning |", "|---|---|---|"]
-    lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', chr(92) + '|')} |" for c in columns(table)]
+    lines += [
+        f"| `{c.name}` | {c.type} | {c.doc.replace('|', chr(92) + '|')} |" for c in columns(table, of) if c not in known
+    ]
     return "\n".join(lines)
 
 
@@ -196,7 +207,7 @@ def _columns_of(part: type, nullable: bool) -> list[Column]:
     return [
         Column(
             f.name, _arrow_type(hints[f.name], f"{part.__name__}.{f.name}"), docs.get(f.name, ""),
-            nullable or (not is_config and NoneType in get_args(hints[f.name])),
+            nullable or (NoneType in get_args(hints[f.name]) and not (is_config and f.name in _ALWAYS)),
         )
         for f in fields(part)
     ]  # fmt: skip

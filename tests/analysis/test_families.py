@@ -29,7 +29,7 @@ from monosweep.model.families.two_layer.config import TwoLayerConfig
 from .conftest import Made, quick_trials, trial
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-TOY = "superposition"
+TOY = "another"
 
 
 def column(name: str, type: str, knob: bool = False, default: Any = None) -> dict[str, Any]:

@@ -45,6 +45,9 @@ def test_trial_id_ignores_how_a_value_was_written():
     assert TwoLayerConfig(n_steps=1e3).n_steps == 1000
 
 
+ADAMS = ("beta1", "beta2", "eps", "weight_decay")
+
+
 def test_trial_id_depends_on_every_field():
     others = {
         "task": "abs", "activation": "gelu", "n_features": 511, "d_embed": 63, "n_neurons": 1023,
@@ -53,9 +56,11 @@ def test_trial_id_depends_on_every_field():
         "connectivity": 0.5, "bias_decay_mode": "per_neuron", "bias_reg": 1, "bias_reg_target": -1,
         "mono_threshold": 0.9, "optimizer": "Yogi", "precision": "fp64", "seed": 1,
     }  # fmt: skip
-    assert {"family", *others} == set(TwoLayerConfig().to_dict())
+    assert {"family", *others, *ADAMS, "momentum"} == set(TwoLayerConfig().to_dict())
     ids = {TwoLayerConfig(**{name: value}).trial_id for name, value in others.items()}
-    assert len(ids | {TwoLayerConfig().trial_id}) == len(others) + 1
+    adam = [TwoLayerConfig(optimizer="Adam", **knobs).trial_id for knobs in ({}, *({k: 0.5} for k in ADAMS))]
+    sgd = TwoLayerConfig(optimizer="SGD", momentum=0.5).trial_id
+    assert len(ids | {TwoLayerConfig().trial_id, *adam, sgd}) == len(others) + 1 + len(adam) + 1
 
 
 def test_a_family_is_named_by_its_configs():
@@ -101,7 +106,7 @@ def test_from_dict_round_trips():
         ({"bias_reg": -1}, "bias_reg must be 0 or more"),
         ({"bias_decay_mode": "slow"}, "bias_decay_mode must be one of rate, per_neuron, tied_to_update"),
         ({"mono_threshold": 1}, "mono_threshold must lie between 0 and 1"),
-        ({"optimizer": "no such"}, "optimizer must name a class"),
+        ({"optimizer": "no such"}, "optimizer must be Lamb, Adam, AdamW, SGD or a class"),
         ({"optimizer": 3}, "optimizer must be a word; got 3"),
     ],
 )

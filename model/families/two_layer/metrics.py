@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.weights import Weights, responses
 from monosweep.model.family import Look, Trained
+from monosweep.model.geometry import capacities
 
 EPS = 1e-10
 """Keeps r of a dead neuron finite (eq. 7)."""
@@ -62,23 +63,6 @@ def features_by_n_mono(n_features: int, stats: NeuronStats) -> list[list[int]]:
     mono, feature = stats.mono.cpu().numpy(), stats.feature.cpu().numpy()
     owned = [np.bincount(f[m], minlength=n_features) for f, m in zip(feature, mono, strict=True)]
     return [np.bincount(counts).tolist() for counts in owned]
-
-
-def capacities(w: Float[Tensor, "pack rows n_features"]) -> Float64[Tensor, "pack n_features"]:
-    """C_i = (W·i · W·i)² / Σ_j (W·i · W·j)², 0 for a zero column (Scherlis et al., eq. 3).
-
-    >>> capacities(torch.eye(2)[None]).tolist()
-    [[1.0, 1.0]]
-    >>> capacities(torch.ones(1, 1, 4)).tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
-    """
-    w = w.double()
-    lengths = torch.linalg.vector_norm(w, dim=1)
-    scale = lengths.amax(dim=1)[:, None, None]
-    w = w / torch.where(scale > 0, scale, 1.0)  # so that no square overflows
-    gram = torch.stack([one.T @ one for one in w]).square_()
-    total = gram.sum(dim=2)
-    return torch.where(lengths > 0, gram.diagonal(dim1=1, dim2=2) / total.where(total > 0, 1.0), 0.0)
 
 
 def look(members: Sequence[Trained], final: bool, rows: bool) -> list[Look]:

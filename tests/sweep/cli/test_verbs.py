@@ -204,7 +204,7 @@ def test_a_plot_that_cannot_be_written_is_one_line(
         (["--set", "lr"], "--set takes key=value, as in --set lr=0.01; got 'lr'"),
         (["--set", "lr=-1"], "lr must be above 0; got -1.0"),
         (["--set", "optimizer=Lamp"], "unknown optimizer 'Lamp'; did you mean 'Lamb'?"),
-        (["--set", "optimizer=RAdam", "--engine", "packed"], "the packed engine trains with Lamb only"),
+        (["--set", "optimizer=RAdam", "--engine", "packed"], "the packed engine trains with Lamb"),
         (["--plot", "map.gif"], "--plot takes a file that ends in .png, .pdf, .svg; got 'map.gif'"),
         (["--plot", "/no/such/map.png"], "--plot cannot write '/no/such/map.png': no folder '/no/such'"),
         (["--set", "lr=1e6", "--plot", "map.png"], "--plot needs the weights of a completed trial"),
