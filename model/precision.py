@@ -63,7 +63,30 @@ _PRODUCTS: Meanings[Callable[[Tensor, Tensor], Tensor]] = Meanings(
 
 def round_to_tf32(values: Tensor) -> Tensor:
     """Single precision to TF32: 11 significant bits, to the nearest, ties to even; NaN and infinity stay."""
-    bits = values.view(torch.int32)
-    up = 0xFFF + ((bits >> 13) & 1)
-    rounded: Tensor = ((bits + up) & ~0x1FFF).view(values.dtype)
-    return torch.where(torch.isfinite(values), rounded, values)
+    function: Any = _TF32
+    rounded: Tensor = function.apply(values)
+    return rounded
+
+
+class _TF32(torch.autograd.Function):
+    """The rounding, number by number: a stack of tensors is rounded as one, for not all releases of torch can map what
+    looks at bits.  Nothing is differentiated through it."""
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        bits = values.view(torch.int32)
+        up = 0xFFF + ((bits >> 13) & 1)
+        rounded: Tensor = ((bits + up) & ~0x1FFF).view(values.dtype)
+        return torch.where(torch.isfinite(values), rounded, values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        raise NotImplementedError("rounding to TF32 has no gradient of its own; product has")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], values: Tensor) -> tuple[Tensor, int]:
+        return round_to_tf32(values), in_dims[0]

@@ -318,6 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{'ok ' if check.holds else 'BAD'} {check.name}: {check.found}", flush=True)
         torch.cuda.empty_cache()
     rates, memory, others = device_rates("cuda"), int(torch.cuda.mem_get_info()[0]), dict[str, dict[str, float]]()
+    starts = gpu_checks.starts("cuda")
     for case, shape, trials, stretch in cases(args.trials):
         if shape.name not in others:
             others[shape.name] = other_rates(shape, "cuda", seconds=2.0)
@@ -330,7 +331,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     others=others[shape.name],
                 )
             )  # fmt: skip
-    write(checks, found, rates, torch.cuda.get_device_name(), gpu_checks.starts("cuda"))
+            write(checks, found, rates, torch.cuda.get_device_name(), starts)  # who is ended early leaves what it has
+    print(table(_HEADER, rows(found), right=range(2, len(_HEADER))))
     return 0 if all(check.holds for check in checks) else 1
 
 
@@ -338,7 +340,7 @@ def write(
     checks: Sequence[Check], found: Sequence[Found], rates: Device, device: str, starts: Mapping[str, float],
     folder: Path = RESULTS,
 ) -> None:  # fmt: skip
-    """The results files, and the table on the screen."""
+    """The results files."""
     versions = [f"python {platform.python_version()}", f"torch {torch.__version__}, CUDA {torch.version.cuda}"]
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "device": device,
@@ -350,7 +352,6 @@ def write(
     result = about | asdict(rates) | {"checks": [asdict(c) for c in checks], "found": measured}
     (folder / "gpu.json").write_text(json.dumps(result, indent=1) + "\n")
     (folder / "gpu.md").write_text(markdown(checks, found, rates, about) + "\n")
-    print(table(_HEADER, rows(found), right=range(2, len(_HEADER))))
 
 
 if __name__ == "__main__":

@@ -257,6 +257,7 @@ def test_rows_that_are_nobodys_take_no_more_than_documented(monkeypatch):
     pytest.importorskip("triton", reason="torch's builds for CPUs come without Triton")
     watched_kernels(monkeypatch, [])
     shape = {"n_features": 128, "d_embed": 32, "n_neurons": 250, "batch_size": 256, "n_steps": 2}
+    groups_of(1, monkeypatch)
     fixed, _ = gpu_bytes(TwoLayerConfig(**shape))
     groups_of(16, monkeypatch)
     rows, member = gpu_bytes(TwoLayerConfig(**shape))
