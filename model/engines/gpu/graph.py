@@ -14,6 +14,8 @@ from weakref import WeakMethod
 
 import torch
 
+from monosweep.model.engines.gpu.copies import side_stream
+
 WARM_UPS = 2
 """Runs before the recording, in which libraries allocate and choose their kernels."""
 
@@ -77,7 +79,7 @@ def no_garbage() -> Iterator[None]:
 
 def warm_up(calls: Sequence[Captured]) -> None:
     """Run what is to be recorded, beside the stream that goes on."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side = side_stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for call in [*calls] * WARM_UPS:

@@ -4,9 +4,11 @@ hands.
 Torch's meta device stands for a GPU here: its tensors have no data, so an operation that wants to read some fails.
 """
 
+import contextlib
 import dataclasses
 import gc
 import weakref
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from monosweep.model.bench.shapes import SHAPES
+from monosweep.model.engines.gpu import copies, graph
 from monosweep.model.engines.gpu import engine as gpu
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.member import MemberState
@@ -336,3 +339,20 @@ def test_no_step_waits_for_the_gpu():
         engine._run(64)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_all_engines_warm_up_on_one_stream(monkeypatch):
+    """The matrix library keeps a workspace for every stream that it has seen: on an H100 a GB, pack by pack."""
+    made, kind = [], torch.cuda.Stream
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: made.append(Mock(spec=kind)) or made[-1])
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Mock())
+    copies.side_stream.cache_clear()
+    try:
+        for _ in range(3):
+            graph.warm_up([])
+            with copies.aside(Mock(spec=torch.cuda.Event)):
+                pass
+    finally:
+        copies.side_stream.cache_clear()
+    assert len(made) == 1 and made[0].synchronize.call_count == 3
