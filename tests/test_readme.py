@@ -52,7 +52,8 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures"} <= shown
 
 
-PLAIN = [a for a in commands() if a[0] not in ("launch", "replay", "bench") and "--pdb" not in a]
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/")
+PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
 @pytest.mark.parametrize("argv", PLAIN)
@@ -75,6 +76,15 @@ def test_a_batch_of_the_paper_can_be_launched_as_shown(tmp_path):
     done = run([*argv, "--dry-run"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "24 trials" in done.stdout
+
+
+def test_a_model_of_superposition_is_trained_and_queried_as_shown(tmp_path):
+    launch, query = (argv for argv in commands() if "tms" in str(argv))
+    short = ["--set", "n_steps=32", "--set", "repeats=1", "--executor", "inline"]
+    done = run([*launch, *short], tmp_path)
+    assert done.returncode == 0 and "10 trials trained" in done.stdout, done.stderr
+    found = json.loads(run([*query, "--format", "json"], tmp_path).stdout)
+    assert [row["feature_prob"] for row in found][:2] == [1, 0.7169] and len(found) == 10
 
 
 def test_replay_as_shown(folder):
