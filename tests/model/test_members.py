@@ -291,11 +291,11 @@ def test_the_time_of_the_step_in_which_a_member_leaves_is_its_own_too(monkeypatc
 
 @pytest.mark.parametrize("engine", ["vmapped", "gpu"])
 def test_stacks_shrink_with_the_members(engine, monkeypatch):
-    """The rows that LAMB works on: in the GPU's engine a leaver's stays until more than half of them are nobody's."""
+    """The rows that an update works on: in the GPU's engine a leaver's stays until more than half of them are nobody's."""
     sizes = []
-    module = vmapped if engine == "vmapped" else elementwise
-    real = module.lamb_step
-    monkeypatch.setattr(module, "lamb_step", lambda params, *rest: sizes.append(len(params)) or real(params, *rest))
+    module, name, place = (vmapped, "update", 1) if engine == "vmapped" else (elementwise, "lamb_step", 0)
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: sizes.append(len(given[place])) or real(*given))
     made = ENGINES[engine](pack_of(8))
     made._go_on = lambda: None  # the GPU's: no steps but those that are asked for
     for leaver, rows in ((None, 8), (3, 7), (4, 6), (0, 5), (1, 4), (2, 3), (7, 2), (5, 1)):

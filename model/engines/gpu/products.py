@@ -33,8 +33,8 @@ MOST = 64
 def group_size(config: TwoLayerConfig) -> int:
     """How many trials are multiplied at once: a power of two that follows from their shape.
 
-    >>> group_size(TwoLayerConfig(n_neurons=1024, batch_size=8192)), group_size(TwoLayerConfig(n_neurons=64))
-    (1, 64)
+    >>> [group_size(TwoLayerConfig(n_neurons=k, batch_size=b)) for k, b in ((1024, 8192), (64, 128))]
+    [1, 64]
     """
     return 1 << min(BUSY // (config.samples_per_step * config.n_neurons) or 1, MOST).bit_length() - 1
 
