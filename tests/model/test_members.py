@@ -291,7 +291,7 @@ def test_the_time_of_the_step_in_which_a_member_leaves_is_its_own_too(monkeypatc
 
 @pytest.mark.parametrize("engine", ["vmapped", "gpu"])
 def test_stacks_shrink_with_the_members(engine, monkeypatch):
-    """The rows that an update works on: in the GPU's engine a leaver's stays until more than half of them are nobody's."""
+    """The rows that an update works on; in the GPU's engine a leaver's stays until over half of them are nobody's."""
     sizes = []
     module, name, place = (vmapped, "update", 1) if engine == "vmapped" else (elementwise, "lamb_step", 0)
     real = getattr(module, name)
