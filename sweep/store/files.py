@@ -172,9 +172,11 @@ class Storage:
         """
         if self.local and self._do("write", name, lambda: here.put_first(self.path(name), data)) is not None:
             return
+        start = time.monotonic()
         if not self.exists(name):
             self._do("write", name, lambda: self._put(name, data))
-            time.sleep(SETTLE_S)
+            # Where this took long, that of another who has seen no file either may take longer.
+            time.sleep(max(SETTLE_S, 3 * (time.monotonic() - start)))
 
     def remove(self, name: str, patience_s: float | None = None) -> None:
         """Remove a file; nothing if it is not there."""

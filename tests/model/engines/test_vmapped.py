@@ -27,7 +27,7 @@ KNOBS = [
     {"bias_decay_mode": "tied_to_update", "bias_decay": 3.0, "connectivity": 0.5, "lr_period": 7},
     {"feature_prob": 1.0, "batch_size": 3}, {"n_features": 1, "d_embed": 1, "n_neurons": 1, "batch_size": 1},
 ]  # fmt: skip
-STEPS, PACK_STEPS = 100, 40
+STEPS, PACK_STEPS = 50, 40
 
 
 def trial(**knobs):
