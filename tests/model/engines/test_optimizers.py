@@ -1,5 +1,8 @@
 """Optimizers that train packs, held to torch's own, step by step; their knobs differ within a pack."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +103,8 @@ def test_what_an_optimizer_starts_with_is_one_trial():
     plain, told = TwoLayerConfig(optimizer="AdamW"), TwoLayerConfig(optimizer="AdamW", beta1=0.9, weight_decay=0.01)
     assert plain == told and plain.trial_id == told.trial_id and plain.eps == 1e-8 and plain.momentum is None
     assert TwoLayerConfig.from_dict(plain.to_dict()) == plain
+    told = json.dumps({"batch_size": 8192, "optimizer": "AdamW"}, sort_keys=True)  # a later knob leaves the id as it is
+    assert plain.trial_id == hashlib.sha256(told.encode()).hexdigest()[:16]
     others = [TwoLayerConfig(optimizer="Adam"), TwoLayerConfig(optimizer="AdamW", weight_decay=0.0), TwoLayerConfig()]
     assert len({config.trial_id for config in (plain, *others)}) == 4
 
