@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from monosweep.model.precision import product
     from monosweep.model.records import Float32, Int32, TrialStatus
     from monosweep.model.results import Snapshot, TrialResult
-    from monosweep.model.train import PackTrainer, train_pack
+    from monosweep.model.trainer import PackTrainer, train_pack
     from monosweep.model.watch import watch_trial
 
 __all__ = [
@@ -56,7 +56,7 @@ _HOMES = {
     "precision": ("product",),
     "records": ("Float32", "Int32", "TrialStatus"),
     "results": ("Snapshot", "TrialResult"),
-    "train": ("PackTrainer", "train_pack"),
+    "trainer": ("PackTrainer", "train_pack"),
     "watch": ("watch_trial",),
 }
 """Which module has which of the names."""

@@ -23,7 +23,7 @@ from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.member import MemberState
 from monosweep.model.results import TrialResult
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 SLICE_S = 0.2
 """Between two looks of the watcher; short enough that a bar moves and Ctrl-C is quick."""

@@ -136,7 +136,7 @@ ARROWS = {
         "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",
     ],
 }  # fmt: skip
-"""All that a room may import of ours, with the rooms inside it.  Who stands above them (`model.train`, `sweep.drive`,
+"""All that a room may import of ours, with the rooms inside it.  Who stands above them (`model.trainer`, `sweep.drive`,
 the verbs, the catalogue and papers) may use any room of its package that closes no circle."""
 
 
@@ -164,7 +164,7 @@ FORBIDDEN = {
     "model": ("ray", "monosweep.sweep", "monosweep.analysis", "pyarrow", "duckdb"),
     "sweep": ("monosweep.analysis", "duckdb", "matplotlib"),
     "analysis": (
-        "torch", "ray", "monosweep.model.train", "monosweep.model.watch", "monosweep.model.engines",
+        "torch", "ray", "monosweep.model.trainer", "monosweep.model.watch", "monosweep.model.engines",
         "monosweep.model.data", "monosweep.model.device", "monosweep.sweep.store.root", "monosweep.sweep.drive",
         "monosweep.sweep.executors", "monosweep.sweep.work",
     ),

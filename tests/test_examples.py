@@ -16,7 +16,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples():
-    some = ("families.two_layer.config", "data.stream", "train")
+    some = ("families.two_layer.config", "data.stream", "trainer")
     assert {f"monosweep.model.{name}" for name in some} <= set(MODULES)
 
 

@@ -29,7 +29,7 @@ _OBJECT_STORE_BYTES = 256 * 2**20
 _MEMORY = Path("/dev/shm")
 """Where Ray has its object store, if there is room."""
 _SETTINGS = {
-    "preload_python_modules": ["monosweep.sweep.executors.tune", "monosweep.model.train"],
+    "preload_python_modules": ["monosweep.sweep.executors.tune", "monosweep.model.trainer"],
     "idle_worker_killing_time_threshold_ms": 60_000,
 }
 """A worker imports what trains before it is given a pack; torch alone takes a second or more.  And it is not ended,

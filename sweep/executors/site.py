@@ -83,7 +83,7 @@ def _ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) 
 @contextmanager
 def _own_ray(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
     """A Ray on this machine that ends with the block."""
-    _import_meanwhile("monosweep.model.train")
+    _import_meanwhile("monosweep.model.trainer")
     with ExitStack() as ending:
         with told_if_long("waiting for Ray to start", say):
             from monosweep.sweep.executors import connect, tune  # Ray

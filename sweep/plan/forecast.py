@@ -79,7 +79,7 @@ def _cost(pack: Pack) -> float:
 
 def _pace(pack: Pack, device: str, seconds: float) -> _Pace:
     """Of a pack, from training it for about so many seconds."""
-    from monosweep.model.train import PackTrainer  # torch
+    from monosweep.model.trainer import PackTrainer  # torch
 
     n_members = int(_LONGEST_STEP_S * MULTIPLY_ADDS_PER_S / pack.configs[0].step_cost())
     configs = pack.configs[: max(1, n_members)]

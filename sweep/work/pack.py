@@ -1,6 +1,6 @@
 """One pack on one worker: train, checkpoint, and commit the rows of those who leave.  Both executors drive this module.
 
-    Pack -> model.train.PackTrainer -> rows with provenance -> Store.commit
+    Pack -> model.trainer.PackTrainer -> rows with provenance -> Store.commit
 
 Trouble with training is a trial's own only if it fails alone (`failures`), and if it is none of the machine's
 (`faults`).  Trouble with the store is nobody's failure: it stops the sweep.
@@ -30,7 +30,7 @@ from monosweep.sweep.work.rows import process_here, tables_from
 
 if TYPE_CHECKING:
     from monosweep.model.results import Snapshot, TrialResult
-    from monosweep.model.train import PackTrainer
+    from monosweep.model.trainer import PackTrainer
 
 _CHECKPOINT_AFTER_S = (5.0, 45.0)
 """A node that stops may give no time for a checkpoint, so the last one should be young; with slices of at most ten
@@ -241,7 +241,7 @@ class _Training:
 
     def _trainer(self, pack: Pack, rest: Sequence[TrialConfig]) -> PackTrainer:
         """From the pack's checkpoint if there is a good one, else from the start."""
-        from monosweep.model.train import PackTrainer  # torch
+        from monosweep.model.trainer import PackTrainer  # torch
 
         self._gather(pack, rest)
         data = self.store.load_checkpoint(self.sweep, pack.pack_id)
@@ -277,7 +277,7 @@ class _Training:
             self.store.save_checkpoint(self.sweep, pack.pack_id, to_bytes(states, about, training_code()))
 
     def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> PackTrainer | None:
-        from monosweep.model.train import PackTrainer  # torch
+        from monosweep.model.trainer import PackTrainer  # torch
 
         try:
             with _training():

@@ -40,7 +40,7 @@ from monosweep.model.engines.gpu.pack_size import steady_step_s, useful_pack_siz
 from monosweep.model.engines.gpu.products import matmul_settings
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.plan.packs import Pack, make_packs
 from monosweep.sweep.text import table
 from plain_loop import PlainTrial

@@ -25,7 +25,7 @@ from monosweep.model.engines.gpu.products import group_size
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.engines.vmapped import VmappedEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 APART: dict[Precision, float] = {"fp64": 1e-9, "fp32": 1e-4, "tf32": 1e-2, "bf16": 3e-2}
 """Mean relative difference of losses between engines, at most."""

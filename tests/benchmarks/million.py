@@ -116,7 +116,7 @@ def _planning(n_trials: int) -> float:
 
 def _storage() -> tuple[dict[str, float], float]:
     """Bytes of a row in each table, and of a trial in a checkpoint, with the sizes of the quick shape."""
-    from monosweep.model.train import PackTrainer
+    from monosweep.model.trainer import PackTrainer
 
     configs = shape_named("quick").trials(_MEMBERS, _STEPS)
     spec = _spec("storage", configs[0], _MEMBERS, pack_size=_MEMBERS)

@@ -15,7 +15,7 @@ from monosweep.model.checkpoint import from_bytes, sealed, serialise, to_bytes
 from monosweep.model.checkpoint_header import FORMAT, CheckpointError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 from .rows import bits, finish
 

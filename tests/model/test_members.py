@@ -21,7 +21,7 @@ from monosweep.model.engines.vmapped import VmappedEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
 from monosweep.model.records import TrialStatus
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 from .rows import bits, finish
 

@@ -14,7 +14,7 @@ SCRIPT = r"""
 import json, re, sys
 from pathlib import Path
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 shape, n, seeds = json.loads(sys.argv[1])
 trainer = PackTrainer([TwoLayerConfig(**shape, lr=0.001 * (i + 1), seed=i % seeds) for i in range(n)], "cpu")
 trainer.advance()

@@ -13,7 +13,7 @@ from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import stream_key
 from monosweep.model.records import TrialStatus
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 from .rows import bits
 

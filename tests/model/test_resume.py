@@ -8,7 +8,7 @@ import torch_optimizer
 from monosweep.model.config import ConfigError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.results import weights_bytes
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 from .rows import bits, finish
 

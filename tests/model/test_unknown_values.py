@@ -33,7 +33,7 @@ from monosweep.model.families.two_layer import decay, network, samples, weights
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout
 from monosweep.model.memory import bytes_of_pack
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 WRONG = {
     "task": "encoder", "activation": "tanh", "precision": "fp8", "bias_decay_mode": "slow", "lr_schedule": "linear",

@@ -20,7 +20,7 @@ from rich.console import Console
 from monosweep.model.checkpoint_header import FORMAT
 from monosweep.model.config import ConfigError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.drive import LaunchOptions, LaunchReport, launch
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack

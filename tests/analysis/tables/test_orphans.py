@@ -10,7 +10,7 @@ import pytest
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.results import TrialResult
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.compact import compact
 from monosweep.sweep.store.root import Store

@@ -9,7 +9,7 @@ from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.engines.vmapped import VmappedEngine
 from monosweep.model.families.superposition.config import SuperpositionConfig
 from monosweep.model.families.superposition.network import Superposition
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 CASES = [
     {}, {"activation": "none"}, {"hidden": "identity"}, {"hidden": "trained"}, {"presence": "one"},

@@ -22,7 +22,7 @@ from monosweep.model.families.user_file import Source, load
 from monosweep.model.family import Family
 from monosweep.model.memory import bytes_of_pack
 from monosweep.model.schedule import lr_at
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 FILE = Path(__file__).parents[2] / "families" / "linear_autoencoder.py"
 NAME = "linear_autoencoder.py:LinearAutoencoder"
@@ -138,7 +138,7 @@ def test_members_must_be_of_the_same_code():
 
 SCRIPT = """
 import pickle, sys
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 configs, data = pickle.load(sys.stdin.buffer)
 found = []
 for trainer in (PackTrainer(configs, "cpu"), PackTrainer.from_bytes(data, "cpu")):

@@ -11,7 +11,7 @@ import pytest
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import train_pack
+from monosweep.model.trainer import train_pack
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.plan import forecast
 from monosweep.sweep.plan.forecast import seconds_to_train

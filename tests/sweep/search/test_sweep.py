@@ -15,7 +15,7 @@ from worlds import of_losses
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.rungs import Rungs

@@ -17,7 +17,7 @@ from monosweep.model.checkpoint import serialise
 from monosweep.model.config import DeviceError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.version import training_code

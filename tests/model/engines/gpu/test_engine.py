@@ -21,7 +21,7 @@ from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.member import MemberState
 from monosweep.model.memory import bytes_of_pack
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 from .packs import GROUP, groups_of, same_bits, stores, watched_kernels
 

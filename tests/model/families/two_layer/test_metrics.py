@@ -14,7 +14,7 @@ from monosweep.model.families.two_layer.metrics import features_by_n_mono, neuro
 from monosweep.model.families.two_layer.weights import Weights, activate, activation_slope, initial_weights
 from monosweep.model.geometry import capacities
 from monosweep.model.results import weights_bytes
-from monosweep.model.train import PackTrainer
+from monosweep.model.trainer import PackTrainer
 
 ACT = {
     "relu": lambda e: max(e, 0.0),
