@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monosweep.analysis.catalogue import draw
+    from monosweep.analysis.claims.study import Study
     from monosweep.analysis.claims.verdict import Verdict
     from monosweep.analysis.families.two_layer.response_map import draw_response
     from monosweep.analysis.figures.data import Selection
     from monosweep.analysis.knobs import FigureError
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
+    from monosweep.analysis.papers.studies import STUDIES, check
     from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
 
 __all__ = [
-    "CLAIMS",
+    "STUDIES",
     "FigureError",
     "QueryError",
     "Root",
     "RootError",
     "Selection",
+    "Study",
     "Verdict",
     "check",
     "draw",
@@ -37,11 +39,12 @@ __all__ = [
 
 _HOMES = {
     "catalogue": ("draw",),
+    "claims.study": ("Study",),
     "claims.verdict": ("Verdict",),
     "families.two_layer.response_map": ("draw_response",),
     "figures.data": ("Selection",),
     "knobs": ("FigureError",),
-    "papers.jermyn2022.claims": ("CLAIMS", "check"),
+    "papers.studies": ("STUDIES", "check"),
     "tables.root": ("QueryError", "Root", "RootError", "open_root"),
 }
 """Which module has which of the names."""

@@ -79,6 +79,8 @@ class ClaimsOptions:
 
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
+    studies: Annotated[Positional[tuple[str, ...]], arg(metavar="[STUDIES ...]")] = ()
+    """Which papers, such as jermyn2022; all that the root holds trials of if left out."""
     format: Literal["table", "json"] = "table"
     """A table for people; json has every field, with the reason for each accepted range."""
     where: Annotated[str | None, arg(metavar="SQL")] = None
@@ -128,26 +130,27 @@ def figures(argv: Sequence[str]) -> int:
 
 
 def claims(argv: Sequence[str]) -> int:
-    """`monosweep claims OUT`: what the paper finds, held against the tables; returns the exit status.
+    """`monosweep claims OUT [STUDIES ...]`: what papers find, held against the tables; returns the exit status.
 
     Raises:
-        UserError: if the arguments, the root or the condition are at fault.
+        UserError: if the arguments, a study's name, the root or the condition are at fault.
     """
     options = parse(
         ClaimsOptions, argv, prog="monosweep claims",
-        description="Hold the paper's findings against the tables of a results root.",
+        description="Hold the findings of papers against the tables of a results root.",
     )  # fmt: skip
     from monosweep.analysis.claims.verdict import as_lines, as_rows, summary
-    from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check, lacking
+    from monosweep.analysis.papers.studies import check, lacking, named
 
+    studies = named(options.studies)
     root = open_root(options.out)
-    verdicts = check(root, CLAIMS, options.where)
+    verdicts = check(root, studies, options.where)
     if options.format == "json":
         print(as_json(as_rows(verdicts)))
     else:
         print(as_table(as_lines(verdicts)))
         _remark(summary(verdicts))
-    if missing := lacking(root):
+    if missing := lacking(root, studies):
         _remark(missing)
     return 0
 

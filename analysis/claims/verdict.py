@@ -1,6 +1,6 @@
 """Findings, checked: claims and the tables' evidence in, verdicts out.
 
-    Root -> claims per size -> Verdict(holds | fails | not covered) -> `monosweep claims`
+    Root -> studies' claims per size -> Verdict(holds | fails | not covered) -> `monosweep claims`
 
 Deterministic: the same tables give the same verdicts.  A claim's number is the mean over seeds of its statistic, with
 Student's 95 % interval over seeds; it holds where that mean lies in the accepted range.
@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from monosweep.analysis.claims.batch import Size
 from monosweep.analysis.claims.claim import Accept, Claim, short
 from monosweep.analysis.claims.evidence import Evidence
+from monosweep.analysis.claims.study import Study
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
@@ -38,6 +38,8 @@ class Outcome(StrEnum):
 class Verdict:
     """One claim at one size."""
 
+    study: str
+    """The paper's, by the name of its `Study`."""
     claim: str
     size: str
     """Its name, such as `small`."""
@@ -58,39 +60,46 @@ class Verdict:
     """Whether the whole interval is on one side: all of it accepted, or none of it."""
 
 
-def check(
-    root: Root, claims: Sequence[Claim], sizes: Sequence[Size], family: str, where: str | None = None
-) -> list[Verdict]:
-    """A verdict on each of `claims`, at every one of `sizes` of which the tables hold trials; at the last if at none.
+def check(root: Root, studies: Sequence[Study], where: str | None = None) -> list[Verdict]:
+    """A verdict on each claim of each study, at every one of its sizes of which the tables hold trials.
 
-    They are about trials of one family.
+    Studies of which they hold none are left out, unless they hold none of any: then each is judged at its last size,
+    and says what to launch; those whose families are there at all, if some are.
 
     Raises:
         QueryError: if the SQL condition `where` is at fault.
     """
-    completed = conditions(where, f"status = {quoted(TrialStatus.COMPLETED)}", f"family = {quoted(family)}")
+    families = {family for study in studies for family in study.families}
+    any_of_them = f"family IN ({', '.join(map(quoted, sorted(families))) or 'NULL'})"
+    completed = conditions(where, f"status = {quoted(TrialStatus.COMPLETED)}", any_of_them)
     rows = root.sql(f"SELECT * FROM trials WHERE {completed} ORDER BY trial_id").to_pylist()
-    here = [size for size in sizes if any(map(size.holds, rows))] or [sizes[-1]]
-    evidence = [Evidence(root, list(filter(size.holds, rows)), size) for size in here]
-    return [judge(claim, one) for one in evidence for claim in claims]
+    about = {study.name: [row for row in rows if row["family"] in study.families] for study in studies}
+    found = [
+        (study, Evidence(root, own, size))
+        for study in studies
+        for size in study.sizes
+        if (own := list(filter(size.holds, about[study.name])))
+    ]
+    nothing = [(study, Evidence(root, [], study.sizes[-1])) for study in studies if about[study.name] or not rows]
+    return [judge(claim, one, study.name) for study, one in found or nothing for claim in study.claims]
 
 
-def judge(claim: Claim, evidence: Evidence[Any]) -> Verdict:
-    """One claim on one size's evidence."""
+def judge(claim: Claim, evidence: Evidence[Any], study: str) -> Verdict:
+    """One claim of a study on one size's evidence."""
     accept = claim.accepted.get(evidence.size.name)
     if accept is None:
-        return _verdict(claim, evidence, None, reason=claim.beyond[evidence.size.name])
+        return _verdict(claim, evidence, None, study=study, reason=claim.beyond[evidence.size.name])
     values = claim.statistic(evidence)
     if not values:
-        return _verdict(claim, evidence, accept, reason=_missing(claim, evidence))
+        return _verdict(claim, evidence, accept, study=study, reason=_missing(claim, evidence))
     found = interval(values)
     ends = [end for end in (found.low, found.high) if end is not None]
     holds = accept.admits(found.mean)
     # an interval that reaches over the whole range has both ends outside and its mean inside
     clear = bool(ends) and all(accept.admits(end) == holds for end in ends)
     return _verdict(
-        claim, evidence, accept, reason=accept.reason, ours=found.mean, low=found.low, high=found.high,
-        n_seeds=len(values), outcome=Outcome.HOLDS if holds else Outcome.FAILS, clear=clear,
+        claim, evidence, accept, study=study, reason=accept.reason, ours=found.mean, low=found.low,
+        high=found.high, n_seeds=len(values), outcome=Outcome.HOLDS if holds else Outcome.FAILS, clear=clear,
     )  # fmt: skip
 
 
@@ -129,6 +138,7 @@ def as_lines(verdicts: Sequence[Verdict]) -> pa.Table:
 
     return pa.table(
         {
+            "study": [v.study for v in verdicts],
             "size": [v.size for v in verdicts],
             "claim": [v.claim for v in verdicts],
             "measure": [v.measure for v in verdicts],

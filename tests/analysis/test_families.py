@@ -22,7 +22,7 @@ from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers.jermyn2022.batches import PAPER
-from monosweep.analysis.papers.jermyn2022.claims import check
+from monosweep.analysis.papers.studies import STUDIES, check
 from monosweep.analysis.tables.root import QueryError, Root, open_root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 
@@ -275,8 +275,9 @@ def test_a_root_without_the_family_says_so(other: Made, capsys: pytest.CaptureFi
     assert claims([str(other.path)]) == 0
     out, err = capsys.readouterr()
     assert "not covered: launch small/LR1" in out
+    claimed = " or ".join(dict.fromkeys(family for study in STUDIES for family in study.families))
     assert err.splitlines()[-1] == (
-        f"monosweep: {other.path} holds no trial of family two_layer, which these claims are about; it has {TOY}"
+        f"monosweep: {other.path} holds no trial of family {claimed}, which these claims are about; it has {TOY}"
     )
 
 

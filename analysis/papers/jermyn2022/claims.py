@@ -1,6 +1,6 @@
 """What the paper finds, claim by claim: the measure, the paper's value, and the range that counts as the same.
 
-    Evidence -> statistics.py, mechanism.py -> CLAIMS with their ranges -> check
+    Evidence -> statistics.py, mechanism.py -> CLAIMS with their ranges -> JERMYN2022
 
 The order is that of the paper's sections 3 to 5 (Jermyn, Schiefer and Hubinger, arXiv 2211.09169).  Ranges at the small
 size differ where its shorter training (an eighth) and smaller batch do; the reason stands beside each.
@@ -8,17 +8,14 @@ size differ where its shorter training (an eighth) and smaller batch do; the rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
-from monosweep.analysis.claims import verdict
 from monosweep.analysis.claims.claim import Accept, Claim
-from monosweep.analysis.claims.verdict import Verdict
+from monosweep.analysis.claims.study import Study
 from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.papers.jermyn2022 import mechanism
 from monosweep.analysis.papers.jermyn2022 import statistics as m
 from monosweep.analysis.papers.jermyn2022.batches import SCALES, E
-from monosweep.analysis.tables.root import Root
 
 PER_FEATURE = "mono_per_feature"
 NEURONS = "rows in neurons"
@@ -486,20 +483,4 @@ CLAIMS = (
     ),
 )
 
-
-def check(root: Root, claims: Sequence[Claim] = CLAIMS, where: str | None = None) -> list[Verdict]:
-    """A verdict on each claim at every size of which the tables hold trials; at the small size if at none.
-
-    Raises:
-        QueryError: if the SQL condition `where` is at fault.
-    """
-    return verdict.check(root, claims, SCALES, FAMILY, where)
-
-
-def lacking(root: Root) -> str | None:
-    """What to tell of a root that has no trial which these claims could be about."""
-    here = root.sql("SELECT DISTINCT family FROM trials ORDER BY ALL")["family"].to_pylist()
-    if FAMILY in here:
-        return None
-    instead = f"; it has {', '.join(here)}" if here else ""
-    return f"{root.uri} holds no trial of family {FAMILY}, which these claims are about{instead}"
+JERMYN2022 = Study(name="jermyn2022", families=(FAMILY,), sizes=SCALES, claims=CLAIMS)

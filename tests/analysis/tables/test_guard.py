@@ -210,7 +210,7 @@ def test_a_condition_cannot_leave_them(root: Root, where: str) -> None:
         lambda: root.trials(where),
         lambda: root.curves(where),
         lambda: load(root, Selection(where=where), "two_layer"),
-        lambda: check(root, [], [], "two_layer", where),
+        lambda: check(root, [], where),
     ]
     for ask in asked:
         with pytest.raises(QueryError, match=r"(?s)^where must be one condition; got .* \(SQL: .*\); give one such as"):

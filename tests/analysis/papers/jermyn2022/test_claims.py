@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from scipy import stats
 from monosweep.analysis.claims.claim import Accept, Claim
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, judge, summary
+from monosweep.analysis.claims.verdict import check as check_studies
 from monosweep.analysis.cli import claims
 from monosweep.analysis.papers.jermyn2022.batches import PAPER, SCALES, SMALL, Scale
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, JERMYN2022
 from monosweep.analysis.papers.jermyn2022.mechanism import kink
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.stats.ranks import correlation
 from monosweep.analysis.tables.guard import QueryError
-from monosweep.analysis.tables.root import open_root
+from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.sweep.store.schema import config_in
 
@@ -39,7 +41,11 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
 
 
 def judged(claim: Claim, rows: Sequence[Row], scale: Scale, made: Made) -> Verdict:
-    return judge(claim, Evidence(open_root(str(made.path)), list(rows), scale))
+    return judge(claim, Evidence(open_root(str(made.path)), list(rows), scale), "jermyn2022")
+
+
+def check(root: Root, claims: Sequence[Claim] = CLAIMS, where: str | None = None) -> list[Verdict]:
+    return check_studies(root, [replace(JERMYN2022, claims=claims)], where)
 
 
 @pytest.mark.parametrize("scale", SCALES, ids=lambda s: s.name)
@@ -226,7 +232,7 @@ def test_claims_prints_a_line_per_claim(made: Made, capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2 + len(CLAIMS)
     (line,) = [line for line in out.splitlines() if "LR1 more mono" in line]
-    assert line.startswith("small") and "≥ 0.7" in line and line.endswith("holds")
+    assert line.split()[:2] == ["jermyn2022", "small"] and "≥ 0.7" in line and line.endswith("holds")
     assert "not covered: launch small/LR3" in out
     assert err.startswith("monosweep: 5 holds, 0 fails, ")
 

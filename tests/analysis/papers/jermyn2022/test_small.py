@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monosweep.analysis.claims.verdict import check
 from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
-from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, check
+from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, JERMYN2022
 from monosweep.analysis.papers.jermyn2022.figure_numbers import plain
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, info_of
 from monosweep.analysis.tables.root import open_root
@@ -49,7 +51,8 @@ def test_true_tables_pass_and_their_numbers_are_written(
 def test_a_failure_needs_an_experiment(made: Made, tmp_path: Path) -> None:
     spoilt = [SPOILT["RP1 one each"](row) for row in ideal_rows(SMALL, "RP1", seeds=1)]
     made.write("trials", "s", "p0", [{k: v for k, v in row.items() if k != "sweep"} for row in spoilt])
-    verdicts = check(open_root(str(made.path)), [claim for claim in CLAIMS if claim.name == "RP1 one each"])
+    one = replace(JERMYN2022, claims=[claim for claim in CLAIMS if claim.name == "RP1 one each"])
+    verdicts = check(open_root(str(made.path)), [one])
     experiments = tmp_path / "experiments.md"
     assert small_paper.open_ends(verdicts, small_paper.explained(experiments)) == [
         "RP1 one each fails, and no experiment says why"

@@ -1,0 +1,92 @@
+"""Several papers side by side: which are judged, by whose trials, and how they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from monosweep.analysis.claims.batch import Batch
+from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.study import Study
+from monosweep.analysis.claims.verdict import Outcome, check
+from monosweep.analysis.cli import claims
+from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
+from monosweep.analysis.papers.studies import STUDIES, StudyError, named
+from monosweep.analysis.tables.root import open_root
+
+from ..conftest import Made
+from ..test_families import TOY as TOY_FAMILY
+from ..test_families import make_toy
+
+
+@dataclass(frozen=True, kw_only=True)
+class One:
+    """One size with one batch."""
+
+    name: str
+    batches: Mapping[str, Batch]
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        return self.batches["a"].holds(row)
+
+
+def study(name: str, family: str, **base: Any) -> Study:
+    sizes = [One(name=f"{name}-size", batches={"a": Batch(name="a", varies=(), base=base)})]
+    claim = Claim(
+        name="lr", finding="", batches=("a",), measure="highest lr", paper="",
+        statistic=lambda evidence: evidence.per_seed(lambda rows: max(row["lr"] for row in rows), "a"),
+        accepted={sizes[0].name: Accept(low=0, reason="none is below")},
+    )  # fmt: skip
+    return Study(name=name, families=(family,), sizes=sizes, claims=[claim])
+
+
+SMALL, TOY = study("small", "two_layer", n_neurons=128), study("toy", TOY_FAMILY, d_hidden=5)
+ABSENT, ELSEWHERE = study("absent", TOY_FAMILY, d_hidden=3), study("elsewhere", "third", d_hidden=3)
+
+
+def found(made: Made, *studies: Study) -> list[tuple[str, str, Outcome]]:
+    return [(v.study, v.size, v.outcome) for v in check(open_root(str(made.path)), studies)]
+
+
+@pytest.fixture
+def two(quick: Made) -> Made:
+    """Trials of two families."""
+    make_toy(quick.path)
+    return quick
+
+
+def test_each_study_is_judged_by_trials_of_its_own(two: Made) -> None:
+    assert found(two, SMALL, TOY) == [("small", "small-size", Outcome.HOLDS), ("toy", "toy-size", Outcome.HOLDS)]
+    verdicts = check(open_root(str(two.path)), [SMALL, TOY])
+    assert [round(v.ours, 3) for v in verdicts if v.ours is not None] == [0.03, 0.02]
+
+
+def test_studies_of_which_there_is_no_trial_are_told_only_if_there_is_none_of_any(two: Made) -> None:
+    assert found(two, SMALL, ABSENT, ELSEWHERE) == [("small", "small-size", Outcome.HOLDS)]
+    assert found(two, ABSENT, ELSEWHERE) == [("absent", "absent-size", Outcome.NOT_COVERED)]
+    assert found(two, ELSEWHERE) == [("elsewhere", "elsewhere-size", Outcome.NOT_COVERED)]
+    (verdict,) = check(open_root(str(two.path)), [ELSEWHERE])
+    assert verdict.reason == "launch elsewhere-size/a"
+
+
+def test_the_verb_judges_the_studies_that_are_named(two: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert claims([str(two.path), "jermyn2022", "jermyn2022"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 2 + len(JERMYN2022.claims) and out.splitlines()[2].startswith("jermyn2022")
+    with pytest.raises(StudyError, match=r"^unknown study 'jermyn'; did you mean 'jermyn2022'\?$"):
+        claims([str(two.path), "jermyn"])
+    assert named(()) == STUDIES
+
+
+def test_studies_and_their_claims_are_told_apart_by_name() -> None:
+    assert len({study.name for study in STUDIES}) == len(STUDIES)
+    for one in STUDIES:
+        assert len({claim.name for claim in one.claims}) == len(one.claims)
+        assert len({size.name for size in one.sizes}) == len(one.sizes)
+        for claim in one.claims:
+            for size in one.sizes:
+                assert set(claim.batches) <= set(size.batches), (one.name, claim.name)
+                assert size.name in claim.accepted or size.name in claim.beyond, (one.name, claim.name)
