@@ -52,7 +52,7 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/")
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/")
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -78,13 +78,25 @@ def test_a_batch_of_the_paper_can_be_launched_as_shown(tmp_path):
     assert "24 trials" in done.stdout
 
 
+SHORT = ["--set", "n_steps=32", "--set", "repeats=1", "--executor", "inline"]
+
+
+def queried(word, folder, trials):
+    """What is answered where the preset that is shown with `word` has been launched, for few steps."""
+    launch, query = (argv for argv in commands() if word in str(argv))
+    done = run([*launch, *SHORT], folder)
+    assert done.returncode == 0 and f"{trials} trials trained" in done.stdout, done.stderr
+    return json.loads(run([*query, "--format", "json"], folder).stdout)
+
+
 def test_a_model_of_superposition_is_trained_and_queried_as_shown(tmp_path):
-    launch, query = (argv for argv in commands() if "tms" in str(argv))
-    short = ["--set", "n_steps=32", "--set", "repeats=1", "--executor", "inline"]
-    done = run([*launch, *short], tmp_path)
-    assert done.returncode == 0 and "10 trials trained" in done.stdout, done.stderr
-    found = json.loads(run([*query, "--format", "json"], tmp_path).stdout)
+    found = queried("tms", tmp_path, 10)
     assert [row["feature_prob"] for row in found][:2] == [1, 0.7169] and len(found) == 10
+
+
+def test_a_model_of_incidental_polysemanticity_is_trained_and_queried_as_shown(tmp_path):
+    found = queried("incidental", tmp_path, 5)
+    assert [(row["n_neurons"], row["expected"]) for row in found] == [(64 << i, 16 / 2**i) for i in range(5)]
 
 
 def test_replay_as_shown(folder):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
+from monosweep.model.families.incidental.config import INCIDENTAL
 from monosweep.model.families.superposition.config import SUPERPOSITION
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import Source, is_reference, load, read_source
@@ -30,9 +31,15 @@ def _superposition() -> type[Family]:
     return Superposition
 
 
-OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION)}
+def _incidental() -> type[Family]:
+    from monosweep.model.families.incidental.network import Incidental  # torch
+
+    return Incidental
+
+
+OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL)}
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
-    TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition,
+    TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
 }  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
