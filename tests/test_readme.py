@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from monosweep.model.families import OURS
-from monosweep.sweep.store.schema import ASKED, FIRST, TABLES, markdown
+from monosweep.sweep.store.schema import ASKED, TABLES, markdown, tables_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -52,7 +52,7 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/")
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/|resid_mlp/")
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -97,6 +97,11 @@ def test_a_model_of_superposition_is_trained_and_queried_as_shown(tmp_path):
 def test_a_model_of_incidental_polysemanticity_is_trained_and_queried_as_shown(tmp_path):
     found = queried("incidental", tmp_path, 5)
     assert [(row["n_neurons"], row["expected"]) for row in found] == [(64 << i, 16 / 2**i) for i in range(5)]
+
+
+def test_a_residual_mlp_is_trained_and_queried_as_shown(tmp_path):
+    found = queried("resid_mlp", tmp_path, 6)
+    assert [row["mixing"] for row in found] == [0, 0.2, 0.4, 0.6, 0.8, 1] and set(found[0]) > {"advantage", "computed"}
 
 
 def test_replay_as_shown(folder):
@@ -154,8 +159,15 @@ def test_the_columns_are_documented_as_they_are(table):
     assert shown and shown[1] == markdown(table)
 
 
-@pytest.mark.parametrize("table", ["trials", "curves"])
-@pytest.mark.parametrize("family", [family for family in OURS if OURS[family] is not FIRST])
+OF_OTHERS = [
+    (family, table)
+    for i, (family, described) in enumerate(OURS.items())
+    for table in tables_of(described)
+    if any(table in tables_of(earlier) for earlier in list(OURS.values())[:i])
+]
+
+
+@pytest.mark.parametrize(("family", "table"), OF_OTHERS)
 def test_columns_of_other_families_are_documented_as_they_are(family, table):
     shown = re.search(rf"<!-- columns of {table}, {family} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table, OURS[family])

@@ -13,6 +13,7 @@ from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
 from monosweep.model.families.incidental.config import INCIDENTAL
+from monosweep.model.families.resid_mlp.config import RESID_MLP
 from monosweep.model.families.superposition.config import SUPERPOSITION
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import Source, is_reference, load, read_source
@@ -37,9 +38,16 @@ def _incidental() -> type[Family]:
     return Incidental
 
 
-OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL)}
+def _resid_mlp() -> type[Family]:
+    from monosweep.model.families.resid_mlp.network import ResidMlp  # torch
+
+    return ResidMlp
+
+
+OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP)}
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
     TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
+    RESID_MLP.name: _resid_mlp,
 }  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""

@@ -188,11 +188,11 @@ def markdown(table: str, family: Description | None = None) -> str:
     """The documentation of `table` as a Markdown table (used by the README).
 
     Args:
-        family: whose columns, without those that the first family's trials have and mean the same by; left out, all
-            columns of the first family that has the table.
+        family: whose columns, without those that the first family with such a table has and means the same by; left
+            out, all columns of that one.
     """
-    of = family or next((one for one in OURS.values() if table in tables_of(one)), FIRST)
-    known = set(columns(table)) if family else set()
+    first = next((one for one in OURS.values() if table in tables_of(one)), FIRST)
+    of, known = family or first, set(columns(table, first)) if family else set()
     lines = ["| column | type | meaning |", "|---|---|---|"]
     lines += [
         f"| `{c.name}` | {c.type} | {c.doc.replace('|', chr(92) + '|')} |" for c in columns(table, of) if c not in known
