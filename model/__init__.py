@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monosweep.model.additions import activation, metric
     from monosweep.model.config import ConfigError, Shape, TrialConfig, UserError
     from monosweep.model.data.random import generator
     from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -41,13 +42,16 @@ __all__ = [
     "TrialStatus",
     "TwoLayerConfig",
     "UserError",
+    "activation",
     "generator",
+    "metric",
     "product",
     "train_pack",
     "watch_trial",
 ]
 
 _HOMES = {
+    "additions": ("activation", "metric"),
     "config": ("ConfigError", "Shape", "TrialConfig", "UserError"),
     "data.random": ("generator",),
     "family": ("Family", "Loss"),

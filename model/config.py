@@ -67,6 +67,10 @@ class TrialConfig(_Named):
     """Of a user's family: of its code, comments aside; part of the trial id."""
     SOURCE: ClassVar[Any] = None
     """Of a user's family: the text that it is made from."""
+    BASE: ClassVar[str] = ""
+    """Of one of our families with functions of a user's file: which one."""
+    ACTIVATIONS: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """Of such a family: the user's own values of the knob `activation`."""
 
     family: Shape[str] = ""
     """What kind of model the trial trains: `two_layer`, or the file and class of one's own."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
 from monosweep.model.config import ConfigError, TrialConfig, field_types, once_a_class, shape_fields
 from monosweep.model.records import Nothing
@@ -55,6 +56,11 @@ class Trained:
     config: Any
     params: Tensors
     fixed: Tensors
+
+    @property
+    def parts(self) -> tuple[Any, Tensors, Tensors]:
+        """As most methods of a family take them."""
+        return self.config, self.params, self.fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ class Family:
         """
         found = []
         for member in members:
-            parts = member.config, member.params, member.fixed
+            parts = member.parts
             curve = _reported(cls, "curve", cls.CurveMetrics, cls.curve(*parts))
             metrics = _reported(cls, "metrics", cls.Metrics, cls.metrics(*parts)) if final else None
             found.append(Look(curve, metrics, _tables(cls, cls.rows(*parts)) if rows else {}))
@@ -210,7 +216,7 @@ class Family:
     @classmethod
     def summary(cls, config: Any, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """How a trial ended, losses aside, for people: what stands left and right in each line."""
-        return {name: _short(metrics[name]) for name in names(cls.Metrics)}
+        return {name: short(metrics[name]) for name in names(cls.Metrics)}
 
     @classmethod
     def look_bytes(cls, config: Any) -> int:
@@ -223,7 +229,8 @@ class Family:
         return Description(cls.Config, cls.Metrics, cls.CurveMetrics, cls.Tables)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A number or word for people."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -275,7 +282,32 @@ class _Unread:
 def _reported(family: type[Family], method: str, record: type, found: Mapping[str, Any]) -> dict[str, Any]:
     """What a family reports, as plain values."""
     _check_names(family, f"{method} must give", names(record), found)
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
+    kinds = field_types(record)
+    return {name: reported(f"{family.__name__}.{method}: {name}", kinds[name], found[name]) for name in kinds}
+
+
+def reported(what: str, kind: Any, value: Any) -> Any:
+    """A value that a family reports, as plain Python.
+
+    Raises:
+        ConfigError: if it is not of the type that its column has.
+
+    >>> reported("Toy.metrics: share", float, 1)
+    1.0
+    >>> reported("Toy.metrics: share", float, [0.5])
+    Traceback (most recent call last):
+    monosweep.model.config.ConfigError: Toy.metrics: share must be of type float; got [0.5]
+    """
+    found = value.tolist() if hasattr(value, "tolist") else value
+    if kind is float and type(found) is int:
+        return float(found)
+    if not any(type(found) is (get_origin(one) or one) for one in _alternatives(kind)):
+        raise ConfigError(f"{what} must be of type {getattr(kind, '__name__', kind)}; got {str(found)[:80]}")
+    return found
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
 
 
 def _tables(family: type[Family], found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, ndarray]]:

@@ -21,6 +21,7 @@ from monosweep.model.device import reproducible
 from monosweep.model.engines import EngineName
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.solo import SoloEngine
+from monosweep.model.families.source import one_line
 from monosweep.model.member import MemberState
 from monosweep.model.results import TrialResult
 from monosweep.model.trainer import PackTrainer
@@ -84,7 +85,7 @@ def watch_trial(
         if not isinstance(error, (RuntimeError, MemoryError)):
             raise  # ours to mend, not the user's
         hint = "" if debug else "; --pdb opens the debugger there"
-        raise TrialError(f"the trial could not be trained: {_one_line(error)}{hint}") from error
+        raise TrialError(f"the trial could not be trained: {one_line(error)}{hint}") from error
     (result,) = trainer.results()
     return WatchedTrial(result=result, weights=weights, engine=trainer.engine, device=trainer.device)
 
@@ -148,11 +149,5 @@ def _next_step_is_finite(engine: Engine) -> bool:
 
 def _post_mortem(error: BaseException, watcher: Watcher) -> None:
     watcher.pause()
-    print(f"{_one_line(error)}; the debugger stands where it was raised", file=sys.stderr)
+    print(f"{one_line(error)}; the debugger stands where it was raised", file=sys.stderr)
     pdb.post_mortem(error.__traceback__)
-
-
-def _one_line(error: BaseException) -> str:
-    """Type and message of an error, without the call stacks that torch appends."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

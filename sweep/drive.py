@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from monosweep.model.additions import is_own
 from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.records import TrialStatus
@@ -263,6 +264,8 @@ class _Launch:
                 store=self.store, sweep=self.spec.name, settings=settings,
                 n_workers=there.site.n_workers, patience_s=self.options.patience_s,
             )  # fmt: skip
+            for line in _unpacked(missing):
+                self.say(line)
             if resumed:
                 self.say(f"{len(resumed)} of {len(packs)} packs go on from their checkpoints")
             with Progress(self.store, self.spec.name, packs, _counts(stands), self.console) as progress:
@@ -314,6 +317,16 @@ def _tables(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
     """What trials of these families leave."""
     one_of_each = {type(config): config for config in configs}.values()
     return tuple(dict.fromkeys(table for config in one_of_each for table in tables_of(description_of(config))))
+
+
+def _unpacked(configs: Iterable[TrialConfig]) -> list[str]:
+    """What is not trained in its family's own engine because the user has brought it."""
+    own = {config.activation: config for config in configs if is_own(config)}  # type: ignore[attr-defined]
+    return [
+        f"activation {name} is of {config.SOURCE.file}: its trials train in the vmapped engine"
+        for name, config in own.items()
+        if config.optimizer in OPTIMIZERS
+    ]
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def test_a_circle_would_be_found() -> None:
 
 
 ARROWS = {
-    "model.config": [], "model.records": [], "model.precision": ["model.config"],
+    "model.config": [], "model.additions": ["model.config"], "model.records": [], "model.precision": ["model.config"],
     "model.schedule": ["model.config"],
     "model.data": ["model.config"], "model.geometry": [], "model.machine_code": [],
     "model.member": ["model.config"],
@@ -97,12 +97,12 @@ ARROWS = {
     "model.losses": ["model.config", "model.schedule"],
     "model.family": ["model.config", "model.records"],
     "model.families": [
-        "model.config", "model.data", "model.family", "model.geometry", "model.precision", "model.records",
-        "model.schedule",
+        "model.additions", "model.config", "model.data", "model.family", "model.geometry", "model.precision",
+        "model.records", "model.schedule",
     ],
     "model.engines": [
-        "model.config", "model.data", "model.device", "model.families", "model.family", "model.machine_code",
-        "model.member", "model.optimizers", "model.precision", "model.schedule",
+        "model.additions", "model.config", "model.data", "model.device", "model.families", "model.family",
+        "model.machine_code", "model.member", "model.optimizers", "model.precision", "model.schedule",
     ],
     "model.bench": ["model.config", "model.device", "model.engines", "model.families"],
     "model.checkpoint": ["model.checkpoint_header", "model.config", "model.families", "model.member"],

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
+from monosweep.model.additions import is_own
 from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.cpu.engine import PackedEngine
@@ -39,6 +40,7 @@ HAND_TUNED: Mapping[tuple[str, str], _Make] = {
     ("two_layer", "cuda"): StackedEngine,
 }
 """By family and device; they are called `packed`."""
+_VMAPPED = "use the vmapped engine"
 _ANY_FAMILY: Mapping[str, _Make] = {"vmapped": VmappedEngine, "solo": SoloEngine}
 
 
@@ -50,15 +52,21 @@ def make_engine(configs: Sequence[TrialConfig], device: str, name: EngineName = 
     """
     _check(configs, device, name)
     chosen = engine_name(configs[0], device) if name == "auto" else name
-    make = HAND_TUNED[configs[0].family, device] if chosen == "packed" else _ANY_FAMILY[chosen]
+    make = HAND_TUNED[_tuned_for(configs[0]), device] if chosen == "packed" else _ANY_FAMILY[chosen]
     return make(configs, device)
+
+
+def _tuned_for(config: TrialConfig) -> str:
+    """The family whose hand-tuned engines can train the trial: a user's metrics are no part of a step."""
+    return config.BASE or config.family
 
 
 def engine_name(config: TrialConfig, device: str) -> str:
     """Which engine `auto` is."""
     if config.optimizer not in OPTIMIZERS:
         return "solo"
-    return "packed" if config.optimizer == "Lamb" and (config.family, device) in HAND_TUNED else "vmapped"
+    tuned = config.optimizer == "Lamb" and (_tuned_for(config), device) in HAND_TUNED and not is_own(config)
+    return "packed" if tuned else "vmapped"
 
 
 def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:
@@ -76,8 +84,10 @@ def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> Non
         known = ", ".join(trains[name])
         use = "vmapped" if config.optimizer in OPTIMIZERS else "solo"
         raise ConfigError(f"the {name} engine trains with {known}; got {config.optimizer}; use the {use} engine")
-    if name == "packed" and (config.family, device) not in HAND_TUNED:
-        raise ConfigError(f"no packed engine trains {config.family} on {device}; use the vmapped engine")
+    if name == "packed" and is_own(config):
+        raise ConfigError(f"the packed engine has no activation of one's own, {config.activation}; {_VMAPPED}")  # type: ignore[attr-defined]
+    if name == "packed" and (_tuned_for(config), device) not in HAND_TUNED:
+        raise ConfigError(f"no packed engine trains {config.family} on {device}; {_VMAPPED}")
     if len(configs) > 1 and (name == "solo" or config.optimizer not in OPTIMIZERS):
         raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
 

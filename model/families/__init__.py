@@ -1,22 +1,25 @@
 """Which families there are: the one place in which a family's name leads to what it is and to what it does.
 
 Ours are folders of two files: `config` says what a family is and is torch-free, `network` what it does.  A user's is a
-file of its own (`user_file`).
+class in a file of its own (`user_file`), or one of ours with functions of such a file (`extended`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
+from monosweep.model.families.extended import extended
 from monosweep.model.families.incidental.config import INCIDENTAL
 from monosweep.model.families.resid_mlp.config import RESID_MLP
+from monosweep.model.families.source import Source, is_reference, read_source
 from monosweep.model.families.superposition.config import SUPERPOSITION
 from monosweep.model.families.two_layer.config import TWO_LAYER
-from monosweep.model.families.user_file import Source, is_reference, load, read_source
+from monosweep.model.families.user_file import family_in
 from monosweep.model.family import Description, Family
 
 
@@ -51,6 +54,27 @@ _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
 }  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
+
+
+@cache
+def load(source: Source) -> type[Family]:
+    """The family that a text defines, or one of ours with what it adds.
+
+    Raises:
+        ConfigError: naming file and line, if it cannot be run or defines no such family.
+    """
+    name = source.class_name
+    family = extended(source, OURS, _NETWORKS[name]()) if name in OURS else family_in(source, OURS)
+    config: Any = family.Config
+    config.FAMILY, config.DIGEST, config.SOURCE = source.family, source.digest, source
+    config.__reduce__ = lambda self: (_revived, (source, self.to_dict()))
+    return family
+
+
+def _revived(source: Source, values: dict[str, Any]) -> TrialConfig:
+    """A config from its values and the text that its class came from, as it is pickled."""
+    config: TrialConfig = load(source).Config.from_dict(values)
+    return config
 
 
 def resolve(reference: str, folder: Path | None = None) -> str:

@@ -1,119 +1,43 @@
-"""A family from a user's own file: read, named by its class, told apart by a digest of its code, and sent along.
-
-A file's module is no module of any package: it is made from the text wherever it is needed, so a worker on another
-machine needs no file, and a config can be pickled by its values and the text that its class came from.
-"""
+"""A family that is a class in a user's own file: found, and held against what a family must be."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
-import json
-import linecache
-import sys
-import traceback
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
+from collections.abc import Collection
+from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_origin
 
-from monosweep.model.config import ConfigError, TrialConfig, field_types, shape_fields, unknown_name
+from monosweep.model.config import TrialConfig, field_types, shape_fields, unknown_name
+from monosweep.model.families.source import Source, kind_and_words, run
 from monosweep.model.family import Family, names
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The text that a user's family is made from."""
+def family_in(source: Source, ours: Collection[str]) -> type[Family]:
+    """The family that a class of a text is.
 
-    file: str
-    """The file's name, without its folder."""
-    class_name: str
-    text: str
-
-    @property
-    def family(self) -> str:
-        """As in the column `family`."""
-        return f"{self.file}:{self.class_name}"
-
-    @property
-    def digest(self) -> str:
-        """Sixteen hexadecimal digits: a hash of the code, comments and layout aside."""
-        code = [self.class_name, _plain(self.tree())]
-        return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
-
-    def tree(self) -> ast.Module:
-        """The code.
-
-        Raises:
-            ConfigError: if it is none.
-        """
-        try:
-            return ast.parse(self.text)
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None)
-            raise self.error(line, f"{type(error).__name__}: {getattr(error, 'msg', error)}") from None
-
-    def error(self, line: int | None, problem: str) -> ConfigError:
-        """What is wrong with the text, and where."""
-        at = f"{self.file} line {line}" if line else self.file
-        return ConfigError(f"family {self.family}: {at}: {problem}")
-
-
-def _plain(node: Any) -> Any:
-    """Code as JSON, the same in all versions of Python: `ast.dump` names what a newer one has added, though empty."""
-    if isinstance(node, ast.AST):
-        given = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
-        return [type(node).__name__, {name: _plain(value) for name, value in sorted(given.items())}]
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    return repr(node)
-
-
-def is_reference(name: str) -> bool:
-    """Whether a `family` names a class in a file."""
-    return ".py:" in name
-
-
-def read_source(reference: str, folder: Path) -> Source:
-    """The text behind `my_toy.py:MyToy`, the path relative to `folder`.
+    Args:
+        ours: families that the text might add to instead, for who misspells one.
 
     Raises:
-        ConfigError: if the file cannot be read.
-    """
-    path, _, class_name = reference.rpartition(":")
-    try:
-        return Source(Path(path).name, class_name, (folder / path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"family must name a Python file and a class in it; {path!r}: {problem}") from None
-
-
-@cache
-def load(source: Source) -> type[Family]:
-    """The family that a text defines.
-
-    Raises:
-        ConfigError: naming file and line, if it cannot be run or defines no such family.
+        ConfigError: naming file and line, if the text cannot be run or defines no such family.
     """
     tree = source.tree()
-    module = _run(source)
+    module = run(source)
     found = vars(module).get(source.class_name)
     if found is None:
         known = [name for name, value in vars(module).items() if _is_family(value) and value is not Family]
-        raise source.error(None, unknown_name("class", source.class_name, known))
+        raise source.error(None, unknown_name("class", source.class_name, known or [*ours]))
     place = _classes(tree).get(source.class_name)
     if not _is_family(found):
         raise source.error(_line(place), f"{source.class_name} must be a subclass of monosweep.model.Family")
     _check_family(source, found, place)
     config: Any = found.Config
-    config.FAMILY, config.DIGEST, config.SOURCE = source.family, source.digest, source
-    config.__reduce__ = lambda self: (_revived, (source, self.to_dict()))
+    config.FAMILY = source.family
     try:
         config()
     except Exception as error:
-        raise source.error(_line(_member(place, "Config")), f"a Config of defaults: {_message(error)}") from error
+        raise source.error(_line(_member(place, "Config")), f"a Config of defaults: {kind_and_words(error)}") from error
     family: type[Family] = found
     return family
 
@@ -151,7 +75,7 @@ def _check_knobs(source: Source, config: type[TrialConfig], place: ast.ClassDef 
     try:
         kinds = field_types(config)
     except Exception as error:  # a name that an annotation uses
-        raise source.error(_line(place), f"the types of Config's fields: {_message(error)}") from error
+        raise source.error(_line(place), f"the types of Config's fields: {kind_and_words(error)}") from error
     for field in fields(config):
         line, kind = _line(_member(place, field.name)) or _line(place), kinds[field.name]
         if field.default is MISSING:
@@ -201,34 +125,3 @@ def _documented(place: ast.ClassDef | None) -> set[str]:
 
 def _line(node: Any) -> int | None:
     return None if node is None else int(node.lineno)
-
-
-def _revived(source: Source, values: dict[str, Any]) -> TrialConfig:
-    return load(source).Config.from_dict(values)
-
-
-def _run(source: Source) -> ModuleType:
-    """The text as a module, which tracebacks and debuggers can show."""
-    name = f"monosweep_family_{source.digest}"
-    module = ModuleType(name)
-    place = f"<{source.file} {source.digest}>"
-    module.__file__ = place
-    linecache.cache[place] = (len(source.text), None, source.text.splitlines(keepends=True), place)
-    sys.modules[name] = module  # where dataclasses look for the names in annotations
-    try:
-        exec(compile(source.text, place, "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(name)
-        raise source.error(_last_line(error, place), _message(error)) from error
-    return module
-
-
-def _last_line(error: BaseException, place: str) -> int | None:
-    """Where in a user's text an error arose."""
-    frames = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == place]
-    return frames[-1] if frames else None
-
-
-def _message(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}{': ' + text[0] if text else ''}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from monosweep.model.additions import is_own
 from monosweep.model.config import ConfigError, TrialConfig, UserError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
@@ -200,6 +201,8 @@ def _check_drawn(path: str | None, config: TrialConfig) -> None:
     """The same, once it is known what would be drawn."""
     if path is not None and not isinstance(config, TwoLayerConfig):
         raise UserError(f"--plot draws the neurons of two_layer networks; the trial is of family {config.family}")
+    if path is not None and is_own(config):
+        raise UserError("--plot draws what relu, gelu and solu answer; the trial's activation is of your own file")
 
 
 def _pick(spec: SweepSpec, index: int) -> TrialConfig:

@@ -35,7 +35,7 @@ from pydantic import (
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, typed, unknown_name
 from monosweep.model.families import config_of, describe, resolve, source_of
-from monosweep.model.families.user_file import is_reference
+from monosweep.model.families.source import is_reference
 from monosweep.sweep.spec.domains import check_domain, is_grid, is_random
 from monosweep.sweep.spec.draws import Sampling, draws
 from monosweep.sweep.spec.from_python import plain
@@ -114,12 +114,12 @@ class SweepSpec(BaseModel):
     @field_validator("base", mode="before")
     @classmethod
     def _plain_base(cls, base: Any) -> Any:
-        return {} if base is None else plain(base)
+        return {} if base is None else _named(plain(base))
 
     @field_validator("space", mode="before")
     @classmethod
     def _plain_space(cls, space: Any) -> list[Any]:
-        return [plain(sub_space) for sub_space in _as_list(space)]
+        return [_named(plain(sub_space)) for sub_space in _as_list(space)]
 
     @field_validator("name")
     @classmethod
@@ -375,6 +375,15 @@ def _name_families(raw: dict[str, Any], folder: Path) -> None:
             place = _place_of(family, folder)
             if place is not None or source_of(family) is None:
                 part["family"] = resolve(family, place or folder)
+
+
+def _named(part: Any) -> Any:
+    """What a program says, with the names of families in the place of references to files that are here and were not
+    read yet."""
+    family = part.get("family") if isinstance(part, dict) else None
+    if not isinstance(family, str) or not is_reference(family) or source_of(family) is not None:
+        return part
+    return part if _place_of(family, Path()) is None else {**part, "family": resolve(family)}
 
 
 def _place_of(reference: str, folder: Path) -> Path | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import config_of_trial
-from monosweep.model.families.user_file import is_reference
+from monosweep.model.families.source import is_reference
 from monosweep.sweep.store.families import load_families
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.parts import asked_name, parquet

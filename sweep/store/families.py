@@ -15,7 +15,7 @@ from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, field_defaults
 from monosweep.model.families import describe, remember, source_of
-from monosweep.model.families.user_file import Source
+from monosweep.model.families.source import Source
 from monosweep.model.family import Description
 from monosweep.sweep.store.files import DamagedError, Storage
 from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of

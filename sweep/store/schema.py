@@ -22,8 +22,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types
-from monosweep.model.families import OURS, config_of, config_of_trial
-from monosweep.model.families.user_file import load
+from monosweep.model.families import OURS, config_of, config_of_trial, load
 from monosweep.model.family import Description
 from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
 
@@ -68,6 +67,8 @@ class Provenance:
     """Version of this table's layout."""
     finished_at: datetime
     """When the row was made; UTC."""
+    family_digest: str | None = None
+    """Of a user's file: a digest of the code in it, which is part of the trial id; null for families of ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +235,10 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _own_docs(cls: type) -> dict[str, str]:
+    own = inspect.get_annotations(cls)
+    made = {f.name: str(f.metadata["doc"]) for f in fields(cls) if f.name in own and "doc" in f.metadata}
+    if len(made) == len(own):  # a class that no file spells out
+        return made
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     return {

@@ -11,8 +11,12 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
+from monosweep.model.families.source import in_users_code
+
 _MEMORY_TYPES = {"MemoryError", "OutOfMemoryError"}
 _MACHINE_TYPES = {"DeviceError", "AcceleratorError", "DistBackendError", "ImportError", "OSError"}
+_OF_FILES = {"ImportError", "OSError"}
+"""The same where it is a user's own line that asks for a module or file."""
 _MEMORY_WORDS = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 _MACHINE_WORDS = re.compile(
     r"\b(CUDA|HIP|NCCL|cuDNN|NVML|cuBLAS)\b.{0,40}\b(error|failure|failed)\b|\bCUDA_ERROR_|\b(CUBLAS|CUDNN|CUSOLVER|"
@@ -63,18 +67,12 @@ def cause_of(error: BaseException) -> Cause:
     if _ASSERTED.search(text):
         return Cause.DIED
     if names & _MACHINE_TYPES:
-        return Cause.MACHINE
+        return Cause.OWN if names & _OF_FILES and in_users_code(error) else Cause.MACHINE
     if not names & {"RuntimeError", "SystemError"}:  # how libraries in C tell of trouble; words of Python's own are not
         return Cause.OWN
     if _MEMORY_WORDS.search(text):
         return Cause.MEMORY
     return Cause.MACHINE if _MACHINE_WORDS.search(text) else Cause.OWN
-
-
-def one_line(error: BaseException) -> str:
-    """The kind of an exception and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def oom_kills() -> int:

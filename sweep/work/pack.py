@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.families.source import kind_and_words, one_line
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.machine import total_memory
 from monosweep.sweep.plan.packs import Pack
@@ -25,7 +26,7 @@ from monosweep.sweep.store.root import Store
 from monosweep.sweep.version import code_version, training_code
 from monosweep.sweep.work.contract import Left, Orders, PackProgress, Seen, Settings
 from monosweep.sweep.work.failures import fail, missing, split
-from monosweep.sweep.work.faults import Cause, MachineError, cause_of, one_line
+from monosweep.sweep.work.faults import Cause, MachineError, cause_of
 from monosweep.sweep.work.rows import process_here, tables_from
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def check_device(device: str) -> str:
         compute(device)
         return device_name(device)
     except Exception as error:
-        raise MachineError(Cause.MACHINE, one_line(error)) from None
+        raise MachineError(Cause.MACHINE, kind_and_words(error)) from None
 
 
 @dataclass
@@ -319,7 +320,8 @@ class _Training:
         return age_s >= min(most, max(least, self.saving_s / _SHARE_FOR_SAVING))
 
     def _commit(self, pack: Pack, left: Sequence[TrialResult], engine: str) -> None:
-        tables = tables_from(pack.pack_id, left, engine, self.settings.device)
+        with _training():  # a user's own may give what its columns do not hold
+            tables = tables_from(pack.pack_id, left, engine, self.settings.device)
         self.store.commit(self.sweep, pack.pack_id, tables)
         for result in left:
             self._settle(result.config, result.status)
@@ -353,8 +355,9 @@ def _training() -> Iterator[None]:
     except CheckpointError:  # the pack starts over
         raise
     except Exception as error:
-        text = str(error).partition("\n")[0] if isinstance(error, ConfigError) else ""
-        raise _TrainingError(text or one_line(error), cause_of(error)) from None
+        text, cause = str(error).partition("\n")[0] if isinstance(error, ConfigError) else "", cause_of(error)
+        told = one_line if cause is Cause.OWN else kind_and_words  # a user's line is not to blame for a machine
+        raise _TrainingError(text or told(error), cause) from None
 
 
 def _to_bytes(trainer: PackTrainer) -> bytes:

@@ -40,7 +40,7 @@ def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, devic
         trial_row(
             Key(trial_id=result.config.trial_id, pack_id=pack_id), result.config, _metrics(result),
             _provenance(
-                result.status, result.error, result.last_step, result.wall_time_s, engine, device,
+                result.config, result.status, result.error, result.last_step, result.wall_time_s, engine, device,
                 [json.loads(process) for process in result.trained_by] or [_process(device)],
             ),
         )
@@ -64,7 +64,7 @@ def failed_tables(
     rows = [
         trial_row(
             Key(trial_id=config.trial_id, pack_id=pack_id), config, None,
-            _provenance(TrialStatus.FAILED, error, 0, 0.0, engine, device, [process]),
+            _provenance(config, TrialStatus.FAILED, error, 0, 0.0, engine, device, [process]),
         )
         for config in configs
     ]  # fmt: skip
@@ -109,7 +109,7 @@ def _stacked(table: str, family: Description, pack_id: str, members: Sequence[tu
 
 
 def _provenance(
-    status: TrialStatus, error: str | None, last_step: int, wall_time_s: float,
+    config: TrialConfig, status: TrialStatus, error: str | None, last_step: int, wall_time_s: float,
     engine: str, device: str, processes: Sequence[Mapping[str, str]],
 ) -> Provenance:  # fmt: skip
     def all_of(name: str) -> str:
@@ -119,6 +119,7 @@ def _provenance(
         status=TrialStatus(status), error=error, last_step=last_step, wall_time_s=wall_time_s, engine=engine,
         device=device, device_name=all_of("device_name"), code_version=all_of("code_version"),
         library_versions=all_of("library_versions"), finished_at=datetime.now(UTC),
+        family_digest=config.DIGEST or None,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.families import config_of, register, source_of
-from monosweep.model.families.user_file import Source
+from monosweep.model.families.source import Source
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.plan.members import know_families
 from monosweep.sweep.plan.packs import Pack

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from monosweep.model.additions import is_own
 from monosweep.model.config import shape_of
 from monosweep.model.device import device_name
 from monosweep.model.engines.gpu.engine import CHUNK_STEPS, StackedEngine
@@ -30,12 +31,13 @@ def useful_pack_size(configs: Sequence[Any], fits: int, device: str) -> int:
         fits: how many of such trials the device has memory for, at least 1.
     """
     most = min(len(configs), fits, SIZES[-1])
-    if not isinstance(configs[0], TwoLayerConfig):  # the engine that is timed trains no others
-        return most
+    config = configs[0]
+    if not isinstance(config, TwoLayerConfig) or config.optimizer != "Lamb" or is_own(config):
+        return most  # the engine that is timed trains no others
     sizes = [*(size for size in SIZES if size < most), most]
     if len(sizes) == 1:
         return most
-    key = (device_name(device), *sizes, *shape_of(configs[0]))
+    key = (device_name(device), *sizes, *shape_of(config))
     if key not in _measured:
         _measured[key] = cheapest(sizes, lambda size: step_s(configs[:size], device))
     return _measured[key]

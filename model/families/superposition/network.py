@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
+from monosweep.model.additions import activated
 from monosweep.model.config import Meanings
 from monosweep.model.data.random import generator
 from monosweep.model.data.stream import FeatureStream, StreamKey
@@ -76,7 +77,7 @@ class Superposition(Family):
         hidden = product(config.precision, x, w.T)
         if config.hidden != "none":
             hidden = product(config.precision, hidden, {**fixed, **params}["hidden"].T)
-        answer = _ACTIVATIONS[config.activation](product(config.precision, hidden, w) + params["bias"])
+        answer = activated(config, _ACTIVATIONS, product(config.precision, hidden, w) + params["bias"])
         return Loss((fixed["importance"] * torch.square(answer - x)).sum() / len(x))
 
     @classmethod

@@ -14,7 +14,7 @@ from monosweep.model.families.two_layer.config import REPROJECTS, TWO_LAYER, Two
 from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
 from monosweep.model.families.two_layer.metrics import look, look_bytes
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
-from monosweep.model.families.two_layer.weights import activate, initial_weights, masks
+from monosweep.model.families.two_layer.weights import answer, initial_weights, masks
 from monosweep.model.family import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.precision import product
 
@@ -91,7 +91,7 @@ class TwoLayer(Family):
             w_in, w_out = w_in * fixed["mask_in"], w_out * fixed["mask_out"]
         f = batch["f"]
         x, target = f @ fixed["embedding"].T, TARGETS[config.task](f, fixed)
-        h = activate(config.activation, product(config.precision, x, w_in.T) + params["bias"])
+        h = answer(config, product(config.precision, x, w_in.T) + params["bias"])
         y = product(config.precision, h, w_out.T)
         loss = torch.square(y - target).sum() / len(x)
         penalty = torch.square(params["bias"] - knobs["bias_reg_target"]).sum()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosweep.model.additions import activated
 from monosweep.model.config import Meanings
 from monosweep.model.data.random import generator
 from monosweep.model.families.two_layer.config import SIGNED, TwoLayerConfig
@@ -107,14 +108,23 @@ _ACTIVATIONS: Meanings[tuple[Any, Any]] = Meanings("activation", {
 """act(e) and d act(e) / d e."""
 
 
+_PLAIN: Meanings[Any] = Meanings("activation", {name: act for name, (act, _) in _ACTIVATIONS.items()})
+
+
 def activate(name: str, e: Float[Tensor, "*any"], out: Tensor | None = None) -> Float[Tensor, "*any"]:
     """act(e) for `relu`, `gelu` or `solu`.
 
     Raises:
         ConfigError: for any other.
     """
-    answer: Tensor = _ACTIVATIONS[name][0](e, out=out)
-    return answer
+    found: Tensor = _ACTIVATIONS[name][0](e, out=out)
+    return found
+
+
+def answer(config: TwoLayerConfig, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """act(e) as the trial means it: by one of these, or by a user's own."""
+    found: Tensor = activated(config, _PLAIN, e)
+    return found
 
 
 def activation_slope(name: str, e: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -133,7 +143,7 @@ def responses(
     """h_i(F_j): each neuron's response to each feature alone at strength 1; for `abs` h_i(F_j) + h_i(-F_j)
     (section 3)."""
     drive = weights.w_in @ embedding
-    answer = activate(config.activation, drive + weights.bias[:, None])
+    found = answer(config, drive + weights.bias[:, None])
     if SIGNED[config.task]:
-        answer += activate(config.activation, weights.bias[:, None] - drive)
-    return answer
+        found = found + answer(config, weights.bias[:, None] - drive)
+    return found

@@ -17,8 +17,17 @@ import torch_optimizer
 from monosweep.model.config import ConfigError, TrialConfig, shape_fields, shape_of
 from monosweep.model.data.random import generator
 from monosweep.model.engines import make_engine
-from monosweep.model.families import config_of, describe, description_of, family_of, register, resolve, source_of
-from monosweep.model.families.user_file import Source, load
+from monosweep.model.families import (
+    config_of,
+    describe,
+    description_of,
+    family_of,
+    load,
+    register,
+    resolve,
+    source_of,
+)
+from monosweep.model.families.source import Source
 from monosweep.model.family import Family
 from monosweep.model.memory import bytes_of_pack
 from monosweep.model.schedule import lr_at
