@@ -51,5 +51,22 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlockRecord:
+    """One block of interfering features of one trial at one recorded step, of families that record blocks."""
+
+    step: Int32
+    """Optimiser steps done."""
+    block: Int32
+    """Which block, as in `features`."""
+    size: Int32
+    """Features in it."""
+    capacity: Float32
+    """Σ C_i over them; a whole number where the block is efficient (Scherlis et al., section 4)."""
+    deviation: Float32
+    """How far its columns are from a multiple of a semi-orthogonal matrix of that many rows: of its round(Σ C) largest
+    singular values the largest over the smallest, less 1; 0 if it is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Nothing:
     """What a family reports that adds nothing of its own."""

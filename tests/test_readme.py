@@ -52,7 +52,7 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/|resid_mlp/")
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/|resid_mlp/|capacity/")
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -92,6 +92,12 @@ def queried(word, folder, trials):
 def test_a_model_of_superposition_is_trained_and_queried_as_shown(tmp_path):
     found = queried("tms", tmp_path, 10)
     assert [row["feature_prob"] for row in found][:2] == [1, 0.7169] and len(found) == 10
+
+
+def test_a_model_of_known_capacity_is_trained_and_queried_as_shown(tmp_path):
+    found = queried("capacity", tmp_path, 164)
+    assert [row["kurtosis"] for row in found] == pytest.approx([4.5, 9, 18, 36])
+    assert all(0 < row["furthest"] <= 1 and row["excess"] > 0 for row in found)
 
 
 def test_a_model_of_incidental_polysemanticity_is_trained_and_queried_as_shown(tmp_path):

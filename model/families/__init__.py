@@ -15,6 +15,7 @@ from typing import Any
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
 from monosweep.model.families.extended import extended
 from monosweep.model.families.incidental.config import INCIDENTAL
+from monosweep.model.families.quadratic.config import QUADRATIC
 from monosweep.model.families.resid_mlp.config import RESID_MLP
 from monosweep.model.families.source import Source, is_reference, read_source
 from monosweep.model.families.superposition.config import SUPERPOSITION
@@ -41,16 +42,24 @@ def _incidental() -> type[Family]:
     return Incidental
 
 
+def _quadratic() -> type[Family]:
+    from monosweep.model.families.quadratic.network import Quadratic  # torch
+
+    return Quadratic
+
+
 def _resid_mlp() -> type[Family]:
     from monosweep.model.families.resid_mlp.network import ResidMlp  # torch
 
     return ResidMlp
 
 
-OURS: Mapping[str, Description] = {family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP)}
+OURS: Mapping[str, Description] = {
+    family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP, QUADRATIC)
+}
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
     TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
-    RESID_MLP.name: _resid_mlp,
+    RESID_MLP.name: _resid_mlp, QUADRATIC.name: _quadratic,
 }  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""

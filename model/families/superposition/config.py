@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 
 from monosweep.model.config import ConfigError, LrSchedule, Meanings, Shape, TrialConfig
 from monosweep.model.family import Description
-from monosweep.model.records import Float32, Int32
+from monosweep.model.records import BlockRecord, Float32, Int32
 
-Activation = Literal["relu", "none"]
+Activation = Literal["relu", "none", "quadratic", "gelu"]
 Hidden = Literal["none", "identity", "trained"]
 Presence = Literal["independent", "together", "apart", "one"]
 
@@ -45,7 +45,8 @@ class SuperpositionConfig(TrialConfig):
     d_hidden: Shape[int] = 2
     """m, dimensions that they go through."""
     activation: Shape[Activation] = "relu"
-    """At the output: `relu`, or `none` for the linear model."""
+    """At the output: `relu`, `none` for the linear model, or `quadratic` (z²) or `gelu` as in Figure 7 of Scherlis et
+    al. (arXiv 2210.01892)."""
     hidden: Shape[Hidden] = "none"
     """A further m × m layer between W and Wᵀ: none, one that stays the identity, or one that starts as it and is
     trained."""
@@ -99,6 +100,8 @@ class Metrics:
     """m / ‖W‖²_F; 0 if W is zero."""
     capacity_sum: float
     """Σ C_i of W (Scherlis et al., eq. 3); 1 to d_hidden, 0 if W is zero."""
+    last_capacity: float
+    """C of the last feature, that of importance `last_importance`; 0 to 1."""
     n_blocks: int
     """Blocks of features that interfere, as in `features`, those of one feature included."""
     largest_block: int
@@ -139,23 +142,6 @@ class FeatureRecord:
     block: Int32
     """Which block of interfering features it is in, from 0 by their first features; -1 if ‖W_i‖ is at most 1/10.
     Features interfere if the cosine between their columns is beyond 1/10, or if both do with a third."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockRecord:
-    """One block of interfering features of one trial at one recorded step."""
-
-    step: Int32
-    """Optimiser steps done."""
-    block: Int32
-    """Which block, as in `features`."""
-    size: Int32
-    """Features in it."""
-    capacity: Float32
-    """Σ C_i over them; a whole number where the block is efficient (Scherlis et al., section 4)."""
-    deviation: Float32
-    """How far its columns are from a multiple of a semi-orthogonal matrix of that many rows: of its round(Σ C) largest
-    singular values the largest over the smallest, less 1; 0 if it is one."""
 
 
 SUPERPOSITION = Description(

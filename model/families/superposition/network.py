@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _REPRESENTED = 0.5
 _ACTIVATIONS: Meanings[Callable[[Tensor], Tensor]] = Meanings(
-    "activation", {"relu": torch.relu, "none": torch.positive}
+    "activation",
+    {"relu": torch.relu, "none": torch.positive, "quadratic": torch.square, "gelu": torch.nn.functional.gelu},
 )
 
 
@@ -94,11 +95,13 @@ class Superposition(Family):
     def metrics(cls, config: SuperpositionConfig, params: Tensors, fixed: Tensors) -> Mapping[str, Any]:
         """As the base class says."""
         found, w = cls.curve(config, params, fixed), params["w"]
-        sizes = blocks(w, capacities(w[None])[0]).sizes
+        shares = capacities(w[None])[0]
+        sizes = blocks(w, shares).sizes
         norm = found["norm_squared"]
         return {
-            **found, "dimensions_per_feature": config.d_hidden / norm if norm > 0 else 0.0, "n_blocks": len(sizes),
-            "largest_block": int(sizes.max(initial=0)), "mean_bias": float(params["bias"].double().mean()),
+            **found, "dimensions_per_feature": config.d_hidden / norm if norm > 0 else 0.0,
+            "last_capacity": float(shares[-1]), "n_blocks": len(sizes), "largest_block": int(sizes.max(initial=0)),
+            "mean_bias": float(params["bias"].double().mean()),
         }  # fmt: skip
 
     @classmethod

@@ -12,8 +12,9 @@ from monosweep.model.families.superposition.network import Superposition
 from monosweep.model.trainer import PackTrainer
 
 CASES = [
-    {}, {"activation": "none"}, {"hidden": "identity"}, {"hidden": "trained"}, {"presence": "one"},
-    {"presence": "together", "n_features": 6}, {"presence": "apart", "n_features": 6},
+    {}, {"activation": "none"}, {"activation": "quadratic"}, {"activation": "gelu"}, {"hidden": "identity"},
+    {"hidden": "trained"}, {"presence": "one"}, {"presence": "together", "n_features": 6},
+    {"presence": "apart", "n_features": 6},
 ]  # fmt: skip
 
 
@@ -31,11 +32,14 @@ class Plain(torch.nn.Module):
         self.hidden = torch.nn.Linear(config.d_hidden, config.d_hidden, bias=False, dtype=torch.float64)
         torch.nn.init.eye_(self.hidden.weight)
         self.hidden.weight.requires_grad_(config.hidden == "trained")
-        self.linear = config.activation == "none"
+        self.act = {
+            "relu": lambda y: y.clamp_min(0), "none": lambda y: y, "quadratic": lambda y: y * y,
+            "gelu": torch.nn.GELU(),
+        }[config.activation]  # fmt: skip
 
     def forward(self, x):
         y = torch.einsum("bm,nm->bn", self.hidden(torch.einsum("bn,nm->bm", x, self.w)), self.w) + self.bias
-        return y if self.linear else y.clamp_min(0)
+        return self.act(y)
 
 
 @pytest.mark.parametrize("knobs", CASES)
@@ -91,6 +95,8 @@ def test_the_tables_of_known_weights():
     np.testing.assert_allclose(blocks["deviation"], 0, atol=1e-12)
     found = Superposition.metrics(config, params, Superposition.fixed(config))
     assert (found["n_represented"], found["n_blocks"], found["largest_block"]) == (3, 2, 2)
+    # .05² squared, over the sum of its products with itself and with the third, 2 · .05
+    assert found["last_capacity"] == pytest.approx(0.05**4 / (0.05**4 + 0.1**2))
     assert found["norm_squared"] == pytest.approx(6.0025) and found["mean_bias"] == 1.5
 
 

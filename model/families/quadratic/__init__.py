@@ -1,0 +1,1 @@
+"""The toy model of Scherlis et al., *Polysemanticity and Capacity in Neural Networks* (arXiv 2210.01892)."""
