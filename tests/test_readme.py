@@ -165,11 +165,14 @@ def test_the_columns_are_documented_as_they_are(table):
     assert shown and shown[1] == markdown(table)
 
 
+NO_COLUMN = "| column | type | meaning |\n|---|---|---|"
+"""Of a table that means the same in both."""
 OF_OTHERS = [
     (family, table)
     for i, (family, described) in enumerate(OURS.items())
     for table in tables_of(described)
     if any(table in tables_of(earlier) for earlier in list(OURS.values())[:i])
+    and markdown(table, described) != NO_COLUMN
 ]
 
 
