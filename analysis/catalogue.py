@@ -14,6 +14,8 @@ from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.figures.save import save_both, save_text
 from monosweep.analysis.figures.search import SEARCH_FIGURES
 from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.papers import figures as papers
+from monosweep.analysis.papers.figures import PAPER_FIGURES
 from monosweep.analysis.papers.jermyn2022.figures import NUMBERED, paint
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.search import Search
@@ -22,7 +24,7 @@ from monosweep.model.config import UserError, unknown_name
 
 ALL_NUMBERED = "paper"
 """The name that stands for fig1 to fig26."""
-NAMES = (*FIGURES, *SEARCH_FIGURES, *NUMBERED, ALL_NUMBERED)
+NAMES = (*FIGURES, *PAPER_FIGURES, *SEARCH_FIGURES, *NUMBERED, ALL_NUMBERED)
 
 
 def draw(
@@ -30,9 +32,9 @@ def draw(
 ) -> Iterator[Path]:
     """Draw `names` into `folder`; yields each PNG when it is there.
 
-    No names mean all of FIGURES that the tables can carry, and of SEARCH_FIGURES where a sweep was searched or judged;
-    `paper` means those of fig1 to fig26 that they can.  A PDF is written beside each PNG, and beside a search's figures
-    their numbers as CSV.  What is left out is told to `note`.
+    No names mean all of FIGURES and PAPER_FIGURES that the tables can carry, and of SEARCH_FIGURES where a sweep was
+    searched or judged; `paper` means those of fig1 to fig26 that they can.  A PDF is written beside each PNG, and
+    beside a search's figures their numbers as CSV.  What is left out is told to `note`.
 
     Raises:
         FigureError: if a name is unknown, or nothing can be drawn.
@@ -43,9 +45,12 @@ def draw(
             raise FigureError(unknown_name("figure", name, NAMES))
     wanted = _wanted(names, root, selection)
     of_search = [name for name in wanted if name in SEARCH_FIGURES]
-    of_family = [name for name in wanted if name not in SEARCH_FIGURES]
+    of_papers = [name for name in wanted if name in PAPER_FIGURES]
+    of_family = [name for name in wanted if name not in (*of_search, *of_papers)]
     if of_family:
-        yield from _of_family(root, folder, of_family, names, selection, note, bool(of_search))
+        yield from _of_family(root, folder, of_family, names, selection, note, bool(of_search or of_papers))
+    for name in of_papers:
+        yield save_both(papers.paint(name, root, selection), Path(folder) / f"{name}.png")
     if of_search:
         search = root.search(selection.sweep, selection.objectives, selection.where)
         yield from _of_search(search, folder, of_search, names, note)
@@ -96,6 +101,7 @@ def _of_search(
 def _wanted(names: Sequence[str], root: Root, selection: Selection) -> list[str]:
     """Those of a search are drawn unasked where there is just one, or it is named."""
     if not names:
-        return [*FIGURES, *(SEARCH_FIGURES if selection.sweep or len(root.searches()) == 1 else ())]
+        searched = SEARCH_FIGURES if selection.sweep or len(root.searches()) == 1 else ()
+        return [*FIGURES, *papers.drawable(root, selection), *searched]
     listed = (*names, *NUMBERED) if ALL_NUMBERED in names else names
     return [name for name in dict.fromkeys(listed) if name != ALL_NUMBERED]

@@ -131,7 +131,7 @@ ARROWS = {
         "analysis.knobs", "analysis.search", "model.config", "model.families", "model.records", "sweep.store",
     ],
     "analysis.figures": ["analysis.knobs", "analysis.search", "analysis.stats", "analysis.tables", "model.records"],
-    "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.records"],
+    "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
     "analysis.families": [
         "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from monosweep.analysis.knobs import Row
+from monosweep.model.config import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +23,7 @@ class Batch:
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether a trial belongs to the batch."""
-        return all(_same(row[name], value) for name, value in self.base.items())
+        return all(same(row[name], value) for name, value in self.base.items())
 
     def pick(self, rows: Iterable[Row]) -> list[Row]:
         """The rows that belong to the batch, in their order."""
@@ -44,7 +45,39 @@ class Size(Protocol):
         """Whether a trial is of this size."""
 
 
-def _same(value: Any, other: Any) -> bool:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presets:
+    """A size that is a folder of presets, each of them a batch."""
+
+    name: str
+    """The folder."""
+    batches: Mapping[str, Batch]
+    """By the presets' names in it."""
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a trial is of one of the batches."""
+        return any(batch.holds(row) for batch in self.batches.values())
+
+
+def around(config: TrialConfig, name: str, varies: Sequence[str], follows: Sequence[str] = ()) -> Batch:
+    """The trials that are as `config` but for the swept fields, what follows from these, and what no batch fixes.
+
+    >>> from monosweep.model.families.incidental.config import IncidentalConfig
+    >>> batch = around(IncidentalConfig(n_features=8), "widths", ["n_neurons"])
+    >>> [batch.holds(IncidentalConfig(n_features=n, n_neurons=9, seed=2).to_dict()) for n in (8, 9)]
+    [True, False]
+    """
+    free = {*varies, *follows, *FREE}
+    base = {field: value for field, value in config.to_dict().items() if field not in free}
+    return Batch(name=name, varies=tuple(varies), base=base)
+
+
+FREE = ("family", "seed", "precision")
+"""Fields that no batch fixes: repeats, and how precisely the same trial is computed."""
+
+
+def same(value: Any, other: Any) -> bool:
+    """Whether two values of a knob are one, numbers but for rounding."""
     if isinstance(value, float) and isinstance(other, float):
         return math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-12)
     return bool(value == other)

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from monosweep.analysis.claims.batch import Size
+from monosweep.analysis.claims.batch import Size, same
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.tables.root import Root
 
@@ -51,6 +51,11 @@ class Evidence(Generic[S]):
         return self._weights[trial_id]
 
 
+def seeds(value: Callable[..., float | None], *batches: str) -> Callable[[Evidence[Any]], list[float]]:
+    """The statistic that is `value(rows of the first batch, of the second, …)` of every seed."""
+    return lambda evidence: evidence.per_seed(value, *batches)
+
+
 def by_seed(rows: Sequence[Row]) -> dict[int, list[Row]]:
     """Rows by their seed."""
     found: dict[int, list[Row]] = {}
@@ -65,6 +70,13 @@ def column(rows: Sequence[Row], by: str, name: str) -> dict[Any, float]:
     for row in rows:
         found.setdefault(row[by], []).append(float(row[name]))
     return {value: float(np.mean(found[value])) for value in sorted(found)}
+
+
+def over(rows: Sequence[Row], by: str, name: str, grid: Sequence[float]) -> dict[Any, float] | None:
+    """The mean of `name` at every value of `grid`, in its order; None if the rows lack one."""
+    found = column(rows, by, name)
+    at = [next((value for value in found if same(value, wanted)), None) for wanted in grid]
+    return None if None in at else {wanted: found[value] for wanted, value in zip(grid, at, strict=True)}
 
 
 def top(values: dict[Any, float]) -> Any:

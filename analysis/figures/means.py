@@ -73,15 +73,9 @@ def _lines(ax: Axes, info: MeansInfo, name: str) -> None:
         found = series.means[name]
         x = [values.index(value) + APART * (i - middle) for value in series.values]
         ax.errorbar(
-            x, [f.mean for f in found], np.transpose([_reach(f) for f in found]), color=colour, marker=marker, ms=4.5,
+            x, [f.mean for f in found], np.transpose([f.reach for f in found]), color=colour, marker=marker, ms=4.5,
             lw=1.6, elinewidth=1.1, capsize=2.5, label=series.label or None,
         )  # fmt: skip
     turned = 45 if len(values) > MOST_LABELS - 2 else 0
     ax.set_xticks(range(len(values)), [shown(info.by, value) for value in values], rotation=turned)
     ax.set_xlabel(named(info.by))
-
-
-def _reach(found: Interval) -> tuple[float, float]:
-    """How far the interval goes below and above the mean; nowhere for a single seed."""
-    low = found.mean if found.low is None else found.low
-    return found.mean - low, (found.mean if found.high is None else found.high) - found.mean

@@ -18,6 +18,12 @@ class Interval:
     """None for a single value, as `high`."""
     high: float | None
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """How far it goes below and above the mean; nowhere where it has no ends."""
+        low = self.mean if self.low is None else self.low
+        return self.mean - low, (self.mean if self.high is None else self.high) - self.mean
+
 
 def interval(values: Sequence[float]) -> Interval:
     """Student's interval for the mean of `values`, which are independent (one per seed) and at least one.
@@ -30,6 +36,11 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, None, None)
     half = _t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def shown_interval(values: Sequence[float]) -> Interval:
+    """As `interval`, without ends for fewer than three values: figures show such as points."""
+    return interval(values) if len(values) > 2 else Interval(float(np.mean(values)), None, None)
 
 
 _T = (

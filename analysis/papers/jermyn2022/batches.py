@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monosweep.analysis.claims.batch import Batch
+from monosweep.analysis.claims.batch import FREE, Batch
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 
 B = ("B1", "B2", "B3", "B4", "B5")
@@ -28,8 +28,6 @@ BATCHES = (
 )  # fmt: skip
 """The rows of the paper's Table 1, named as the presets are; G3 is the second that the paper calls B3, and ER1 is
 ours, for a finding that the table has no batch for."""
-FREE = ("family", "seed", "precision")
-"""Fields that no batch fixes: repeats, and how precisely the same trial is computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

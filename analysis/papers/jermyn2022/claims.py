@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.evidence import seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.papers.jermyn2022 import mechanism
@@ -38,7 +39,7 @@ CLAIMS = (
         batches=("LR1",),
         measure="largest over smallest min. loss, less 1",
         paper="about 0",
-        statistic=m.seeds(partial(m.spread, by="lr", name="min_loss"), "LR1"),
+        statistic=seeds(partial(m.spread, by="lr", name="min_loss"), "LR1"),
         accepted={
             "paper": Accept(high=0.03, reason="min. loss, because the last step's own carries the noise of peak rate"),
             "small": Accept(high=0.04, reason="as at the paper's size, and .01 for the noise of a smaller batch"),
@@ -50,7 +51,7 @@ CLAIMS = (
         batches=("LR1",),
         measure="rank correlation of lr and mono per feature",
         paper="1",
-        statistic=m.seeds(partial(m.trend, by="lr", name=PER_FEATURE), "LR1"),
+        statistic=seeds(partial(m.trend, by="lr", name=PER_FEATURE), "LR1"),
         accepted=at_both(RISES),
     ),
     Claim(
@@ -59,7 +60,7 @@ CLAIMS = (
         batches=("LR1",),
         measure="rank correlation of lr and mean bias",
         paper="-1",
-        statistic=m.seeds(partial(m.trend, by="lr", name="mean_bias"), "LR1"),
+        statistic=seeds(partial(m.trend, by="lr", name="mean_bias"), "LR1"),
         accepted=at_both(FALLS),
     ),
     Claim(
@@ -68,7 +69,7 @@ CLAIMS = (
         batches=("LR1",),
         measure="share of features with exactly one, at the best lr",
         paper=".982",
-        statistic=m.seeds(partial(m.with_one_owner, among=sum), "LR1"),
+        statistic=seeds(partial(m.with_one_owner, among=sum), "LR1"),
         accepted={
             "paper": Accept(low=0.93, reason="the paper's one trial, and five times the features that it misses"),
             "small": Accept(
@@ -82,7 +83,7 @@ CLAIMS = (
         batches=("LR1",),
         measure="share of such features with exactly one, at the best lr",
         paper=".990",
-        statistic=m.seeds(partial(m.with_one_owner, among=m.owned), "LR1"),
+        statistic=seeds(partial(m.with_one_owner, among=m.owned), "LR1"),
         accepted={
             "paper": Accept(low=0.95, reason="five times the paper's exceptions"),
             "small": Accept(low=0.9, reason="four in 66 features are as likely as none"),
@@ -126,7 +127,7 @@ CLAIMS = (
         batches=("LR3",),
         measure="mono per feature at the least monosemantic lr",
         paper=".85",
-        statistic=m.seeds(m.lowest_mono, "LR3"),
+        statistic=seeds(m.lowest_mono, "LR3"),
         accepted={
             "paper": Accept(low=0.7, reason="Figure 1's inset reads .85 to .95; seeds may fall below its least"),
             "small": Accept(
@@ -140,7 +141,7 @@ CLAIMS = (
         batches=("LR3", "LR1"),
         measure="loss over that of zero initial bias, less 1, mean over lr",
         paper="0 or slightly below",
-        statistic=m.seeds(m.loss_against_zero, "LR3", "LR1"),
+        statistic=seeds(m.loss_against_zero, "LR3", "LR1"),
         accepted=at_both(Accept(low=-0.1, high=0.005, reason="half a percent is the noise of a window of 1,024 steps")),
     ),
     Claim(
@@ -161,7 +162,7 @@ CLAIMS = (
         batches=("LR3",),
         measure="unused share of neurons at lr .03, less the largest at lower lr",
         paper="above 0",
-        statistic=m.seeds(m.unused_at_top, "LR3"),
+        statistic=seeds(m.unused_at_top, "LR3"),
         accepted={
             "paper": Accept(low=0.005, reason="five neurons more than anywhere else"),
             "small": Accept(low=0.005, reason="two neurons more than anywhere else"),
@@ -195,7 +196,7 @@ CLAIMS = (
         batches=("G3",),
         measure="bias_offset of most mono per feature, mean over lr",
         paper="-1",
-        statistic=m.seeds(m.gelu_peak, "G3"),
+        statistic=seeds(m.gelu_peak, "G3"),
         accepted={
             "paper": Accept(low=-1.5, high=-0.5, reason="within a point of the grid"),
             "small": Accept(low=-2, high=-0.5, reason="within a point of the coarser grid"),
@@ -208,7 +209,7 @@ CLAIMS = (
         batches=("K0",),
         measure="rank correlation of k and loss up to k = N",
         paper="-1",
-        statistic=m.seeds(m.fall_to_n, "K0"),
+        statistic=seeds(m.fall_to_n, "K0"),
         accepted=at_both(Accept(high=-0.9, reason="a strict order but for a tie")),
     ),
     Claim(
@@ -217,7 +218,7 @@ CLAIMS = (
         batches=("K0",),
         measure="share of the whole fall that comes after k = N",
         paper="near 0",
-        statistic=m.seeds(m.fall_beyond_n, "K0"),
+        statistic=seeds(m.fall_beyond_n, "K0"),
         accepted=at_both(Accept(low=-0.1, high=0.1, reason="a tenth of the fall is hardly any")),
     ),
     Claim(
@@ -226,7 +227,7 @@ CLAIMS = (
         batches=("K1", "K0"),
         measure="loss over that of zero bias, less 1, k ≤ N/4",
         paper="0",
-        statistic=m.seeds(partial(m.widths, 0, 0.25), "K1", "K0"),
+        statistic=seeds(partial(m.widths, 0, 0.25), "K1", "K0"),
         accepted={
             "paper": Accept(low=-0.02, high=0.02, reason="level to the eye"),
             "small": Accept(low=-0.03, high=0.03, reason="level to the eye, noisier batches"),
@@ -238,7 +239,7 @@ CLAIMS = (
         batches=("K1", "K0"),
         measure="the same, N/2 ≤ k ≤ N",
         paper="slightly above 0",
-        statistic=m.seeds(partial(m.widths, 0.5, 1), "K1", "K0"),
+        statistic=seeds(partial(m.widths, 0.5, 1), "K1", "K0"),
         accepted=at_both(Accept(low=0, high=0.1, reason="worse, and by no more than a tenth")),
     ),
     Claim(
@@ -247,7 +248,7 @@ CLAIMS = (
         batches=("K1", "K0"),
         measure="the same, k ≥ 2N",
         paper="below 0",
-        statistic=m.seeds(partial(m.widths, 2, 99), "K1", "K0"),
+        statistic=seeds(partial(m.widths, 2, 99), "K1", "K0"),
         accepted=at_both(Accept(low=-0.2, high=0, reason="better")),
     ),
     Claim(
@@ -256,7 +257,7 @@ CLAIMS = (
         batches=("K1",),
         measure="octaves from N to the width of its peak",
         paper="0",
-        statistic=m.seeds(m.peak_width, "K1"),
+        statistic=seeds(m.peak_width, "K1"),
         accepted={
             "paper": Accept(low=-0.5, high=0.5, reason="within the next width (3N/4)"),
             "small": Accept(low=-1, high=1, reason="within a factor of 2: neighbours differ by less than seeds do"),
@@ -269,7 +270,7 @@ CLAIMS = (
         batches=("ER1", "K1"),
         measure="loss over that of the dense network with as many weights, less 1",
         paper="above 0",
-        statistic=m.seeds(m.sparse_loss, "ER1", "K1"),
+        statistic=seeds(m.sparse_loss, "ER1", "K1"),
         accepted=at_both(Accept(low=0, reason="they lose")),
     ),
     # -- 7: density
@@ -279,7 +280,7 @@ CLAIMS = (
         batches=("E1",),
         measure="octaves from Nε = d/4 to the peak of mono per feature",
         paper="0",
-        statistic=m.seeds(m.peak_density, "E1"),
+        statistic=seeds(m.peak_density, "E1"),
         accepted=at_both(Accept(low=-1, high=1, reason="within a factor of 2: near")),
     ),
     Claim(
@@ -288,7 +289,7 @@ CLAIMS = (
         batches=("E1",),
         measure="rank correlation of ε and mono per feature from there",
         paper="-1",
-        statistic=m.seeds(m.decline, "E1"),
+        statistic=seeds(m.decline, "E1"),
         accepted=at_both(FALLS),
     ),
     Claim(
@@ -297,7 +298,7 @@ CLAIMS = (
         batches=("E1",),
         measure="mono per feature at Nε ≥ 2d",
         paper="about 0",
-        statistic=m.seeds(m.at_twice_d, "E1"),
+        statistic=seeds(m.at_twice_d, "E1"),
         accepted=at_both(Accept(high=0.05, reason="one feature in twenty")),
     ),
     Claim(
@@ -306,7 +307,7 @@ CLAIMS = (
         batches=("E1",),
         measure="largest fall from one ε to the next, as a share of the peak",
         paper="well below 1",
-        statistic=m.seeds(m.largest_step, "E1"),
+        statistic=seeds(m.largest_step, "E1"),
         accepted=at_both(Accept(high=0.5, reason="half octaves: no step takes more than half of the peak")),
     ),
     Claim(
@@ -315,7 +316,7 @@ CLAIMS = (
         batches=(E[2], E[0]),
         measure="mono per feature of E3 less that of E1, three lowest ε",
         paper="above 0",
-        statistic=m.seeds(m.recovered, "E3", "E1"),
+        statistic=seeds(m.recovered, "E3", "E1"),
         accepted={
             "paper": Accept(low=0.05, reason="one feature in twenty more"),
             "small": Accept(low=0.02, reason="four times the steps and not eight"),
@@ -328,7 +329,7 @@ CLAIMS = (
         batches=("RP1",),
         measure="mono per feature, mean over lr",
         paper="about 1",
-        statistic=m.seeds(m.mono_everywhere, "RP1"),
+        statistic=seeds(m.mono_everywhere, "RP1"),
         accepted={
             "paper": Accept(low=0.7, high=1.4, reason="about one"),
             "small": Accept(
@@ -342,7 +343,7 @@ CLAIMS = (
         batches=("LR5",),
         measure="rank correlation of mono per feature and min. loss over lr",
         paper="-1",
-        statistic=m.seeds(partial(m.mono_against_loss, by="lr"), "LR5"),
+        statistic=seeds(partial(m.mono_against_loss, by="lr"), "LR5"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
     ),
     Claim(
@@ -351,7 +352,7 @@ CLAIMS = (
         batches=("D1",),
         measure="rank correlation of mono per feature and min. loss over decays",
         paper="-1",
-        statistic=m.seeds(partial(m.mono_against_loss, by="bias_decay"), "D1"),
+        statistic=seeds(partial(m.mono_against_loss, by="bias_decay"), "D1"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
     ),
     Claim(
@@ -360,7 +361,7 @@ CLAIMS = (
         batches=("LR5",),
         measure="mono per feature at the best lr less that at the lowest",
         paper="above 0",
-        statistic=m.seeds(m.gain_of_rate, "LR5"),
+        statistic=seeds(m.gain_of_rate, "LR5"),
         accepted=at_both(Accept(low=0.1, reason="one feature in ten more")),
     ),
     Claim(
@@ -369,7 +370,7 @@ CLAIMS = (
         batches=("D1",),
         measure="rank correlation of bias_decay and mono per feature",
         paper="-1",
-        statistic=m.seeds(partial(m.trend, by="bias_decay", name=PER_FEATURE), "D1"),
+        statistic=seeds(partial(m.trend, by="bias_decay", name=PER_FEATURE), "D1"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
     ),
     Claim(
@@ -378,7 +379,7 @@ CLAIMS = (
         batches=("RG1", "LR3"),
         measure="mono per feature of the best l1 of like loss, over that of bias -1",
         paper="about 1",
-        statistic=m.seeds(m.l1_against_bias, "RG1", "LR3"),
+        statistic=seeds(m.l1_against_bias, "RG1", "LR3"),
         accepted={
             "paper": Accept(low=0.75, high=1.33, reason="within a third"),
             "small": Accept(low=0.5, high=2, reason="within a factor of 2: decades of l1 are a coarse grid"),

@@ -268,7 +268,3 @@ def l1_against_bias(l1: Sequence[Row], negative: Sequence[Row]) -> float | None:
     loss, mono = (float(np.mean([row[name] for row in same])) for name in ("loss", MONO))
     within = [v for k, v in column(l1, "l1", MONO).items() if column(l1, "l1", "loss")[k] <= 1.05 * loss]
     return max(within, default=0.0) / mono if mono else None
-
-
-def seeds(value: Callable[..., float | None], *batches: str) -> Callable[[Evidence[Scale]], list[float]]:
-    return lambda evidence: evidence.per_seed(value, *batches)

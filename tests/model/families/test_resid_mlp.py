@@ -115,6 +115,9 @@ def test_the_table_says_what_single_features_cost(knobs):
         x[:, i] = strengths
         off = (Plain(config)(x) - x - x.clamp_min(0)).detach().numpy() ** 2
         assert table["loss"][i] == pytest.approx(off.sum(axis=1).mean(), rel=1e-4)
+        one = torch.nn.functional.one_hot(torch.tensor(i), 7).double()
+        own = [Plain(config)(sign * one[None])[0, i].item() / sign for sign in (1, -1)]
+        np.testing.assert_allclose([table["slope_above"][i], table["slope_below"][i]], own)
         assert table["mixed"][i] == pytest.approx(np.delete(off, i, axis=1).sum(axis=1).mean(), rel=1e-4)
 
 

@@ -1,0 +1,109 @@
+"""Figures of papers' batches by name, drawn from the same evidence as the claims: whoever adds one adds a line here.
+
+    Root + Selection -> Evidence of the first size that is there -> an info -> its painter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from monosweep.analysis.claims.batch import Size
+from monosweep.analysis.claims.evidence import Evidence
+from monosweep.analysis.claims.study import Study
+from monosweep.analysis.figures.data import Selection
+from monosweep.analysis.figures.style import headed
+from monosweep.analysis.knobs import FigureError, Row
+from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
+from monosweep.analysis.papers.bhagat2026.mixing import mixing, mixing_info
+from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
+from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
+from monosweep.analysis.tables.guard import conditions
+from monosweep.analysis.tables.root import Root
+from monosweep.analysis.tables.storage import quoted
+from monosweep.model.records import TrialStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """A way to show a batch: what it shows, and its painter."""
+
+    study: Study
+    batch: str
+    info: Callable[[Evidence[Any]], Any]
+    paint: Callable[[Any], Figure]
+
+
+PAPER_FIGURES: dict[str, Kind] = {
+    "incidental": Kind(study=LECOMTE2023, batch="scaling", info=scaling_info, paint=scaling),
+    "cc": Kind(study=BHAGAT2026, batch="cc", info=mixing_info, paint=mixing),
+}
+"""By name; drawn unasked where a root has the trials."""
+
+
+def info_of(name: str, root: Root, selection: Selection) -> Any:
+    """What figure `name` shows of a root.
+
+    Raises:
+        FigureError: if the tables lack its batch; one line with the presets that would give it.
+        QueryError: if the condition is at fault.
+    """
+    found = _found(name, root, selection)
+    return PAPER_FIGURES[name].info(found.evidence)
+
+
+def paint(name: str, root: Root, selection: Selection) -> Figure:
+    """Figure `name`, headed by its batch and by what is left out of it; raises as `info_of` does."""
+    kind, found = PAPER_FIGURES[name], _found(name, root, selection)
+    figure = kind.paint(kind.info(found.evidence))
+    headed(figure, f"{found.size.name}/{kind.batch} ({kind.study.name})")
+    if found.left_out:
+        figure.supxlabel(f"left out: {found.left_out} of its trials that did not complete", fontsize=8)
+    return figure
+
+
+def drawable(root: Root, selection: Selection) -> list[str]:
+    """The names of those whose batches a root has."""
+    return [name for name in PAPER_FIGURES if _batch(name, _rows(name, root, selection))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The trials of a figure's batch at one size."""
+
+    size: Size
+    evidence: Evidence[Any]
+    left_out: int
+    """How many did not complete."""
+
+
+def _found(name: str, root: Root, selection: Selection) -> _Found:
+    kind = PAPER_FIGURES[name]
+    rows = _rows(name, root, selection)
+    size = _batch(name, rows)
+    if size is None:
+        presets = " or ".join(f"{size.name}/{kind.batch}" for size in reversed(kind.study.sizes))
+        raise FigureError(f"{name} shows a batch of which no trial is here; launch {presets}")
+    mine = size.batches[kind.batch].pick(rows)
+    done = [row for row in mine if row["status"] == TrialStatus.COMPLETED]
+    if not done:
+        raise FigureError(f"{name} shows {size.name}/{kind.batch}, of which no trial has completed")
+    return _Found(size, Evidence(root, done, size), len(mine) - len(done))
+
+
+def _batch(name: str, rows: list[Row]) -> Size | None:
+    """The first size of which some trial of the batch is here."""
+    kind = PAPER_FIGURES[name]
+    return next((size for size in kind.study.sizes if size.batches[kind.batch].pick(rows)), None)
+
+
+def _rows(name: str, root: Root, selection: Selection) -> list[Row]:
+    """All trials of the study's families, however they ended."""
+    families = ", ".join(map(quoted, PAPER_FIGURES[name].study.families))
+    chosen = conditions(selection.where, f"family IN ({families})")
+    trials = "trials" if selection.sweep is None else f"sweep({quoted(selection.sweep)})"
+    rows: list[Row] = root.sql(f"SELECT * FROM {trials} WHERE {chosen} ORDER BY trial_id").to_pylist()
+    return rows

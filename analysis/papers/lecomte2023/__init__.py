@@ -1,0 +1,1 @@
+"""Lecomte et al., *What Causes Polysemanticity?* (arXiv 2312.03096)."""
