@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from monosweep.model.config import ConfigError, TrialConfig, unknown_name
-from monosweep.model.engines import engine_name
-from monosweep.model.engines.cpu.memory import cpu_bytes
-from monosweep.model.engines.gpu.memory import gpu_bytes
+from monosweep.model.engines import hand_tuned
 from monosweep.model.families import family_of
 from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import loss_window, recorded_steps
@@ -27,11 +25,8 @@ def bytes_of_pack(config: TrialConfig, device: str = "cpu") -> tuple[int, int]:
     """
     if device not in ("cpu", "cuda"):
         raise ConfigError(unknown_name("device", device, ["cpu", "cuda"]))
-    if engine_name(config, device) == "packed":
-        hand_tuned = {"cpu": cpu_bytes, "cuda": gpu_bytes}
-        per_pack, per_member = hand_tuned[device](config)  # type: ignore[arg-type]
-    else:
-        per_pack, per_member = _of_any_family(config)
+    tuned = hand_tuned(config, device)
+    per_pack, per_member = tuned.bytes_of_pack(config) if tuned else _of_any_family(config)
     on_host = device == "cpu"
     look = max(LOOK_BYTES, family_of(config).look_bytes(config)) if on_host else 0
     return per_pack + on_host * LIBRARIES + look, per_member + on_host * _record_bytes(config)

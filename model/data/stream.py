@@ -94,20 +94,29 @@ class FeatureStream:
 
     def batch(self, step: int) -> SparseBatch:
         """The samples of step 1, 2, …"""
-        block, index = divmod(step - 1, self._process.steps_per_block)
-        if block != self._block or index + 1 >= len(self._bounds):
-            self._draw(block, index + 1)
-        lo, hi = self._bounds[index], self._bounds[index + 1]
+        lo, hi, first = self._drawn(step, 1)
         n_cells = self.key.batch_size * self.key.n_features
         shape = (self.key.batch_size, self.key.n_features)
-        return SparseBatch(self._cells[lo:hi] - index * n_cells, self._values[lo:hi], shape)
+        return SparseBatch(self._cells[lo:hi] - first * n_cells, self._values[lo:hi], shape)
 
     def steps(self, first: int, n_steps: int) -> tuple[Int64[ndarray, " present"], Float32[ndarray, " present"]]:
         """Cells, counted on through the steps, and values of `n_steps` steps from `first` on."""
-        n_cells = self.key.batch_size * self.key.n_features
-        batches = [self.batch(first + i) for i in range(n_steps)]
-        cells = np.concatenate([b.cells + i * n_cells for i, b in enumerate(batches)])
-        return cells, np.concatenate([b.values for b in batches])
+        n_cells, block = self.key.batch_size * self.key.n_features, self._process.steps_per_block
+        cells, values, done = [], [], 0
+        while done < n_steps:
+            together = min(n_steps - done, block - (first + done - 1) % block)
+            lo, hi, start = self._drawn(first + done, together)
+            cells.append(self._cells[lo:hi] + (done - start) * n_cells)
+            values.append(self._values[lo:hi])
+            done += together
+        return (cells[0], values[0]) if len(cells) == 1 else (np.concatenate(cells), np.concatenate(values))
+
+    def _drawn(self, step: int, n_steps: int) -> tuple[int, int, int]:
+        """Where the cells of some steps of one block begin and end, and which step of the block is the first."""
+        block, index = divmod(step - 1, self._process.steps_per_block)
+        if block != self._block or index + n_steps >= len(self._bounds):
+            self._draw(block, index + n_steps)
+        return int(self._bounds[index]), int(self._bounds[index + n_steps]), index
 
     def _draw(self, block: int, n_steps: int) -> None:
         """Draw a block, the first one as far as `n_steps` steps need."""
@@ -143,6 +152,8 @@ class Process:
         cells, values = self._sometimes(block, part, n_steps * self.key.batch_size)
         if len(self.always):
             more = self._always(block, part + 1, n_steps * self.key.batch_size)
+            if not len(cells):
+                return more
             cells, values = np.concatenate([cells, more[0]]), np.concatenate([values, more[1]])
             order = np.argsort(cells, kind="stable")
             cells, values = cells[order], values[order]
@@ -150,10 +161,11 @@ class Process:
 
     def _sometimes(self, block: int, part: int, samples: int) -> tuple[ndarray, ndarray]:
         cells, values = self._points(block, part, samples)
-        inside = cells < samples * self.key.n_features  # rounding may carry the last point over the end
-        first = np.diff(cells, prepend=-1) > 0  # a cell hit twice is present once
-        keep = inside & first
-        return cells[keep], values[keep]
+        # Rounding may carry the last point over the end.
+        end = int(np.searchsorted(cells, samples * self.key.n_features))
+        cells, values = cells[:end], values[:end]
+        again = np.flatnonzero(cells[1:] == cells[:-1]) + 1  # a cell hit twice is present once
+        return np.delete(cells, again), np.delete(values, again)
 
     def _points(self, block: int, part: int, samples: int) -> tuple[ndarray, ndarray]:
         """Cells that the points hit, at least as far as `samples` reach, and values."""

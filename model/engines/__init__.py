@@ -22,25 +22,49 @@ bfloat16 (`precision`) is written once; the CPU's `_bf16_bits` alone repeats tor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from monosweep.model.additions import is_own
 from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, shape_fields, shape_of, unknown_name
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.engines.cpu.memory import cpu_bytes
+from monosweep.model.engines.cpu.superposition.engine import SuperpositionEngine, superposition_bytes, trains
 from monosweep.model.engines.gpu.engine import StackedEngine
+from monosweep.model.engines.gpu.memory import gpu_bytes
 from monosweep.model.engines.solo import SoloEngine, check_optimizer
 from monosweep.model.engines.vmapped import VmappedEngine
 
 EngineName = Literal["auto", "packed", "vmapped", "solo"]
 _Make = Callable[[Sequence[Any], str], Engine]
 
-HAND_TUNED: Mapping[tuple[str, str], _Make] = {
-    ("two_layer", "cpu"): lambda configs, device: PackedEngine(configs),
-    ("two_layer", "cuda"): StackedEngine,
+
+@dataclass(frozen=True, slots=True)
+class HandTuned:
+    """An engine for one family on one device."""
+
+    make: _Make
+    trains: Callable[[Any], bool]
+    """Whether it trains trials of this shape."""
+    bytes_of_pack: Callable[[Any], tuple[int, int]]
+    """Bytes of the device that a pack takes whatever its size, and for each member."""
+
+
+def _with_lamb(config: TrialConfig) -> bool:
+    return config.optimizer == "Lamb"
+
+
+HAND_TUNED: Mapping[tuple[str, str], HandTuned] = {
+    ("two_layer", "cpu"): HandTuned(lambda configs, device: PackedEngine(configs), _with_lamb, cpu_bytes),
+    ("two_layer", "cuda"): HandTuned(StackedEngine, _with_lamb, gpu_bytes),
+    ("superposition", "cpu"): HandTuned(
+        lambda configs, device: SuperpositionEngine(configs), trains, superposition_bytes
+    ),
 }
 """By family and device; they are called `packed`."""
-_VMAPPED = "use the vmapped engine"
+_TOLD = ("optimizer", "precision", "activation", "hidden")
+"""Fields by which a packed engine may be none for a trial."""
 _ANY_FAMILY: Mapping[str, _Make] = {"vmapped": VmappedEngine, "solo": SoloEngine}
 
 
@@ -51,22 +75,24 @@ def make_engine(configs: Sequence[TrialConfig], device: str, name: EngineName = 
         ConfigError: if the trials cannot share a pack, or the engine cannot train them.
     """
     _check(configs, device, name)
-    chosen = engine_name(configs[0], device) if name == "auto" else name
-    make = HAND_TUNED[_tuned_for(configs[0]), device] if chosen == "packed" else _ANY_FAMILY[chosen]
-    return make(configs, device)
-
-
-def _tuned_for(config: TrialConfig) -> str:
-    """The family whose hand-tuned engines can train the trial: a user's metrics are no part of a step."""
-    return config.BASE or config.family
+    tuned = hand_tuned(configs[0], device)
+    if tuned and name in ("auto", "packed"):
+        return tuned.make(configs, device)
+    return _ANY_FAMILY[engine_name(configs[0], device) if name == "auto" else name](configs, device)
 
 
 def engine_name(config: TrialConfig, device: str) -> str:
     """Which engine `auto` is."""
     if config.optimizer not in OPTIMIZERS:
         return "solo"
-    tuned = config.optimizer == "Lamb" and (_tuned_for(config), device) in HAND_TUNED and not is_own(config)
-    return "packed" if tuned else "vmapped"
+    return "packed" if hand_tuned(config, device) else "vmapped"
+
+
+def hand_tuned(config: TrialConfig, device: str) -> HandTuned | None:
+    """What trains such trials at hardware speed, if anything does; a user's metrics are no part of a step, a user's
+    activation is."""
+    found = HAND_TUNED.get((config.BASE or config.family, device))
+    return found if found and found.trains(config) and not is_own(config) else None
 
 
 def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:
@@ -79,15 +105,13 @@ def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> Non
         if shape_of(other) != shape_of(config):
             _disagree(config, other)
     check_optimizer(config)
-    trains = {"packed": ("Lamb",), "vmapped": tuple(OPTIMIZERS)}
-    if config.optimizer not in trains.get(name, (config.optimizer,)):
-        known = ", ".join(trains[name])
-        use = "vmapped" if config.optimizer in OPTIMIZERS else "solo"
-        raise ConfigError(f"the {name} engine trains with {known}; got {config.optimizer}; use the {use} engine")
-    if name == "packed" and is_own(config):
-        raise ConfigError(f"the packed engine has no activation of one's own, {config.activation}; {_VMAPPED}")  # type: ignore[attr-defined]
-    if name == "packed" and (_tuned_for(config), device) not in HAND_TUNED:
-        raise ConfigError(f"no packed engine trains {config.family} on {device}; {_VMAPPED}")
+    if name == "vmapped" and config.optimizer not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise ConfigError(f"the vmapped engine trains with {known}; got {config.optimizer}; use the solo engine")
+    if name == "packed" and not hand_tuned(config, device):
+        asked = ", ".join(f"{field} {getattr(config, field)}" for field in _TOLD if field in shape_fields(type(config)))
+        use = engine_name(config, device)
+        raise ConfigError(f"no packed engine trains {config.family} with {asked} on {device}; use the {use} engine")
     if len(configs) > 1 and (name == "solo" or config.optimizer not in OPTIMIZERS):
         raise ConfigError(f"the solo engine trains one trial at a time; got {len(configs)}; use packs of one")
 

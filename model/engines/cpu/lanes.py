@@ -170,6 +170,24 @@ def relu_row(typingctx, like, e, bias, size):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def not_negative(typingctx, like, values, size):  # type: ignore[no-untyped-def]
+    """max(value, 0) in the place of `size` numbers at an address; NaN stays."""
+    scalar = _scalar(like.dtype)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        _, place, n = arguments
+
+        def clip(at: _Lanes) -> None:
+            value = at.load(place)
+            at.store(builder.select(builder.fcmp_ordered("<", value, at.zero()), at.zero(), value), place)
+
+        _loop(builder, scalar, _REGISTER // _item(scalar), n, clip)
+        return context.get_dummy_value()
+
+    return types.void(like, types.uintp, types.intp), generate
+
+
+@intrinsic
 def relu_slope_row(typingctx, like, l1, dh, h, sums, size):  # type: ignore[no-untyped-def]
     """(dh + l1) where h > 0, else 0, in the place of dh and added to `sums`; `size` numbers at three addresses."""
     scalar = _scalar(like.dtype)

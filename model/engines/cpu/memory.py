@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monosweep.model.engines.cpu.compiled_step import is_gram, is_half
-from monosweep.model.engines.cpu.engine import CHUNK_BYTES
+from monosweep.model.engines.cpu.pack import CHUNK_BYTES
 from monosweep.model.engines.cpu.step import block_rows
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout

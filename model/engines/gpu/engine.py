@@ -26,7 +26,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from monosweep.model.config import ConfigError, DeviceError
-from monosweep.model.engines.cpu.engine import STORES, non_finite
+from monosweep.model.engines.cpu.engine import STORES
+from monosweep.model.engines.cpu.pack import non_finite
 from monosweep.model.engines.gpu import elementwise, graph
 from monosweep.model.engines.gpu.copies import Arriving, aside, leave, mark, send, to_host
 from monosweep.model.engines.gpu.elementwise import Elementwise

@@ -58,11 +58,7 @@ class Superposition(Family):
     def sampler(cls, config: SuperpositionConfig) -> Sampler:
         """Features uniform on [0, 1) where they are present."""
         if config.presence == "independent":
-            key = StreamKey(
-                seed=config.seed, n_features=config.n_features, batch_size=config.samples_per_step,
-                feature_prob=config.feature_prob, feature_dist="uniform", signed=False,
-            )  # fmt: skip
-            stream = FeatureStream(key)
+            stream = FeatureStream(stream_key(config))
             return lambda step: {"x": torch.from_numpy(stream.batch(step).dense())}
         return lambda step: {"x": torch.from_numpy(_dependent(config, step))}
 
@@ -137,6 +133,14 @@ class Superposition(Family):
     def look_bytes(cls, config: SuperpositionConfig) -> int:
         """As the base class says."""
         return 64 * config.n_features**2
+
+
+def stream_key(config: SuperpositionConfig) -> StreamKey:
+    """The stream of features that are present independently."""
+    return StreamKey(
+        seed=config.seed, n_features=config.n_features, batch_size=config.samples_per_step,
+        feature_prob=config.feature_prob, feature_dist="uniform", signed=False,
+    )  # fmt: skip
 
 
 def _dependent(config: SuperpositionConfig, step: int) -> Float32[ndarray, "batch n_features"]:

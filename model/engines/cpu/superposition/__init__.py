@@ -1,0 +1,1 @@
+"""Models of superposition at the cost of the features that are present."""
