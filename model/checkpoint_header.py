@@ -1,6 +1,6 @@
 """What the header of a checkpoint says, and why none goes on from it.  Torch-free: whoever plans reads headers alone.
 
-    checkpoint (writes) -> {FORMAT: JSON of pack and members, CHECKSUM: …} -> told -> checkpoint, sweep.plan
+checkpoint (writes) -> {FORMAT: JSON of pack and members, CHECKSUM: …} -> told -> checkpoint, sweep.plan
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Looking at members as they are now: a point of their curves, metrics, rows of tables, and weights.
 
-    engine's tensors ──family.look──> Notes, Looked        ──family.kept──> Weights
+engine's tensors ──family.look──> Notes, Looked        ──family.kept──> Weights
 """
 
 from __future__ import annotations

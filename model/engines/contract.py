@@ -1,7 +1,7 @@
 """What every engine does: train the members of a pack, each at a step of its own, and give them out and take them in.
 
-    put(slot, state) ──> advance(n) ──> losses        params(slot), fixed(slot): what `look` looks at
-    take(slot) <── …                                   put(slot, None): the slot is empty, its work is gone
+put(slot, state) ──> advance(n) ──> losses        params(slot), fixed(slot): what `look` looks at
+take(slot) <── …                                   put(slot, None): the slot is empty, its work is gone
 """
 
 from __future__ import annotations

@@ -174,9 +174,7 @@ class _Stack:
         return {name: torch.stack([_placed(one[name], self._device, self._dtype) for one in given]) for name in names}
 
     def _state(self, given: Sequence[Mapping[str, Tensor]], name: str, like: str) -> Tensor:
-        return torch.stack(
-            [one.get(name, torch.zeros_like(one[like])).to(self._device, self._dtype) for one in given]
-        )
+        return torch.stack([one.get(name, torch.zeros_like(one[like])).to(self._device, self._dtype) for one in given])
 
     def _numbers(self, given: Sequence[Mapping[str, float]]) -> dict[str, Tensor]:
         """(member) of each knob."""

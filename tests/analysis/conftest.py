@@ -148,9 +148,7 @@ def weights_of(row: dict[str, Any]) -> dict[str, np.ndarray]:
 def quick_trials(pack_id: str, seeds: Sequence[int] = (0, 1), **config: Any) -> list[dict[str, Any]]:
     """The quick sweep's grid."""
     knobs = [(b, 0.12 if b else 0.0, lr, s) for b in MONO for lr in RATES for s in seeds]
-    return [
-        trial(pack_id, bias_offset=b, bias_decay=decay, lr=lr, seed=s, **config) for b, decay, lr, s in knobs
-    ]
+    return [trial(pack_id, bias_offset=b, bias_decay=decay, lr=lr, seed=s, **config) for b, decay, lr, s in knobs]
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ def command(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_query_prints_a_table(quick: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    question = "select lr, round(avg(mono_per_feature), 2) mono from trials " \
-        "where bias_offset = 0 group by 1 order by 1"
+    question = "select lr, round(avg(mono_per_feature), 2) mono from trials where bias_offset = 0 group by 1 order by 1"
     assert query([str(quick.path), question]) == 0
     assert capsys.readouterr().out.splitlines()[:3] == ["   lr  mono", "-----  ----", "0.003  0.02"]
 

@@ -219,9 +219,7 @@ def _rows_of(measured: Measured, case: Case) -> list[tuple[str, ...]]:
     return found
 
 
-def _row(
-    measured: Measured, case: Case, who: str, step_ms: float, spread: str = "", cold: str = ""
-) -> tuple[str, ...]:
+def _row(measured: Measured, case: Case, who: str, step_ms: float, spread: str = "", cold: str = "") -> tuple[str, ...]:
     name = case.shape.name
     half = "bf16" in who
     limit = measured.engine_ms(case, "gemm, bf16") if half else measured.limit(case).products_ms

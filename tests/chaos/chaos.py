@@ -1,6 +1,6 @@
 """Faults in a random order over a sweep: a seed decides the kinds and pauses, the moment what they hit.
 
-    disturb(): train for a while -> a fault -> what it has cost -> ... -> the sweep's end
+disturb(): train for a while -> a fault -> what it has cost -> ... -> the sweep's end
 """
 
 from __future__ import annotations

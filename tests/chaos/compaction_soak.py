@@ -1,6 +1,6 @@
 """A writer, a compactor and a reader on one root, each a process of its own; what the reader saw is the result.
 
-    soak(): commits | compactions | queries -> Seen
+soak(): commits | compactions | queries -> Seen
 """
 
 from __future__ import annotations

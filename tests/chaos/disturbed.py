@@ -1,6 +1,6 @@
 """A sweep that is launched again whenever its driver is gone, and made longer while there is more to disturb.
 
-    Disturbed.training -> an event of `faults` -> Disturbed.after -> ... -> Disturbed.end
+Disturbed.training -> an event of `faults` -> Disturbed.after -> ... -> Disturbed.end
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The faults: each does its harm to a sweep in training and returns once that is over.
 
-    Disturbed, a Random -> FAULTS[kind] -> what was training and is gone, what has come late
+Disturbed, a Random -> FAULTS[kind] -> what was training and is gone, what has come late
 """
 
 from __future__ import annotations

@@ -101,9 +101,7 @@ def spec(tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_from_nothing_to_a_sweep_on_two_machines(
-    machines: tuple[Machine, Machine], spec: Path, tmp_path: Path
-) -> None:
+def test_from_nothing_to_a_sweep_on_two_machines(machines: tuple[Machine, Machine], spec: Path, tmp_path: Path) -> None:
     (head, worker), out = machines, tmp_path / "out"
     undisturbed = Driver(spec, tmp_path / "undisturbed", "--executor", "inline")
     assert f"{out} small --address {_DASHBOARD} --follow" in start(machines, spec, out, 4)

@@ -375,8 +375,9 @@ def test_who_is_stopped_reports_what_it_is(engine):
             assert list(result.tables["neurons"]["step"]) == [s for s in (1, 2, 4, step) for _ in range(12)]
             losses = ENGINES[engine]([config]).advance(step)[:, 0]
             assert result.metrics["loss"] == result.curve["loss"][-1] == pytest.approx(losses[-1], rel=1e-5)
-            assert result.metrics["min_loss"] == pytest.approx(losses.cumsum().min() if step < 1 else min(
-                losses[:n].mean() for n in range(1, step + 1)), rel=1e-5)
+            assert result.metrics["min_loss"] == pytest.approx(
+                losses.cumsum().min() if step < 1 else min(losses[:n].mean() for n in range(1, step + 1)), rel=1e-5
+            )
             assert set(result.metrics) >= {"n_mono", "capacity_sum"} and result.wall_time_s > 0
             found.append((step, bits(result)))
             assert trainer.members == tuple(c for c in together if c != config)

@@ -172,7 +172,7 @@ def test_other_optimizers_train_alone():
     yogi = TwoLayerConfig(**SHAPES[0], optimizer="Yogi")
     with pytest.raises(ConfigError, match="one trial at a time; got 2"):
         PackTrainer([yogi, dataclasses.replace(yogi, seed=1)], "cpu")
-    with pytest.raises(ConfigError, match="packed engine trains with Lamb; got Yogi"):
+    with pytest.raises(ConfigError, match="no packed engine trains two_layer with optimizer Yogi"):
         PackTrainer([yogi], "cpu", engine="packed")
 
 

@@ -33,9 +33,7 @@ LONG_S = 400.0
 def toy(folder: Path, kills: str = "[0]", repeats: int = 4, pack_size: int = 1, n_steps: int = 64) -> Path:
     """A spec of faulty trials."""
     (folder / "toy.py").write_text(_TOY)
-    (folder / "spec.yaml").write_text(
-        _SPEC.format(kills=kills, repeats=repeats, pack_size=pack_size, n_steps=n_steps)
-    )
+    (folder / "spec.yaml").write_text(_SPEC.format(kills=kills, repeats=repeats, pack_size=pack_size, n_steps=n_steps))
     return folder / "spec.yaml"
 
 

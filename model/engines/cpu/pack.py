@@ -18,7 +18,6 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig
 from monosweep.model.engines.cpu import gemm
 from monosweep.model.member import MemberState
 from monosweep.model.precision import DTYPES
@@ -46,11 +45,17 @@ class Rows(Protocol):
 class Held(Protocol):
     """One trial as an engine holds it."""
 
-    config: Any
-    joined: int
-    """Where the engine's clock stood when the trial began, or would have stood."""
-    stream: object
-    """What its samples depend on."""
+    @property
+    def config(self) -> Any:
+        """The trial's config."""
+
+    @property
+    def joined(self) -> int:
+        """Where the engine's clock stood when the trial began, or would have stood."""
+
+    @property
+    def stream(self) -> object:
+        """What its samples depend on."""
 
 
 M = TypeVar("M", bound=Held)
@@ -63,7 +68,8 @@ class CpuEngine(ABC, Generic[M, G]):
     Args:
         configs: trials of one shape.
         layout: how each lies in a row.
-        stores: what is kept of every trial, a row each, and how a `MemberState` names the tensors in it; `params` first.
+        stores: what is kept of every trial, a row each, and how a `MemberState` names the tensors in it; `params` and
+            what the optimizer keeps.
     """
 
     name = how = "packed"

@@ -1,6 +1,6 @@
 """The samples of a chunk of steps, drawn and embedded once for all trials that read the same ones.
 
-    FeatureStream -> Group.chunk -> Chunk -> step
+FeatureStream -> Group.chunk -> Chunk -> step
 """
 
 from __future__ import annotations

@@ -99,4 +99,3 @@ def record(function: Callable[[], None], pool: Any) -> Callable[[], None]:
         function()
     replay: Callable[[], None] = graph.replay
     return replay
-

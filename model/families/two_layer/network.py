@@ -99,9 +99,7 @@ class TwoLayer(Family):
         return Loss(objective, loss, {"silent": (h <= 0).all(dim=0)})
 
     @classmethod
-    def after(
-        cls, config: TwoLayerConfig, params: Tensors, before: Tensors, passed: Tensors, knobs: Knobs
-    ) -> Tensors:
+    def after(cls, config: TwoLayerConfig, params: Tensors, before: Tensors, passed: Tensors, knobs: Knobs) -> Tensors:
         """Bias decay, as `bias_decay_mode` says."""
         share = DECAY_SHARES[config.bias_decay_mode](params, before, passed, knobs["lr"])
         return {**params, "bias": params["bias"] * (1 - knobs["bias_decay"] * share)}

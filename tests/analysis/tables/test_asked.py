@@ -109,7 +109,7 @@ def test_it_is_a_table_like_any_other(shared: tuple[Made, list[str]]) -> None:
     joined = "select count(*) as n from sweep('quick') q join SWEEP ('paper/LR1') p using (trial_id)"
     assert sql(joined).to_pylist() == [{"n": 2}]
     assert sql("select * from sweep('quick')").schema == sql("select * from trials").schema
-    within = 'with s as (from "sweep"(\'quick\') where lr > 0.01) select count(*) as n from s, curves'
+    within = "with s as (from \"sweep\"('quick') where lr > 0.01) select count(*) as n from s, curves"
     assert sql(within).to_pylist() == [{"n": 0}]
     named = "from asked a join sweep(name := 'quick') q using (trial_id)"
     assert ids(made.path, named) == sorted(found[:4] + found[2:4])

@@ -138,7 +138,7 @@ def test_a_missing_value_is_told(root: Root, query: str, parameters: Any, messag
         ("with a as (truncate raw.trials) select * from a", "can only read; got TRUNCATE"),
         ("WITH é AS (select 'éé'), a AS (\nCoPy (select 1) to '{root}/x.csv') from a", "only read; got COPY"),
         ("select * from json_execute_serialized_sql('{{}}')", "cannot call json_execute_serialized_sql"),
-        ('select * from "JSON_execute_serialized_sql"(\'{{}}\')', "cannot call json_execute_serialized_sql"),
+        ("select * from \"JSON_execute_serialized_sql\"('{{}}')", "cannot call json_execute_serialized_sql"),
         ("from query('copy trials to ''{root}/x.csv''')", "cannot call query;"),
         ("from query_table('{root}/trials/sweep=quick/part-p0.parquet')", "cannot call query_table;"),
         ("select * from read_text('/etc/hosts')", "may read only the views and cannot call read_text; select from"),

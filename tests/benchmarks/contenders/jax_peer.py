@@ -1,6 +1,6 @@
 """JAX in a process of its own: its threads and its compiled programs stay out of the driver, which forks.
 
-    JaxPeer.turn(seed) --pipe--> contenders.jax_pack.JaxPack, one per case
+JaxPeer.turn(seed) --pipe--> contenders.jax_pack.JaxPack, one per case
 """
 
 from __future__ import annotations

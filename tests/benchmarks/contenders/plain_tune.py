@@ -82,9 +82,7 @@ def turn(cases: Sequence[Case], n_workers: int, seed: int, cluster: Cluster | No
         metrics = [result.metrics for result in results]
     wall_s = time.perf_counter() - start
     busy_s = sum(m["seconds"] for m in metrics) / n_workers
-    return Turn(
-        samples=tuple(_sample(case, metrics, n_workers) for case in cases), startup_s=wall_s - busy_s
-    )
+    return Turn(samples=tuple(_sample(case, metrics, n_workers) for case in cases), startup_s=wall_s - busy_s)
 
 
 def _trainable(config: dict[str, Any]) -> None:

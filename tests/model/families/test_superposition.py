@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from monosweep.model.config import ConfigError
+from monosweep.model.engines import engine_name, make_engine
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.engines.vmapped import VmappedEngine
 from monosweep.model.families.superposition.config import SuperpositionConfig
@@ -60,11 +61,12 @@ def test_engines_train_what_a_plain_loop_trains(knobs, last):
         losses.append(loss.item())
     np.testing.assert_allclose(SoloEngine([config], "cpu").advance(100)[:, 0], losses, rtol=1e-6)
     np.testing.assert_allclose(VmappedEngine([other, config], "cpu").advance(100)[:, 1], losses, rtol=1e-6)
+    if config.hidden != "trained":
+        np.testing.assert_allclose(make_engine([other, config], "cpu", "packed").advance(100)[:, 1], losses, rtol=1e-6)
+    assert engine_name(config, "cpu") == ("vmapped" if config.hidden == "trained" else "packed")
 
 
-@pytest.mark.parametrize(
-    ("presence", "both"), [("independent", 0.04), ("together", 0.2), ("apart", 0.0), ("one", 0.0)]
-)
+@pytest.mark.parametrize(("presence", "both"), [("independent", 0.04), ("together", 0.2), ("apart", 0.0), ("one", 0.0)])
 def test_features_are_present_as_they_should_be(presence, both):
     config = trial(presence=presence, n_features=6, batch_size=20_000)
     x = Superposition.sample(config, 3)["x"].numpy()

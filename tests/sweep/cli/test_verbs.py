@@ -104,9 +104,7 @@ def test_a_closed_pipe_is_quiet() -> None:
     reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
     reader.wait()
     assert reader.stdin is not None
-    done = subprocess.run(
-        [COMMAND, "presets"], stdout=reader.stdin, stderr=subprocess.PIPE, timeout=60, check=False
-    )
+    done = subprocess.run([COMMAND, "presets"], stdout=reader.stdin, stderr=subprocess.PIPE, timeout=60, check=False)
     reader.stdin.close()
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -185,9 +183,7 @@ def test_plot_draws_the_response_map(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith(f"{target}\n")
 
 
-def test_a_plot_that_cannot_be_written_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "map.png").mkdir()
     assert main(["trial", "tiny", *FAST, "--plot", str(tmp_path / "map.png")]) == 2
     assert "map.png" in capsys.readouterr().err.splitlines()[-1]
@@ -211,9 +207,7 @@ def test_a_plot_that_cannot_be_written_is_one_line(
         (HUGE, "the trial could not be trained: RuntimeError: "),
     ],
 )
-def test_a_trial_that_cannot_be_is_one_line(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_trial_that_cannot_be_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trial", "tiny", *argv]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
@@ -238,9 +232,7 @@ def test_a_diverged_trial_replays_too(root: Path, capsys: pytest.CaptureFixture[
     assert "bit-equal on this machine" in out
 
 
-def test_a_row_from_elsewhere_may_differ(
-    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_row_from_elsewhere_may_differ(doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     path = doctored(loss=0.125, device_name="another processor")
     assert main(["replay", str(path), trial_id()]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -272,9 +264,7 @@ def test_equal_numbers_from_elsewhere_are_said_to_be(
     assert last.startswith("bit-equal with a row that came from elsewhere: python 3.1.0, torch 1.0 there")
 
 
-def test_a_row_that_differs_here_is_an_alarm(
-    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_row_that_differs_here_is_an_alarm(doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(doctored(loss=0.125)), trial_id()]) == 1
     out = capsys.readouterr().out
     assert "differs on the same hardware, code and library versions, which must not happen" in out
@@ -284,17 +274,13 @@ def test_a_row_that_differs_here_is_an_alarm(
     assert float(difference) == float(now) - 0.125
 
 
-def test_a_curve_that_differs_is_an_alarm(
-    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_curve_that_differs_is_an_alarm(doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(doctored("curves", mean_bias=0.5)), trial_id()]) == 1
     out = capsys.readouterr().out
     assert "curve: 9 of 63 numbers differ, first mean_bias at step 1: 0.5 in the row" in out
 
 
-def test_a_failed_row_has_nothing_to_compare(
-    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_row_has_nothing_to_compare(doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     path = doctored(status="failed", error="MemoryError: too large", loss=None, last_step=0)
     assert main(["replay", str(path), trial_id()]) == 0
     reason = "the row is of a failed trial (MemoryError: too large); now it is completed"
@@ -315,9 +301,7 @@ def test_an_unknown_trial_id_is_one_line(
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_results_root_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_is_no_results_root_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["replay", str(tmp_path), "abcdef"], ["status", str(tmp_path)]):
         assert main(argv) == 2
         assert "a results root holds monosweep.json" in capsys.readouterr().err
@@ -332,9 +316,7 @@ def test_status_counts_the_trials(root: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "tiny: 4/6 trials done (not active)\n"
 
 
-def test_status_of_an_empty_root_says_how_to_start(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_of_an_empty_root_says_how_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store.create(str(tmp_path / "new"))
     assert main(["status", str(tmp_path / "new")]) == 0
     assert "monosweep launch SPEC --out" in capsys.readouterr().out
@@ -380,9 +362,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "results").exists()
 
 
-def test_a_failed_trial_is_reported_with_its_reason(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_trial_is_reported_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
     status = main(launch(out, "--set", "lr=0.01", "repeats=1", *HUGE[1:], "--pack-size", "1"))
     lines = capsys.readouterr().out.splitlines()

@@ -243,9 +243,7 @@ def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(
                 os.kill(pid, signal.SIGSTOP)
         return False
 
-    said = train(
-        tmp_path, packs, Settings(), lambda *given: tune.execute(cluster, *given, stop), patience_s=10.0
-    )
+    said = train(tmp_path, packs, Settings(), lambda *given: tune.execute(cluster, *given, stop), patience_s=10.0)
     assert struck and gone(struck, 60)
     assert "(hung: no report for " in said and f"pack {packs[0].pack_id} is taken up again" in said
 
@@ -264,9 +262,7 @@ def asleep() -> int:
     return 0
 
 
-def test_a_worker_that_does_not_come_is_waited_for_in_a_line(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_does_not_come_is_waited_for_in_a_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here because others have its GPU."""
     monkeypatch.setattr(waits, "LONG_S", 0.5)
     other, said = ray.remote(num_cpus=1, num_gpus=1)(asleep).remote(), list[str]()

@@ -97,7 +97,11 @@ class Workers:
         return Left(trial_id=config.trial_id, status=status, last_step=step, metrics={"loss": 1.0})
 
     def _report(
-        self, pack: Pack, seen: Sequence[Seen], left: Sequence[Left], finished: bool = False,
+        self,
+        pack: Pack,
+        seen: Sequence[Seen],
+        left: Sequence[Left],
+        finished: bool = False,
         released: bool = False,
     ) -> Orders:
         progress = PackProgress(

@@ -261,8 +261,7 @@ def test_a_trial_that_cannot_be_is_one_clear_line(write: Callable[[str], str], t
 KEYS = st.sampled_from(["lr", "grid", "uniform", "choice", "n_neurons", "x"])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(KEYS, children, max_size=3),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(KEYS, children, max_size=3),
     max_leaves=8,
 )
 

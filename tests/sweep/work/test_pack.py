@@ -117,9 +117,7 @@ def test_progress_counts_the_steps_of_every_member(store: Store, trial: Trial) -
     assert (reports[-1].model_steps, reports[-1].trained_steps) == (128, 128)
 
 
-def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(
-    tmp_path: Path, trial: Trial, rows: Rows
-) -> None:
+def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path, trial: Trial, rows: Rows) -> None:
     pack = Pack((trial(n_steps=40_000, lr=0.01), trial(n_steps=40_000, lr=0.1)))
     stopped, whole = Store.create(str(tmp_path / "stopped")), Store.create(str(tmp_path / "whole"))
     deadline = time.monotonic() + 1.2
@@ -256,9 +254,7 @@ def test_rows_name_every_process_that_trained_them(
 
 
 @pytest.mark.parametrize("asked", [{"record_neurons": "log2"}, {"save_weights": "log2"}, {}, {"save_weights": "final"}])
-def test_a_resumed_pack_is_what_was_asked_for(
-    tmp_path: Path, trial: Trial, rows: Rows, asked: dict[str, Any]
-) -> None:
+def test_a_resumed_pack_is_what_was_asked_for(tmp_path: Path, trial: Trial, rows: Rows, asked: dict[str, Any]) -> None:
     """Whatever it was recorded with before: a launch with other settings has the rows and weights of a whole one."""
     pack, wanted = Pack((trial(n_steps=64),)), Settings(slice_s=0.01, **asked)
     before = SETTINGS if asked else Settings(slice_s=0.01, record_neurons="log2", save_weights="log2")

@@ -1,6 +1,6 @@
 """The packed engine of models of superposition on a CPU.
 
-    FeatureStream -> _Group -> step.train_chunk -> losses
+FeatureStream -> _Group -> step.train_chunk -> losses
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from monosweep.model.precision import DTYPES
 from monosweep.model.schedule import lr_table
 
 BLOCK_BYTES = 2**20
-"""Features and answers of one block of samples; a larger batch is worked through in blocks, so that they stay in cache."""
+"""Features and answers of one block of samples: what stays in cache."""
 _UPDATES = Meanings("optimizer", {"Lamb": LAMB, "Adam": ADAM, "AdamW": ADAMW, "SGD": SGD})
 _NUMBERS = ("weight_decay", "beta1", "beta2", "eps", "momentum")
 _PASSES = {"relu": True, "none": False}

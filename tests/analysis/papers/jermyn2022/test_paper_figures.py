@@ -158,9 +158,7 @@ def test_the_new_kinds_are_drawn(small: Made, tmp_path: Any, capsys: pytest.Capt
         assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_paper_draws_those_that_the_tables_carry(
-    made: Made, tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_paper_draws_those_that_the_tables_carry(made: Made, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, "G3", seeds=1)]
     made.write("trials", "s", "p0", rows)
     assert figures([str(made.path), "paper", "--to", str(tmp_path)]) == 0

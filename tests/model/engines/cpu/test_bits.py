@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from monosweep.model.device import reproducible
+from monosweep.model.engines import make_engine
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
+from monosweep.model.families.superposition.config import SuperpositionConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import embedding
 from monosweep.model.families.two_layer.weights import Weights
@@ -37,19 +39,35 @@ CLASSES = {
     "bf16": {**SMALL, "precision": "bf16"},
     "tf32": {**SMALL, "precision": "tf32"},
 }
+SHARING = {"n_steps": 96, "batch_size": 256, "lr": 0.01}
+SUPERPOSITION = {
+    "5 in 2": {},
+    "dense": {"feature_prob": 1.0, "n_features": 7},
+    "one": {"presence": "one"},
+    "sample blocks": {"n_features": 60, "d_hidden": 11, "batch_size": 4000, "n_steps": 8},
+    "SGD": {"optimizer": "SGD", "momentum": 0.9, "weight_decay": 0.1},
+    "AdamW in fp64": {"optimizer": "AdamW", "precision": "fp64"},
+    "Lamb, linear": {"optimizer": "Lamb", "activation": "none", "n_features": 20, "d_hidden": 5},
+}
 
 
 def trained(name, chunk=None):
     """Every loss of a trial, and its state at the end."""
-    config = TwoLayerConfig(**{**KNOBS, **CLASSES[name]})
-    engine, chunk = PackedEngine((config,)), chunk or config.n_steps
+    if name in SUPERPOSITION:
+        config = SuperpositionConfig(**{**SHARING, **SUPERPOSITION[name]})
+    else:
+        config = TwoLayerConfig(**{**KNOBS, **CLASSES[name]})
+    engine, chunk = make_engine((config,), "cpu", "packed"), chunk or config.n_steps
     with reproducible("cpu"):
         losses = [engine.advance(min(chunk, config.n_steps - done)) for done in range(0, config.n_steps, chunk)]
     return [np.concatenate(losses), *(tensor.numpy() for tensor in engine.take(0).tensors.values())]
 
 
 def digests():
-    return {name: [hashlib.sha256(part.tobytes()).hexdigest() for part in trained(name)] for name in CLASSES}
+    return {
+        name: [hashlib.sha256(part.tobytes()).hexdigest() for part in trained(name)]
+        for name in [*CLASSES, *SUPERPOSITION]
+    }
 
 
 def in_a_process(cache):
@@ -73,7 +91,7 @@ def test_the_first_run_after_installation_has_the_bits_of_every_later_one(tmp_pa
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 32])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [*CLASSES, *SUPERPOSITION])
 def test_bits_do_not_depend_on_how_steps_are_chunked(name, chunk):
     for ours, theirs in zip(trained(name, chunk), trained(name), strict=True):
         assert ours.tobytes() == theirs.tobytes()
