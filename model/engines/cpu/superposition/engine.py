@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from monosweep.model.config import Meanings
+from monosweep.model.config import OPTIMIZERS, Meanings
 from monosweep.model.data.stream import FeatureStream
 from monosweep.model.engines.cpu.elementwise import lamb_constants
 from monosweep.model.engines.cpu.pack import CHUNK_BYTES, CpuEngine
@@ -36,7 +36,8 @@ _PASSES = {"relu": True, "none": False}
 
 def trains(config: SuperpositionConfig) -> bool:
     """Whether trials of this shape are trained here; a layer that stays the identity changes nothing."""
-    return config.activation in _PASSES and config.hidden != "trained" and config.precision in ("fp32", "fp64")
+    plain = config.activation in _PASSES and config.hidden != "trained"
+    return plain and config.optimizer in OPTIMIZERS and config.precision in ("fp32", "fp64")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def test_a_member_goes_through_other_engines(rule):
 
 @pytest.mark.parametrize(
     ("knobs", "use"),
-    [({"precision": "bf16"}, "vmapped"), ({"hidden": "trained"}, "vmapped"), ({"optimizer": "DiffGrad"}, "solo")],
+    [({"precision": "bf16"}, "vmapped"), ({"hidden": "trained"}, "vmapped"), ({"optimizer": "Yogi"}, "solo")],
 )
 def test_what_it_does_not_train_another_engine_does(knobs, use):
     config = pack(1, **knobs)[0]
