@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from numpy import ndarray
+
+from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families import family_of
 from monosweep.model.family import Trained
 from monosweep.model.memory import LOOK_BYTES
+from monosweep.model.precision import DTYPES
 from monosweep.model.results import Weights
 from monosweep.model.schedule import lr_at
 from monosweep.model.seats import Seats
@@ -71,3 +76,19 @@ def weights(seats: Seats, slot: int) -> Weights:
     config = seats.notes(slot).config
     kept = family_of(config).kept(config, seats.engine.params(slot), seats.engine.fixed(slot))
     return {config.trial_id: {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}}
+
+
+def trained_of(config: TrialConfig, kept: Mapping[str, ndarray]) -> Trained:
+    """A trial's model from the weights that were kept of it, as its family looks at it.
+
+    Raises:
+        ConfigError: if they lack some.
+    """
+    family, dtype = family_of(config), DTYPES[config.precision]
+    names = tuple(family.start(config))
+    if lacking := [name for name in names if name not in kept]:
+        raise ConfigError(f"the weights of trial {config.trial_id} must hold {', '.join(names)}; lack {lacking}")
+    fixed = {
+        name: tensor.to(dtype if tensor.is_floating_point() else None) for name, tensor in family.fixed(config).items()
+    }
+    return Trained(config, {name: torch.from_numpy(kept[name].copy()) for name in names}, fixed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.storage import Files, Part, first_line
+from monosweep.sweep.store.parts import pack_and_step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ def packs_with_weights(files: Files, sweeps: Iterable[str]) -> set[tuple[str, st
     """(sweep, pack_id) of the packs in `sweeps` that saved weights."""
     wanted = set(sweeps)
     parts = (p for p in files.parts("weights", ".safetensors") if p.sweep in wanted)
-    return {(p.sweep, _pack_and_step(p)[0]) for p in parts}
+    return {(p.sweep, pack_and_step(p.path)[0]) for p in parts}
 
 
 def last_weights(files: Files, row: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
@@ -35,8 +35,8 @@ def last_weights(files: Files, row: Mapping[str, Any]) -> dict[str, np.ndarray] 
 def _parts_of(files: Files, row: Mapping[str, Any]) -> list[Part]:
     """The weights files of a trial's pack, the latest step first."""
     parts = [p for p in files.parts("weights", ".safetensors") if p.sweep == row["sweep"]]
-    ours = [p for p in parts if _pack_and_step(p)[0] == row["pack_id"]]
-    return sorted(ours, key=lambda p: _pack_and_step(p)[1], reverse=True)
+    ours = [p for p in parts if pack_and_step(p.path)[0] == row["pack_id"]]
+    return sorted(ours, key=lambda p: pack_and_step(p.path)[1], reverse=True)
 
 
 def _tensors(files: Files, part: Part, trial_id: str) -> dict[str, np.ndarray]:
@@ -49,9 +49,3 @@ def _tensors(files: Files, part: Part, trial_id: str) -> dict[str, np.ndarray]:
         raise QueryError(f"cannot read the weights in {part.path}: {first_line(error)}") from None
     prefix = f"{trial_id}/"
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _pack_and_step(part: Part) -> tuple[str, int]:
-    """`part-PACKID-step0000015872-TRIALS.safetensors` as (PACKID, 15872); until schema version 2 without the trials."""
-    match = re.search(r"part-(.+?)-step(\d+)(?:-[0-9a-f]+)?\.safetensors$", part.path)
-    return (match.group(1), int(match.group(2))) if match else ("", -1)

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from monosweep.model.additions import addition_of
 from monosweep.model.config import ConfigError, Shape, field_types, unknown_name
-from monosweep.model.families.source import Source, kind_and_words, run
+from monosweep.model.families.source import Source, is_reference, kind_and_words, run
 from monosweep.model.family import Family, Look, Trained, names, reported, short
 
 Functions = Mapping[str, Callable[..., Any]]
@@ -70,17 +70,37 @@ def measured(source: Source, metrics: Functions, member: Trained) -> dict[str, A
     }
 
 
-def metrics_for(source: Source, family: str, ours: Collection[str]) -> Functions:
-    """The metrics of a text that are for a family, by name.
+def metrics_for(source: Source, ours: Collection[str]) -> Functions:
+    """The metrics of a text for the family that the source names, by name.
 
     Raises:
-        ConfigError: naming file and line, if the text cannot be run, or one cannot be a column.
+        ConfigError: naming file and line, if the text cannot be run, or a metric cannot be a column.
     """
     found = _added(source, run(source), "metric", ours)
-    for name, function in found.items():
-        _documented(source, name, function)
-        _check_kind(source, function)
+    columns_for(source, found)
     return found
+
+
+def columns_for(source: Source, metrics: Functions) -> dict[str, tuple[Any, str]]:
+    """The type and the meaning of what each gives.
+
+    Raises:
+        ConfigError: naming file and line, if one has no docstring or gives what no column holds.
+    """
+    return {
+        name: (_check_kind(source, function), _documented(source, name, function)) for name, function in metrics.items()
+    }
+
+
+def families_named(source: Source) -> tuple[str, ...]:
+    """The families that a text has metrics for.
+
+    Raises:
+        ConfigError: naming file and line, if the text cannot be run.
+    """
+    additions = map(addition_of, vars(run(source)).values())
+    named = (name for found in additions if found and found.kind == "metric" for name in found.families)
+    return tuple(dict.fromkeys(named))
 
 
 def _added(source: Source, module: ModuleType, kind: str, ours: Collection[str]) -> Functions:
@@ -91,7 +111,7 @@ def _added(source: Source, module: ModuleType, kind: str, ours: Collection[str])
         if addition is None or addition.kind != kind:
             continue
         for family in addition.families:
-            if family not in ours:
+            if family not in ours and not is_reference(family):
                 raise _error(source, function, unknown_name("family", family, sorted(ours)))
         if source.class_name in addition.families:
             found[function.__name__] = function
@@ -131,13 +151,10 @@ def _config(source: Source, base: Any, activations: Functions) -> Any:
 
 def _metrics(source: Source, base: type, own: Functions) -> type:
     """The family's metrics and these."""
-    columns = []
-    for name, function in own.items():
-        if name in names(base):
-            problem = f"{source.class_name} has a metric {name} already; give it another name"
-            raise _error(source, function, problem)
-        doc = field(metadata={"doc": _documented(source, name, function)})
-        columns.append((name, _check_kind(source, function), doc))
+    for name in [name for name in own if name in names(base)]:
+        problem = f"{source.class_name} has a metric {name} already; give it another name"
+        raise _error(source, own[name], problem)
+    columns = [(name, kind, field(metadata={"doc": doc})) for name, (kind, doc) in columns_for(source, own).items()]
     return make_dataclass("Metrics", columns, bases=(base,), frozen=True, kw_only=True, slots=True)
 
 

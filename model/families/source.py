@@ -77,8 +77,8 @@ def is_reference(name: str) -> bool:
     return ".py:" in name
 
 
-def read_source(reference: str, folder: Path) -> Source:
-    """The text behind `my_toy.py:MyToy`, the path relative to `folder`.
+def read_source(reference: str, folder: Path, rule: str = "family must name a Python file and a class in it") -> Source:
+    """The text behind `my_toy.py:MyToy`, the path relative to `folder`; who has another `rule` says so.
 
     Raises:
         ConfigError: if the file cannot be read.
@@ -88,7 +88,7 @@ def read_source(reference: str, folder: Path) -> Source:
         return Source(Path(path).name, class_name, (folder / path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         problem = error.strerror if isinstance(error, OSError) else "not text"
-        raise ConfigError(f"family must name a Python file and a class in it; {path!r}: {problem}") from None
+        raise ConfigError(f"{rule}; {path!r}: {problem}") from None
 
 
 def run(source: Source) -> ModuleType:

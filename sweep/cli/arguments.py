@@ -115,6 +115,18 @@ class ReplayArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasureArgs:
+    """Options of `measure`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root."""
+    file: Annotated[str, tyro.conf.Positional, arg(metavar="FILE")]
+    """A Python file with functions decorated as metrics; the table is named after it."""
+    sweep: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Trials that this sweep has trained; left out, all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchArgs:
     """Options of `bench`."""
 

@@ -7,6 +7,7 @@ verb that needs it, after its arguments have been read.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from monosweep.sweep.cli.arguments import (
     BenchArgs,
     CompactArgs,
     LaunchArgs,
+    MeasureArgs,
     PresetsArgs,
     ReplayArgs,
     StatusArgs,
@@ -149,6 +151,25 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     ok = _print_comparison(row, curve_rows, watched)
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
+
+
+def measure(argv: Sequence[str]) -> int:
+    """`monosweep measure`."""
+    args = parse(
+        MeasureArgs, argv, prog="monosweep measure",
+        description="Compute metrics of your own for trials whose weights were kept; nothing is trained.",
+    )  # fmt: skip
+    from monosweep.sweep.measure import measure as measure_trials
+    from monosweep.sweep.store.root import Store
+
+    done = measure_trials(Store.open(args.out), args.file, args.sweep)
+    print(f"{done.n_trials:,} trials measured: table {done.table}")
+    for error in done.errors:
+        print(f"failed    {error}", file=sys.stderr)
+    metrics = ", ".join(f"{done.table}.{name}" for name in done.metrics)
+    sql = f"select trial_id, loss, {metrics} from trials join {done.table} using (trial_id)"
+    print(f'query     monosweep query {shlex.quote(args.out)} "{sql}"')
+    return INCOMPLETE if done.errors else 0
 
 
 def bench(argv: Sequence[str]) -> int:

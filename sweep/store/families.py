@@ -43,9 +43,8 @@ def _check(told: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None
         for other in others for table, listed in other["columns"].items() for column in listed
     }  # fmt: skip
     for table, listed in told["columns"].items():
-        if table not in TABLES and (table in _TAKEN or not _TABLE_NAME.fullmatch(table)):
-            raise ConfigError(f"{told['name']}: table {table!r} must be a word in small letters that no folder of a "
-                              f"root is called ({', '.join(_TAKEN)}); give it another name")  # fmt: skip
+        if table not in TABLES:
+            check_table(told["name"], table)
         own = Counter(column["name"].lower() for column in listed) + Counter(["sweep"])
         for column in listed:
             name, kind = column["name"], column["type"]
@@ -56,6 +55,19 @@ def _check(told: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None
                 here = f"{there['name']} {there['type']} in {whose}, which this root holds too"
                 fix = "give it another name, or use another root"
                 raise ConfigError(f"column {name} of {table} is {kind} in {told['name']}, and {here}; {fix}")
+
+
+def check_table(whose: str, table: str) -> None:
+    """Whether a table may be called so.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if table in _TAKEN or not _TABLE_NAME.fullmatch(table):
+        raise ConfigError(
+            f"{whose}: table {table!r} must be a word in small letters that no folder of a root is called "
+            f"({', '.join(_TAKEN)}); give it another name"
+        )
 
 
 def about(name: str) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def load_families(storage: Storage) -> None:
         ConfigError: if one of them defines no family.
     """
     for told in known_families(storage):
-        if told.get("text"):
+        if told.get("text") and told.get("class"):
             remember(Source(told["file"], told["class"], told["text"]))
 
 

@@ -23,6 +23,7 @@ another.  Such a trial has a row in both units, and shows what the unit of the b
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections import defaultdict
@@ -64,6 +65,16 @@ def part_name(table: str, sweep: str, pack_id: str, trial_ids: Iterable[str], le
 def weights_name(sweep: str, pack_id: str, step: int, trial_ids: Iterable[str]) -> str:
     """Where the weights of these trials of a pack are, looked at after so many steps."""
     return f"weights/sweep={in_path(sweep)}/part-{pack_id}-step{step:010d}-{_digest(trial_ids)}.safetensors"
+
+
+def pack_and_step(name: str) -> tuple[str, int]:
+    """The pack of a file of weights and the step after which they were; until schema version 2 it named no trials.
+
+    >>> pack_and_step("weights/sweep=a/part-7d1c-step0000015872-0123456789abcdef.safetensors")
+    ('7d1c', 15872)
+    """
+    match = re.search(r"part-(.+?)-step(\d+)(?:-[0-9a-f]+)?\.safetensors$", name)
+    return (match.group(1), int(match.group(2))) if match else ("", -1)
 
 
 def asked_name(sweep: str, trial_ids: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
     trials|curves|neurons/sweep=NAME/part-PACKID-TRIALS.parquet
     asked/sweep=NAME/part-TRIALS.parquet            what the sweep was asked for (`sweep.store.asked`)
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
+    FILE/sweep=NAME/part-merged-….parquet           what a user's FILE.py measured afterwards (`sweep.store.measured`)
     checkpoints/sweep=NAME/PACKID.safetensors       removed once all its trials have rows
     sweeps/NAME.json                                the spec as launched
     sweeps/NAME.progress.json, NAME.lease.json      the driver's heartbeat; who it is (`sweep.store.lease`)
