@@ -7,6 +7,7 @@ words with a key of two, four words a time, whatever came before.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 
@@ -26,6 +27,7 @@ def generator(seed: int, purpose: str, part: int = 0, block: int = 0) -> np.rand
     )
 
 
+@cache
 def _purpose(name: str) -> int:
     if name in _PURPOSES:
         return _PURPOSES[name]

@@ -7,6 +7,7 @@ library multiplies a stack of matrices may depend on how many there are: members
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from monosweep.model.family import Sampler
 
 _AFTER = Family.after.__func__  # type: ignore[attr-defined]
+WORTHWHILE_S = 2.0
+"""Seconds that a stack has trained before its gradients are traced, which takes that long once a process."""
 TOLERANCE = 1e-5
 """Relative difference of single-precision losses between packs, at most, over some hundred steps."""
 
@@ -167,6 +170,7 @@ class _Stack:
         batches = None if len(self._streams) == 1 else 0
         gradients = torch.func.grad(objective, has_aux=True)
         self._gradients: Callable[..., Any] = torch.func.vmap(gradients, in_dims=(0, 0, batches, 0))
+        self._traced, self._seconds = False, 0.0
         changes = getattr(family.after, "__func__", family.after) is not _AFTER
         self._after = torch.func.vmap(lambda *given: dict(family.after(about, *given))) if changes else None
 
@@ -193,8 +197,10 @@ class _Stack:
     def advance(self, n_steps: int) -> Float64[ndarray, "steps members"]:
         rates = self._tensor(lr_table(self._configs, [first + self.done for first in self._first], n_steps))
         losses = torch.empty(n_steps, len(self._configs), dtype=torch.float64)
+        start = time.perf_counter()
         for index in range(n_steps):
             losses[index] = self._step(rates[index])
+        self._seconds += time.perf_counter() - start
         return losses.numpy()
 
     def _step(self, lr: Tensor) -> Tensor:
@@ -205,7 +211,10 @@ class _Stack:
         ]
         knobs = {**self._knobs, **self._numbers(scheduled)}
         before = {name: tensor.clone() for name, tensor in self._params.items()} if self._after else {}
-        grads, (loss, passed) = self._gradients(self._params, self._fixed, self._batch(), knobs)
+        given = self._params, self._fixed, self._batch(), knobs
+        if self._seconds > WORTHWHILE_S and not self._traced:
+            self._gradients, self._traced = traced(self._gradients, given), True
+        grads, (loss, passed) = self._gradients(*given)
         steps = torch.tensor([first + self.done for first in self._first], dtype=torch.float64, device=self._device)
         for name in self._names:
             # Of stacks that lie in one piece these are views, so what is stepped is the stacks themselves.
@@ -243,6 +252,17 @@ class _Stack:
             for tensor in tensors.values():
                 finite &= torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1)
         return torch.logical_not(finite).tolist()
+
+
+def traced(function: Callable[..., Any], given: tuple[Any, ...]) -> Callable[..., Any]:
+    """A function as the list of operations that it does to tensors of these shapes: the same bits in half the time,
+    without what `torch.func` does around each; the function itself where it cannot be told so."""
+    from torch.fx.experimental.proxy_tensor import make_fx  # its first use imports torch's compiler
+
+    try:
+        return make_fx(function)(*given)
+    except Exception:  # whatever a user's code does that a trace does not know
+        return function
 
 
 def _placed(tensor: Tensor, device: str, dtype: torch.dtype) -> Tensor:

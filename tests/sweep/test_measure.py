@@ -54,9 +54,7 @@ def ask(root: Path, sql: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_it_is_as_training_reports_it_and_rows_stay_as_they_are(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_as_training_reports_it_and_rows_stay_as_they_are(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Bit for bit, in both families; then compacted, and measured again."""
     before = ask(root, "select * from trials order by all")
     assert main(["measure", "results", "mine.py"]) == 0

@@ -72,4 +72,3 @@ def write_root(path: Path, rows: Sequence[Row], **tables: Sequence[Row]) -> None
         folder.mkdir(parents=True)
         plain = [{name: value for name, value in row.items() if name != "sweep"} for row in parts]
         pq.write_table(arrow_table(table, plain, description_of(config)), folder / "part-p0.parquet")
-

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from monosweep.model.engines import vmapped
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.engines.vmapped import TOLERANCE, VmappedEngine
+from monosweep.model.families import config_of
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.network import TwoLayer
 
@@ -133,3 +135,33 @@ def test_members_of_one_stream_share_its_samples(one_stream, drawn, monkeypatch)
     configs = pack_of_seven(one_stream)
     VmappedEngine(configs, "cpu").advance(3)
     assert len(samplers) == len({c.stream() for c in configs}) == drawn
+
+
+@pytest.mark.parametrize("knobs", [
+    {"family": "two_layer", "activation": "gelu", "n_neurons": 32, "optimizer": "AdamW"},
+    {"family": "two_layer", "bias_decay_mode": "per_neuron", "bias_offset": -1, "bias_decay": 3.0, "precision": "bf16"},
+    {"family": "superposition", "hidden": "trained"}, {"family": "quadratic"}, {"family": "resid_mlp"},
+    {"family": "incidental", "n_features": 32},
+])  # fmt: skip
+def test_a_traced_stack_has_the_bits_of_one_that_is_not(knobs, monkeypatch):
+    configs = [config_of({"batch_size": 32, "n_steps": 64, "lr": 0.01, "seed": seed, **knobs}) for seed in range(3)]
+    plain = VmappedEngine(configs, "cpu")
+    expected = plain.advance(24)
+    assert not plain._stack._traced
+    monkeypatch.setattr(vmapped, "WORTHWHILE_S", -1.0)
+    faster = VmappedEngine(configs, "cpu")
+    assert faster.advance(24).tobytes() == expected.tobytes()
+    assert isinstance(faster._stack._gradients, torch.fx.GraphModule)
+    for name, tensor in plain.take(1).tensors.items():
+        assert torch.equal(tensor, faster.take(1).tensors[name])
+
+
+def test_what_cannot_be_traced_trains_as_before(monkeypatch):
+    def unfit(*_given):
+        raise RuntimeError("no trace of this")
+
+    monkeypatch.setattr("torch.fx.experimental.proxy_tensor.make_fx", unfit)
+    monkeypatch.setattr(vmapped, "WORTHWHILE_S", -1.0)
+    config = trial()
+    engine = VmappedEngine([config], "cpu")
+    close(engine.advance(STEPS)[:, 0], engine, 0, config, TOLERANCE)

@@ -76,7 +76,9 @@ def test_an_own_activation_is_packed_by_vmapped_of_itself_and_others_stay_packed
     for together in results:
         (alone,), _, _ = trained([together.config], "solo")
         np.testing.assert_allclose(together.curve["loss"], alone.curve["loss"], rtol=1e-5)
-    with pytest.raises(ConfigError, match="no packed engine trains .* activation leaky on cpu; use the vmapped engine"):
+    with pytest.raises(
+        ConfigError, match=r"no packed engine trains .* activation leaky on cpu; use the vmapped engine"
+    ):
         make_engine([trial(activation="leaky")], "cpu", "packed")
     with pytest.raises(ConfigError, match="must agree on activation"):
         PackTrainer([trial(activation="leaky"), trial()], "cpu")
