@@ -19,6 +19,9 @@ from monosweep.analysis.figures.style import headed
 from monosweep.analysis.knobs import FigureError, Row
 from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.bhagat2026.mixing import mixing, mixing_info
+from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
+from monosweep.analysis.papers.elhage2022.phase import phase, phase_info
+from monosweep.analysis.papers.elhage2022.sharing import cluster, cluster_info, geometry, geometry_info
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.tables.guard import conditions
@@ -38,6 +41,9 @@ class Kind:
 
 
 PAPER_FIGURES: dict[str, Kind] = {
+    "phase": Kind(study=ELHAGE2022, batch="phase", info=phase_info, paint=phase),
+    "geometry": Kind(study=ELHAGE2022, batch="geometry", info=geometry_info, paint=geometry),
+    "cluster": Kind(study=ELHAGE2022, batch="cluster", info=cluster_info, paint=cluster),
     "incidental": Kind(study=LECOMTE2023, batch="scaling", info=scaling_info, paint=scaling),
     "cc": Kind(study=BHAGAT2026, batch="cc", info=mixing_info, paint=mixing),
 }
@@ -85,7 +91,7 @@ def _found(name: str, root: Root, selection: Selection) -> _Found:
     rows = _rows(name, root, selection)
     size = _batch(name, rows)
     if size is None:
-        presets = " or ".join(f"{size.name}/{kind.batch}" for size in reversed(kind.study.sizes))
+        presets = " or ".join(f"{size.name}/{kind.batch}" for size in reversed(_sizes(name)))
         raise FigureError(f"{name} shows a batch of which no trial is here; launch {presets}")
     mine = size.batches[kind.batch].pick(rows)
     done = [row for row in mine if row["status"] == TrialStatus.COMPLETED]
@@ -96,8 +102,14 @@ def _found(name: str, root: Root, selection: Selection) -> _Found:
 
 def _batch(name: str, rows: list[Row]) -> Size | None:
     """The first size of which some trial of the batch is here."""
+    batch = PAPER_FIGURES[name].batch
+    return next((size for size in _sizes(name) if size.batches[batch].pick(rows)), None)
+
+
+def _sizes(name: str) -> list[Size]:
+    """Those that have the batch."""
     kind = PAPER_FIGURES[name]
-    return next((size for size in kind.study.sizes if size.batches[kind.batch].pick(rows)), None)
+    return [size for size in kind.study.sizes if kind.batch in size.batches]
 
 
 def _rows(name: str, root: Root, selection: Selection) -> list[Row]:

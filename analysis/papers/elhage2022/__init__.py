@@ -1,0 +1,1 @@
+"""Elhage et al., *Toy Models of Superposition* (Transformer Circuits, 2022)."""

@@ -1,0 +1,136 @@
+"""The findings as claims: what is represented, three phases, two plateaus; and a question that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.evidence import seeds
+from monosweep.analysis.claims.study import Study
+from monosweep.analysis.papers.elhage2022 import statistics as m
+from monosweep.analysis.papers.elhage2022.batches import (
+    CLUSTER,
+    CORNERS,
+    DENSE,
+    GEOMETRY,
+    INTRO,
+    PAPER,
+    PHASE,
+    PLATEAU,
+    SIZES,
+    SMALL,
+    SPARSE,
+)  # fmt: skip
+from monosweep.model.families.superposition.config import SuperpositionConfig
+
+FEATURES = "the table features"
+_LESS, _, _MORE = CORNERS
+
+
+def _at_both(accept: Accept) -> Mapping[str, Accept]:
+    return {size.name: accept for size in SIZES}
+
+
+def _in_small(accept: Accept) -> Mapping[str, Accept]:
+    return {SMALL.name: accept}
+
+
+def _elsewhere(batch: str) -> Mapping[str, str]:
+    return {PAPER.name: f"its size is that of {SMALL.name}/{batch}"}
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        name="dense features",
+        finding="Where features are always there, the model represents as many as it has dimensions.",
+        batches=(INTRO,),
+        measure="features represented of 5 in 2 dimensions at p = 1",
+        paper="2",
+        statistic=seeds(m.at("n_represented", DENSE), INTRO),
+        accepted=_in_small(Accept(low=1.9, high=2.1, reason="one in ten may have another number")),
+        beyond=_elsewhere(INTRO),
+    ),
+    Claim(
+        name="pentagon",
+        finding="Where they are rare, all five lie in a pentagon: each has 2/5 of a dimension.",
+        batches=(INTRO,),
+        measure="median D of features in 5 → 2 at p = .05",
+        paper="2/5",
+        statistic=m.median_share(INTRO, SPARSE),
+        accepted=_in_small(Accept(low=0.39, high=0.41, reason="within .01")),
+        beyond=_elsewhere(INTRO),
+        also=FEATURES,
+    ),
+    Claim(
+        name="phase: left out",
+        finding="A feature that counts little is not represented where features are dense.",
+        batches=(PHASE,),
+        measure="share of a dimension of the last feature at importance .1 and p = 1, the larger of 2 → 1 and 3 → 2",
+        paper="0",
+        statistic=m.last_share(_LESS, 1.0, max),
+        accepted=_in_small(Accept(high=0.05, reason="0 but for what training leaves")),
+        beyond=_elsewhere(PHASE),
+        also=FEATURES,
+    ),
+    Claim(
+        name="phase: superposed",
+        finding="Where features are sparse, two share one dimension as an antipodal pair.",
+        batches=(PHASE,),
+        measure="share of a dimension of the last feature at importance 1 and p = .01 in 2 → 1",
+        paper="1/2",
+        statistic=m.last_share(1.0, 0.01, lambda shares: shares[0]),
+        accepted=_in_small(Accept(low=0.49, high=0.51, reason="within .01")),
+        beyond=_elsewhere(PHASE),
+        also=FEATURES,
+    ),
+    Claim(
+        name="phase: dedicated",
+        finding="A feature that counts much has a dimension of its own where features are dense.",
+        batches=(PHASE,),
+        measure="share of a dimension of the last feature at importance 10 and p = 1, the smaller of 2 → 1 and 3 → 2",
+        paper="1",
+        statistic=m.last_share(_MORE, 1.0, min),
+        accepted=_in_small(Accept(low=0.95, reason="1 but for what training leaves")),
+        beyond=_elsewhere(PHASE),
+        also=FEATURES,
+    ),
+    Claim(
+        name="plateau at 1",
+        finding="Dense features of equal importance have m / ‖W‖² of 1: a dimension for each that is represented.",
+        batches=(GEOMETRY,),
+        measure="m / ‖W‖² at p = 1",
+        paper="1",
+        statistic=seeds(m.at("dimensions_per_feature", DENSE), GEOMETRY),
+        accepted=_at_both(Accept(low=0.95, high=1.05, reason="a twentieth either way")),
+    ),
+    Claim(
+        name="plateau at 1/2",
+        finding="Sparser ones stick at 1/2: two for each dimension.",
+        batches=(GEOMETRY,),
+        measure=f"m / ‖W‖², mean over p = {', '.join(f'{p:g}' for p in PLATEAU)}",
+        paper="1/2",
+        statistic=seeds(m.at("dimensions_per_feature", *PLATEAU), GEOMETRY),
+        accepted=_at_both(Accept(low=0.45, high=0.55, reason="a tenth either way")),
+    ),
+    Claim(
+        name="antipodal pairs",
+        finding="There features lie in antipodal pairs: each has 1/2 of a dimension.",
+        batches=(GEOMETRY,),
+        measure=f"median D of features at p = {', '.join(f'{p:g}' for p in PLATEAU)}",
+        paper="1/2",
+        statistic=m.median_share(GEOMETRY, *PLATEAU),
+        accepted=_at_both(Accept(low=0.49, high=0.51, reason="within .01")),
+        also=FEATURES,
+    ),
+    Claim(
+        name="cluster at 4/9",
+        finding="An open question: do dimensionalities cluster at 4/9?",
+        batches=(CLUSTER,),
+        measure="how densely D lies within .005 of 4/9 for how densely up to .025 from it",
+        paper="not known; 1 if not",
+        statistic=m.density_at_four_ninths,
+        accepted=_at_both(Accept(low=2, reason="a cluster is twice as dense as what is around it")),
+        also=FEATURES,
+    ),
+)
+ELHAGE2022 = Study(name="elhage2022", families=(SuperpositionConfig.FAMILY,), sizes=SIZES, claims=CLAIMS)

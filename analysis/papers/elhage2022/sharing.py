@@ -1,0 +1,110 @@
+"""How features of equal importance share dimensions against how rare they are, and whether D clusters at 4/9.
+
+    Evidence -> GeometryInfo -> geometry(), and of the batch `cluster` cluster()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monosweep.analysis.claims.evidence import Evidence
+from monosweep.analysis.families.superposition.features import features_of
+from monosweep.analysis.figures.data import Array
+from monosweep.analysis.figures.style import COLOURS, grid, styled
+from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.papers.elhage2022.batches import CLUSTER, GEOMETRY
+from monosweep.analysis.papers.elhage2022.statistics import FOUR_NINTHS
+
+POLYTOPES = {"3/4": 3 / 4, "2/3": 2 / 3, "1/2": 1 / 2, "2/5": 2 / 5, "3/8": 3 / 8}
+"""D of a tetrahedron, a triangle, an antipodal pair, a pentagon and a square antiprism (the article)."""
+BIN = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryInfo:
+    """Trials side by side, in the order of their probabilities and seeds."""
+
+    n_features: int
+    d_hidden: int
+    probs: Array
+    dimensions_per_feature: Array
+    """m / ‖W‖² of each trial."""
+    shares: list[Array]
+    """D of the features of each trial that are represented."""
+
+
+def geometry_info(evidence: Evidence[Any]) -> GeometryInfo:
+    """The batch `geometry`; raises FigureError if a trial left no features."""
+    return _info(evidence, GEOMETRY)
+
+
+def cluster_info(evidence: Evidence[Any]) -> GeometryInfo:
+    """The batch `cluster`; raises as `geometry_info` does."""
+    return _info(evidence, CLUSTER)
+
+
+def _info(evidence: Evidence[Any], batch: str) -> GeometryInfo:
+    rows = sorted(evidence.batch(batch), key=lambda row: (row["feature_prob"], row["seed"]))
+    features = features_of(evidence.root, rows)
+    if lacking := [row["trial_id"] for row in rows if row["trial_id"] not in features]:
+        raise FigureError(f"trial {lacking[0]} left no rows in features; launch it again into another root")
+    return GeometryInfo(
+        rows[0]["n_features"], rows[0]["d_hidden"], np.array([row["feature_prob"] for row in rows]),
+        np.array([row["dimensions_per_feature"] for row in rows]),
+        [features[row["trial_id"]].shares for row in rows],
+    )  # fmt: skip
+
+
+@styled
+def geometry(info: GeometryInfo) -> Figure:
+    """m / ‖W‖² and D against 1/p, on the article's axis."""
+    figure, axes = grid(1, 2, 9.2, 3.9)
+    plateaus, shares = axes[0]
+    plateaus.scatter(1 / info.probs, info.dimensions_per_feature, s=16, color=COLOURS[1], alpha=0.6, lw=0)
+    _lines(plateaus, {"1": 1.0, "1/2": 0.5})
+    plateaus.set_xscale("log")
+    plateaus.set_xlabel("1 / p")
+    plateaus.set_ylabel("dimensions per represented feature, m / ‖W‖²")
+    plateaus.set_ylim(bottom=0)
+    _scatter(shares, info)
+    _lines(shares, POLYTOPES)
+    figure.suptitle(f"{info.n_features} features of equal importance in {info.d_hidden} dimensions, a point per trial")
+    return figure
+
+
+@styled
+def cluster(info: GeometryInfo) -> Figure:
+    """D against 1/p, and how often each D is found over all p."""
+    figure, axes = grid(1, 2, 9.2, 3.9, sharey=True)
+    each, counts = axes[0]
+    _scatter(each, info)
+    marks = {**POLYTOPES, "4/9": FOUR_NINTHS}
+    _lines(each, marks)
+    together = np.concatenate(info.shares)
+    counts.hist(together, bins=np.arange(0, 1 + 2 * BIN, BIN), orientation="horizontal", color=COLOURS[1], alpha=0.8)
+    _lines(counts, marks)
+    counts.set_xlabel(f"features, of all trials, in bins of {BIN:g}")
+    figure.suptitle(f"{info.n_features} features of equal importance in {info.d_hidden} dimensions")
+    return figure
+
+
+def _scatter(ax: Axes, info: GeometryInfo) -> None:
+    x = np.repeat(1 / info.probs, [len(shares) for shares in info.shares])
+    ax.scatter(x, np.concatenate(info.shares), s=5, color=COLOURS[1], alpha=0.35, lw=0)
+    ax.set_ylabel("dimensionality D of features with ‖W_i‖ > 1/2")
+    ax.set_ylim(0, 1.03)
+    ax.set_xscale("log")
+    ax.set_xlabel("1 / p")
+
+
+def _lines(ax: Axes, marks: dict[str, float]) -> None:
+    """Named lines across; the names stand at the right."""
+    for name, height in marks.items():
+        ax.axhline(height, color=COLOURS[0], lw=0.8, ls=":", zorder=1)
+        place = {"xy": (1.01, height), "xycoords": ("axes fraction", "data"), "va": "center"}
+        ax.annotate(name, **place, fontsize=7.5, color=COLOURS[0])
