@@ -1,6 +1,6 @@
 # make sweep   set up, run the `quick` sweep, and show its table, its SQL and its figure
 # make test    set up, and run the tests          make check   lint and types
-# make bench   set up, and measure training against its peers (ten minutes)
+# make bench   set up, and measure training against its peers (half an hour)
 # make bench-overhead    what a sweep of 10,000 short trials costs besides training them
 # make gpu-check     is all as it should be on this NVIDIA GPU, and how fast, against its limits and others (8 minutes)
 # make bench-precision   whether bf16 and TF32 products change what is learnt (192 trials, half an hour)
@@ -48,6 +48,7 @@ check: $(VENV)/installed-for-tests $(VENV)/types
 # OpenBLAS picks the kernels for this processor, whatever the shell says.
 bench: $(VENV)/installed-for-benchmarks
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/full.py
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/toys.py
 
 bench-overhead: $(VENV)/installed
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/overhead.py

@@ -1,6 +1,6 @@
 """All figures that can be asked for by name: a family's, a paper's by number, a search's.  It stands above them all.
 
-    Root + names + Selection -> draw -> PNG and PDF; of a search also its table, as CSV
+Root + names + Selection -> draw -> PNG and PDF; of a search also its table, as CSV
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ def query(argv: Sequence[str]) -> int:
     Raises:
         UserError: if the arguments, the root, the SQL or the output file are at fault.
     """
-    options = parse(
-        QueryOptions, argv, prog="monosweep query", description="Ask the tables of a results root in SQL."
-    )
+    options = parse(QueryOptions, argv, prog="monosweep query", description="Ask the tables of a results root in SQL.")
     form = _format(options)
     if form == "parquet" and options.output is None and sys.stdout.isatty():
         raise OutputError("parquet is not text; add --output FILE, or send stdout to a file or pipe")
@@ -115,9 +113,7 @@ def figures(argv: Sequence[str]) -> int:
     Raises:
         UserError: if the arguments or the root are at fault, or a named figure lacks its data.
     """
-    options = parse(
-        FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root."
-    )
+    options = parse(FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root.")
     from monosweep.analysis.catalogue import draw  # matplotlib takes half a second
     from monosweep.analysis.figures.data import Selection
 

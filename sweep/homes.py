@@ -1,6 +1,6 @@
 """A user without a home: a uid that has no entry in /etc/passwd, as containers are given, and no HOME.
 
-    front door, a launch from Python -> stand_in() -> Ray and others, which look for one when they are imported
+front door, a launch from Python -> stand_in() -> Ray and others, which look for one when they are imported
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A user's metrics of trials that have ended, from the weights that they left: `monosweep measure`.
 
-    my_metrics.py, weights/ -> measure -> the table my_metrics, to be joined with trials by trial_id
+my_metrics.py, weights/ -> measure -> the table my_metrics, to be joined with trials by trial_id
 """
 
 from __future__ import annotations
@@ -103,5 +103,3 @@ def _measured(config: TrialConfig, weights: Kept, metrics: _Metrics) -> dict[str
         return {"failure": str(error)}
     except Exception as error:  # the user's own
         return {"failure": one_line(error)}
-
-

@@ -1,6 +1,6 @@
 """Which trials a figure shows: a selection of a root's completed trials, and the knob on the axis.
 
-    Root + Selection -> Data -> a figure's info -> its painter -> save.py
+Root + Selection -> Data -> a figure's info -> its painter -> save.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Means over seeds with their confidence intervals, against a swept knob.
 
-    Data + metrics -> MeansInfo -> means()
+Data + metrics -> MeansInfo -> means()
 """
 
 from __future__ import annotations

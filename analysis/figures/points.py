@@ -1,6 +1,6 @@
 """Metrics against a knob: a point for each trial and a line through the medians, for every combination of other knobs.
 
-    Data + metrics -> PointsInfo -> points()
+Data + metrics -> PointsInfo -> points()
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training traces: what `curves` recorded of every trial, coloured by a knob; a panel per combination of the others.
 
-    Data + curves -> TracesInfo -> traces()
+Data + curves -> TracesInfo -> traces()
 """
 
 from __future__ import annotations

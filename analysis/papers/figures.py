@@ -1,6 +1,6 @@
 """Figures of papers' batches by name, drawn from the same evidence as the claims: whoever adds one adds a line here.
 
-    Root + Selection -> Evidence of the first size that is there -> an info -> its painter
+Root + Selection -> Evidence of the first size that is there -> an info -> its painter
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What DuckDB's complaints are about, by their kind, and each as one line that a user understands.
 
-    an error -> of_storage: asking again may help, without the parts accused; else it is told at once -> reason_of
+an error -> of_storage: asking again may help, without the parts accused; else it is told at once -> reason_of
 """
 
 from __future__ import annotations

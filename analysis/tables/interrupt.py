@@ -11,9 +11,7 @@ import duckdb
 T = TypeVar("T")
 
 
-def interruptible(
-    connection: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]
-) -> T:
+def interruptible(connection: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
     """`question(connection)`, which Ctrl-C ends at once.
 
     DuckDB's own look-out for signals misses some (2.0), so it works beside the main thread, which waits.

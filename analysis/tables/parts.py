@@ -1,6 +1,6 @@
 """Which parts of a root's tables are shown, and what of each: every pack once, nothing of parts that cannot be read.
 
-    Files.parts -> Parts.pieces -> views.py
+Files.parts -> Parts.pieces -> views.py
 """
 
 from __future__ import annotations

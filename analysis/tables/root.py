@@ -170,9 +170,7 @@ class Root:
         """The sweeps whose trials were searched for, judged, or held against objectives, by name."""
         return [wanted.sweep for wanted in searches(self.files) if wanted.is_search]
 
-    def search(
-        self, sweep: str | None = None, objectives: Sequence[str] = (), where: str | None = None
-    ) -> Search:
+    def search(self, sweep: str | None = None, objectives: Sequence[str] = (), where: str | None = None) -> Search:
         """What came of a search: its front, history, rungs, importance of the knobs.
 
         Args:

@@ -1,6 +1,6 @@
 """A search as tables: which sweep, what it wanted, its trials and their curves; the numbers are `analysis.search`'s.
 
-    Root.search -> Search.front, history, rungs, importance, parallel -> pa.Table;  .found -> infos -> figures
+Root.search -> Search.front, history, rungs, importance, parallel -> pa.Table;  .found -> infos -> figures
 """
 
 from __future__ import annotations

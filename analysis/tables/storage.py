@@ -1,6 +1,6 @@
 """Where a results root's bytes come from: what any storage has to answer.  Read only.
 
-    opening.py -> Files (local.py: a folder; arrow.py: whatever pyarrow knows) -> parts.py, views.py
+opening.py -> Files (local.py: a folder; arrow.py: whatever pyarrow knows) -> parts.py, views.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An Arrow table as text: aligned for people, CSV and JSON for programs.  Neither pandas nor pyarrow.dataset.
 
-    Root.sql -> pa.Table -> as_table | as_csv | as_json -> stdout or a file
+Root.sql -> pa.Table -> as_table | as_csv | as_json -> stdout or a file
 """
 
 from __future__ import annotations

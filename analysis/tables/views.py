@@ -1,7 +1,7 @@
 """The SQL of the views: all rows of the parts in `raw`, and of these one per trial, whatever happened on the way.
 
-    Piece -> raw.TABLE (every column of the schema) -> committed.TABLE -> TABLE (the best ending of each trial)
-             -> sweep('NAME'), trials by what was asked for
+Piece -> raw.TABLE (every column of the schema) -> committed.TABLE -> TABLE (the best ending of each trial)
+         -> sweep('NAME'), trials by what was asked for
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def _create(
     connection.execute(f"CREATE VIEW {'.'.join(map(identifier, name))} AS SELECT {names} FROM ({union})")
 
 
-def create_shown(
-    connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]]
-) -> None:
+def create_shown(connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]]) -> None:
     """The view TABLE over committed.TABLE and raw.trials; `knobs` by family."""
     if table == "trials":
         shown = f"SELECT * REPLACE ({_with_defaults(knobs)}) FROM raw.trials {_ONE_PER_TRIAL}"

@@ -84,9 +84,7 @@ def launch(argv: Sequence[str]) -> int:
 
 def status(argv: Sequence[str]) -> int:
     """`monosweep status`."""
-    args = parse(
-        StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are."
-    )
+    args = parse(StatusArgs, argv, prog="monosweep status", description="How far the sweeps of a results root are.")
     from monosweep.sweep.view.lines import status_lines
     from monosweep.sweep.view.status import read_status
 
@@ -133,7 +131,9 @@ def trial(argv: Sequence[str], *, draw: Draw) -> int:
 def replay(argv: Sequence[str], *, draw: Draw) -> int:
     """`monosweep replay`."""
     args = parse(
-        ReplayArgs, argv, prog="monosweep replay",
+        ReplayArgs,
+        argv,
+        prog="monosweep replay",
         description="Train a trial again from its row alone, and compare every number.",
     )
     _check_plot(args.plot)
@@ -274,9 +274,7 @@ def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
     print(path)
 
 
-def _print_comparison(
-    row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: WatchedTrial
-) -> bool:
+def _print_comparison(row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: WatchedTrial) -> bool:
     """The tables and the verdict of a replay; whether it is as it should be."""
     from monosweep.model.device import device_name
     from monosweep.model.families import description_of

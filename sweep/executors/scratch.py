@@ -1,6 +1,6 @@
 """Where Ray and Tune keep their own state while a launch trains: a private folder that goes with it.
 
-    new_folder() -> reaper.reaped() -> own_ray, tune
+new_folder() -> reaper.reaped() -> own_ray, tune
 """
 
 from __future__ import annotations

@@ -112,9 +112,7 @@ def _cluster(options: LaunchOptions, address: str, stopping: Stopping, say: Say)
         yield Ready(site=site, execute=head.watched(execute))
 
 
-def _there(
-    options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say
-) -> tuple[Site, int]:
+def _there(options: LaunchOptions, cluster: Cluster, should_stop: Callable[[], bool], say: Say) -> tuple[Site, int]:
     """A running cluster, and how many packs share a GPU of it.  One that has no worker yet starts them for packs, if it
     scales; a dry run asks for none."""
     from monosweep.sweep.executors import connect  # Ray

@@ -98,9 +98,7 @@ def _fit(work: Work, queue: Queue, watch: _Watch, cluster: Cluster, bundle: Mapp
     packs = _Packs(work, queue, watch, partial(_memory, cluster, work.settings.device))
     tune.Tuner(
         tune.with_resources(_PackTrainable, lambda config: _placed(bundle, config)),
-        tune_config=tune.TuneConfig(
-            search_alg=packs, num_samples=_AS_MANY_AS_ASKED, reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(search_alg=packs, num_samples=_AS_MANY_AS_ASKED, reuse_actors=True),
         run_config=tune.RunConfig(
             name="packs",
             storage_path=str(cluster.scratch / "tune"),

@@ -1,6 +1,6 @@
 """A sweep's members: what it was asked for.
 
-    asked/ , or the rows and the spec of a root of schema version 1 -> asked_for, members -> launch, status, resume
+asked/ , or the rows and the spec of a root of schema version 1 -> asked_for, members -> launch, status, resume
 """
 
 from __future__ import annotations

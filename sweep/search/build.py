@@ -1,6 +1,6 @@
 """From a spec to who asks and who judges.
 
-    SweepSpec (search, scheduler, objectives, constraints, stop) + what the tables hold -> Source, Judge
+SweepSpec (search, scheduler, objectives, constraints, stop) + what the tables hold -> Source, Judge
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ def example_of(table: str, config: TrialConfig) -> dict[str, Any]:
     return {**found, **config.to_dict(), "step": 1}
 
 
-def judge_of(
-    spec: SweepSpec, configs: Sequence[TrialConfig], scheduler: TrialScheduler | None = None
-) -> Judge | None:
+def judge_of(spec: SweepSpec, configs: Sequence[TrialConfig], scheduler: TrialScheduler | None = None) -> Judge | None:
     """Who judges the trials of a sweep; None if nobody does.
 
     Args:

@@ -1,8 +1,8 @@
 """SQL expressions over members' points and rows: objectives, constraints, `stop`.  DuckDB evaluates them.
 
-    >>> mono = Expressions({"mono": "n_mono / n_features"}, {"n_mono": 1, "n_features": 2})
-    >>> mono.of([{"n_mono": 3, "n_features": 4}])
-    [{'mono': 0.75}]
+>>> mono = Expressions({"mono": "n_mono / n_features"}, {"n_mono": 1, "n_features": 2})
+>>> mono.of([{"n_mono": 3, "n_features": 4}])
+[{'mono': 0.75}]
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Expressions:
     def _select(self, chosen: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         columns = [f"unnest($c{i})::{kind} as {_quoted(name)}" for i, (name, kind) in enumerate(self._types.items())]
         values = {f"c{i}": [_plain(row.get(name)) for row in rows] for i, name in enumerate(self._types)}
-        columns.append("unnest($row) as \"row \"")  # there is one for each, whatever columns are used
+        columns.append('unnest($row) as "row "')  # there is one for each, whatever columns are used
         values["row"] = list(range(len(rows)))
         query = f"select {chosen} from (select {', '.join(columns)})"
         found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()

@@ -22,9 +22,7 @@ _STUDY = "monosweep"
 
 
 def _tpe(seed: int, n_startup: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=n_startup, constant_liar=True, multivariate=True
-    )
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_startup, constant_liar=True, multivariate=True)
 
 
 SAMPLERS: Mapping[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {
@@ -63,9 +61,7 @@ def optuna_search(
         study = optuna.create_study(storage=storage, study_name=_STUDY, directions=["minimize"] * len(names))
 
         def add(point: Mapping[str, Any], values: Vector) -> None:
-            study.add_trial(
-                optuna.trial.create_trial(params=dict(point), distributions=space, values=list(values))
-            )
+            study.add_trial(optuna.trial.create_trial(params=dict(point), distributions=space, values=list(values)))
 
         for point, values in known:
             add(point, values)

@@ -10,9 +10,7 @@ from monosweep.sweep.spec.yaml_file import read_yaml
 from monosweep.sweep.text import shown
 
 
-def apply_override(
-    raw: dict[str, Any], override: str, knobs: Sequence[str], spec_keys: Sequence[str]
-) -> None:
+def apply_override(raw: dict[str, Any], override: str, knobs: Sequence[str], spec_keys: Sequence[str]) -> None:
     """Put "key=value" into `raw`; the value is YAML.
 
     A knob (one of `knobs`) is taken out of every sub-space and fixed in `base`; a list makes it a grid there,

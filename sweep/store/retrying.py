@@ -1,6 +1,6 @@
 """Storage errors that may pass are waited out: exponential backoff with jitter, for a minute.  Pure policy.
 
-    Storage._do -> persist(action) -> result, or the last error
+Storage._do -> persist(action) -> result, or the last error
 """
 
 from __future__ import annotations

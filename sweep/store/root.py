@@ -98,8 +98,7 @@ class Store(Storage):
         marker = markers.read(store, patience_s=0)
         if marker is None:
             raise StoreError(
-                f"a results root holds {MARKER}; {store.root} does not; "
-                f"give the folder that a sweep was launched into"
+                f"a results root holds {MARKER}; {store.root} does not; give the folder that a sweep was launched into"
             )
         store.identity = marker.identity
         return store

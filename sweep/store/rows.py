@@ -1,6 +1,6 @@
 """What the rows of a root say of its trials: how each stands, and one trial's row and curve.  Reads only.
 
-    Store.index, pack_rows, trial_row, curve_rows -> sweep.store.read -> parts
+Store.index, pack_rows, trial_row, curve_rows -> sweep.store.read -> parts
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
         yield f'why       monosweep query {root} "{why}"'
         yield "again     launch with --retry-failed"
     if report.after.completed:
-        yield f'query     monosweep query {root} "from sweep(\'{sweep}\')"'
+        yield f"query     monosweep query {root} \"from sweep('{sweep}')\""
         yield f"figures   monosweep figures {root}"
 
 

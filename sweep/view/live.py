@@ -1,6 +1,6 @@
 """What a person sees while a sweep trains.  Torch- and ray-free.
 
-    executor -> Progress.started / update / forget / note -> terminal or log file; heartbeat in the store
+executor -> Progress.started / update / forget / note -> terminal or log file; heartbeat in the store
 """
 
 from __future__ import annotations

@@ -56,9 +56,7 @@ def compare(
     return [Compared(name, row[name], value) for name, value in now.items()]
 
 
-def compare_curve(
-    rows: Sequence[Mapping[str, Any]], curve: Mapping[str, np.ndarray[Any, Any]]
-) -> list[Compared]:
+def compare_curve(rows: Sequence[Mapping[str, Any]], curve: Mapping[str, np.ndarray[Any, Any]]) -> list[Compared]:
     """Every number of every recorded step; a step that only one side has counts as different.  Columns that rows lack
     throughout are newer than they are."""
     names = [name for name in curve if not rows or any(row.get(name) is not None for row in rows)]
@@ -77,9 +75,7 @@ def compare_curve(
 
 def describe(ending: Sequence[Compared], curve: Sequence[Compared]) -> str:
     """A table of the trial's ending, and a line about its curve."""
-    rows = [
-        (c.name, exact(c.row), exact(c.now), exact(c.difference), "yes" if c.equal else "no") for c in ending
-    ]
+    rows = [(c.name, exact(c.row), exact(c.now), exact(c.difference), "yes" if c.equal else "no") for c in ending]
     return table(("", "row", "now", "difference", "bit-equal"), rows, {1, 2, 3}) + "\n" + _curve_line(curve)
 
 

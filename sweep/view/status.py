@@ -1,6 +1,6 @@
 """How the sweeps of a results root stand, whoever drives them: what `monosweep status` reads.  Torch- and ray-free.
 
-    asked + trials parts + heartbeat + lease -> read_status -> SweepStatus
+asked + trials parts + heartbeat + lease -> read_status -> SweepStatus
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from monosweep.model.results import TrialResult
 
 _PLAIN_EVERY_S = 10.0
+
+
 class TrialDisplay:
     """A `model.watch.Watcher` for people; a context manager, so that the terminal is whole again afterwards.
 

@@ -1,6 +1,6 @@
 """What a launch waits for, in a line as soon as it takes long; and packs that are silent for too long.
 
-    a phase of a launch -> told_if_long          workers' reports -> Silences -> the executor ends who has hung
+a phase of a launch -> told_if_long          workers' reports -> Silences -> the executor ends who has hung
 """
 
 from __future__ import annotations

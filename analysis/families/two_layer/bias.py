@@ -1,6 +1,6 @@
 """Sorted biases of the neurons of one trial per panel (the paper's Figures 5 and 11).
 
-    Data -> BiasInfo -> bias()
+Data -> BiasInfo -> bias()
 """
 
 from __future__ import annotations

@@ -89,8 +89,7 @@ def kinks(weights: Weights, config: TwoLayerConfig) -> list[Array]:
     drive = np.abs(drive) if config.task == "abs" else drive
     found = owners(weights, config)
     return [
-        np.sort([max(0.0, float(-net["bias"][i] / drive[i, j])) for i in neurons])
-        for j, neurons in enumerate(found)
+        np.sort([max(0.0, float(-net["bias"][i] / drive[i, j])) for i in neurons]) for j, neurons in enumerate(found)
     ]
 
 

@@ -1,6 +1,6 @@
 """Response maps, neuron × feature (the paper's Figures 4, 10 and 20).
 
-    Data -> ResponseInfo -> response()          weights + config -> draw_response -> a file
+Data -> ResponseInfo -> response()          weights + config -> draw_response -> a file
 """
 
 from __future__ import annotations

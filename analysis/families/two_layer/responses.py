@@ -1,6 +1,6 @@
 """What each neuron answers: responses to single features, r and the order of display (section 3).  Pure.
 
-    Root.weights -> responses -> displayed -> figures.py
+Root.weights -> responses -> displayed -> figures.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Monosemanticity and loss side by side, and below a network of each kind.
 
-    Data -> SummaryInfo -> summary()
+Data -> SummaryInfo -> summary()
 """
 
 from __future__ import annotations

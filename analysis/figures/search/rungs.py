@@ -49,7 +49,7 @@ def _curves(ax: Axes, info: RungsInfo) -> None:
     first = min(rung.step for rung in info.rungs)
     late = np.concatenate([values[steps >= first / 2] for steps, values in info.curves.values()])
     last = np.array([values[-1] for _, values in info.curves.values()])
-    low, high = limits(late, last[: 0], objective.sign)
+    low, high = limits(late, last[:0], objective.sign)
     ax.set_ylim(low, high)
     ax.set_xscale("log", base=2)
     ax.set_xlim(first / 4, max(steps[-1] for steps, _ in info.curves.values()) * 1.05)

@@ -1,6 +1,6 @@
 """The advantage over the naive solution against how much the stream mixes features.
 
-    Evidence -> MixingInfo -> mixing()
+Evidence -> MixingInfo -> mixing()
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figures 24 and 25: what the whole network, its negative-bias and its positive-bias half say of each feature alone.
 
-    Data -> AmplitudeInfo -> amplitude()
+Data -> AmplitudeInfo -> amplitude()
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figure 2: how r is distributed over the neurons of one trial, a line per recorded step.
 
-    Data -> CdfInfo -> cdf()
+Data -> CdfInfo -> cdf()
 """
 
 from __future__ import annotations

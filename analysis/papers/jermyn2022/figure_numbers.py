@@ -124,7 +124,5 @@ def _(info: AmplitudeInfo) -> Any:
 def _(info: LinearInfo) -> Any:
     diagonal = np.diag(info.matrix)
     rest = info.matrix[~np.eye(len(info.matrix), dtype=bool)]
-    entries = {
-        name: {"mean": part.mean(), "sd": part.std()} for name, part in (("diagonal", diagonal), ("rest", rest))
-    }
+    entries = {name: {"mean": part.mean(), "sd": part.std()} for name, part in (("diagonal", diagonal), ("rest", rest))}
     return plain({"title": info.title} | entries | {"singular values": info.singular_values[: info.d_embed + 2]})

@@ -1,6 +1,6 @@
 """Figure 26: the positive-bias half as a linear map, and its singular values.
 
-    Data -> LinearInfo -> linear()
+Data -> LinearInfo -> linear()
 """
 
 from __future__ import annotations

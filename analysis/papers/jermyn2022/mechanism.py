@@ -1,6 +1,6 @@
 """The numbers of the paper's section 5: how the most monosemantic network of each seed works, from its weights.
 
-    Evidence -> of_best(a measure of this module) -> claims.py
+Evidence -> of_best(a measure of this module) -> claims.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figure 9: monosemantic neurons in the plane of bias_offset and ε, with the curve of -√(Nε/8d).
 
-    Data + Scale -> PlaneInfo -> plane()
+Data + Scale -> PlaneInfo -> plane()
 """
 
 from __future__ import annotations
@@ -41,16 +41,11 @@ def plane_info(data: Data, scale: Scale) -> PlaneInfo:
 
     def matrix(name: str) -> Array:
         return np.array(
-            [
-                [np.median([r[name] for r in cells[p, o]]) if (p, o) in cells else np.nan for o in offsets]
-                for p in probs
-            ]
+            [[np.median([r[name] for r in cells[p, o]]) if (p, o) in cells else np.nan for o in offsets] for p in probs]
         )
 
     curve = np.array([scale.bias_threshold(prob) for prob in probs])
-    return PlaneInfo(
-        np.array(offsets), np.array(probs), matrix(PER_NEURON.name), matrix(PER_FEATURE.name), curve
-    )
+    return PlaneInfo(np.array(offsets), np.array(probs), matrix(PER_NEURON.name), matrix(PER_FEATURE.name), curve)
 
 
 @styled

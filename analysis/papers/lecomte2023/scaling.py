@@ -1,6 +1,6 @@
 """How many neurons are polysemantic against the width, beside n²/4m.
 
-    Evidence -> ScalingInfo -> scaling()
+Evidence -> ScalingInfo -> scaling()
 """
 
 from __future__ import annotations
