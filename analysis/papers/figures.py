@@ -16,7 +16,7 @@ from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.figures.data import Selection
 from monosweep.analysis.figures.style import headed
-from monosweep.analysis.knobs import FigureError, Row
+from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.bhagat2026.mixing import mixing, mixing_info
 from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
@@ -26,7 +26,7 @@ from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
-from monosweep.analysis.tables.storage import quoted
+from monosweep.analysis.tables.storage import identifier, quoted
 from monosweep.model.records import TrialStatus
 
 
@@ -73,7 +73,7 @@ def paint(name: str, root: Root, selection: Selection) -> Figure:
 
 def drawable(root: Root, selection: Selection) -> list[str]:
     """The names of those whose batches a root has."""
-    return [name for name in PAPER_FIGURES if _batch(name, _rows(name, root, selection))]
+    return [name for name in PAPER_FIGURES if _size(name, root, selection)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +88,26 @@ class _Found:
 
 def _found(name: str, root: Root, selection: Selection) -> _Found:
     kind = PAPER_FIGURES[name]
-    rows = _rows(name, root, selection)
-    size = _batch(name, rows)
+    size = _size(name, root, selection)
     if size is None:
         presets = " or ".join(f"{size.name}/{kind.batch}" for size in reversed(_sizes(name)))
         raise FigureError(f"{name} shows a batch of which no trial is here; launch {presets}")
-    mine = size.batches[kind.batch].pick(rows)
-    done = [row for row in mine if row["status"] == TrialStatus.COMPLETED]
+    where = _condition(kind, size, selection)
+    rows = root.sql(f"SELECT * FROM {where} ORDER BY trial_id").to_pylist()
+    done = [row for row in rows if row["status"] == TrialStatus.COMPLETED]
     if not done:
         raise FigureError(f"{name} shows {size.name}/{kind.batch}, of which no trial has completed")
-    return _Found(size, Evidence(root, done, size), len(mine) - len(done))
+    return _Found(size, Evidence(root, done, size), len(rows) - len(done))
 
 
-def _batch(name: str, rows: list[Row]) -> Size | None:
+def _size(name: str, root: Root, selection: Selection) -> Size | None:
     """The first size of which some trial of the batch is here."""
-    batch = PAPER_FIGURES[name].batch
-    return next((size for size in _sizes(name) if size.batches[batch].pick(rows)), None)
+    kind = PAPER_FIGURES[name]
+    here = root.sql("SELECT DISTINCT family FROM trials")["family"].to_pylist()
+    if not set(here) & set(kind.study.families):  # nor may its columns be there
+        return None
+    some = [(size, f"SELECT 1 FROM {_condition(kind, size, selection)} LIMIT 1") for size in _sizes(name)]
+    return next((size for size, query in some if root.sql(query).num_rows), None)
 
 
 def _sizes(name: str) -> list[Size]:
@@ -112,10 +116,19 @@ def _sizes(name: str) -> list[Size]:
     return [size for size in kind.study.sizes if kind.batch in size.batches]
 
 
-def _rows(name: str, root: Root, selection: Selection) -> list[Row]:
-    """All trials of the study's families, however they ended."""
-    families = ", ".join(map(quoted, PAPER_FIGURES[name].study.families))
-    chosen = conditions(selection.where, f"family IN ({families})")
+def _condition(kind: Kind, size: Size, selection: Selection) -> str:
+    """What follows FROM for all trials of the batch at a size, however they ended."""
+    families = ", ".join(map(quoted, kind.study.families))
+    base = [_is(name, value) for name, value in size.batches[kind.batch].base.items()]
     trials = "trials" if selection.sweep is None else f"sweep({quoted(selection.sweep)})"
-    rows: list[Row] = root.sql(f"SELECT * FROM {trials} WHERE {chosen} ORDER BY trial_id").to_pylist()
-    return rows
+    return f"{trials} WHERE {conditions(selection.where, f'family IN ({families})', *base)}"
+
+
+def _is(name: str, value: Any) -> str:
+    """`claims.batch.same` in SQL."""
+    column = identifier(name)
+    if value is None:
+        return f"{column} IS NULL"
+    if isinstance(value, float):
+        return f"abs({column} - {value!r}) <= {max(1e-5 * abs(value), 1e-12)!r}"
+    return f"{column} = {quoted(value) if isinstance(value, str) else value}"
