@@ -30,6 +30,17 @@ class Batch:
         return [row for row in rows if self.holds(row)]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixed(Batch):
+    """One batch whose trials are of several kinds, such as of two families."""
+
+    parts: Sequence[Batch]
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a trial belongs to one of the parts."""
+        return any(part.holds(row) for part in self.parts)
+
+
 class Size(Protocol):
     """One size at which a study is reproduced."""
 
@@ -69,6 +80,7 @@ def around(config: TrialConfig, name: str, varies: Sequence[str], follows: Seque
     """
     free = {*varies, *follows, *FREE}
     base = {field: value for field, value in config.to_dict().items() if field not in free}
+    base = {"family": config.FAMILY, **base}  # first: a row of another family may lack the other columns
     return Batch(name=name, varies=tuple(varies), base=base)
 
 

@@ -24,6 +24,9 @@ from monosweep.analysis.papers.elhage2022.phase import phase, phase_info
 from monosweep.analysis.papers.elhage2022.sharing import cluster, cluster_info, geometry, geometry_info
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
+from monosweep.analysis.papers.scherlis2022.allocation import allocation, allocation_info
+from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
+from monosweep.analysis.papers.scherlis2022.planes import planes, planes_info
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import identifier, quoted
@@ -46,6 +49,8 @@ PAPER_FIGURES: dict[str, Kind] = {
     "cluster": Kind(study=ELHAGE2022, batch="cluster", info=cluster_info, paint=cluster),
     "incidental": Kind(study=LECOMTE2023, batch="scaling", info=scaling_info, paint=scaling),
     "cc": Kind(study=BHAGAT2026, batch="cc", info=mixing_info, paint=mixing),
+    "allocation": Kind(study=SCHERLIS2022, batch="fig4", info=allocation_info, paint=allocation),
+    "planes": Kind(study=SCHERLIS2022, batch="fig7", info=planes_info, paint=planes),
 }
 """By name; drawn unasked where a root has the trials."""
 
