@@ -21,7 +21,13 @@ from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.bhagat2026.mixing import mixing, mixing_info
 from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
 from monosweep.analysis.papers.elhage2022.phase import phase, phase_info
-from monosweep.analysis.papers.elhage2022.sharing import cluster, cluster_info, geometry, geometry_info
+from monosweep.analysis.papers.elhage2022.sharing import (
+    cluster,
+    cluster_info,
+    geometry,
+    geometry_info,
+    plateaus_info,
+)
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.papers.scherlis2022.allocation import allocation, allocation_info
@@ -45,6 +51,7 @@ class Kind:
 
 PAPER_FIGURES: dict[str, Kind] = {
     "phase": Kind(study=ELHAGE2022, batch="phase", info=phase_info, paint=phase),
+    "plateaus": Kind(study=ELHAGE2022, batch="plateaus", info=plateaus_info, paint=geometry),
     "geometry": Kind(study=ELHAGE2022, batch="geometry", info=geometry_info, paint=geometry),
     "cluster": Kind(study=ELHAGE2022, batch="cluster", info=cluster_info, paint=cluster),
     "incidental": Kind(study=LECOMTE2023, batch="scaling", info=scaling_info, paint=scaling),

@@ -1,10 +1,11 @@
 """How features of equal importance share dimensions against how rare they are, and whether D clusters at 4/9.
 
-    Evidence -> GeometryInfo -> geometry(), and of the batch `cluster` cluster()
+    Evidence -> GeometryInfo -> geometry() of the batches `geometry` and `plateaus`, cluster() of `cluster`
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,9 @@ from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.families.superposition.features import features_of
 from monosweep.analysis.figures.data import Array
 from monosweep.analysis.figures.style import COLOURS, grid, styled
-from monosweep.analysis.knobs import FigureError
-from monosweep.analysis.papers.elhage2022.batches import CLUSTER, GEOMETRY
-from monosweep.analysis.papers.elhage2022.statistics import FOUR_NINTHS
+from monosweep.analysis.knobs import FigureError, Row, by_value
+from monosweep.analysis.papers.elhage2022.batches import CLUSTER, GEOMETRY, PLATEAUS
+from monosweep.analysis.papers.elhage2022.statistics import FOUR_NINTHS, best
 
 POLYTOPES = {"3/4": 3 / 4, "2/3": 2 / 3, "1/2": 1 / 2, "2/5": 2 / 5, "3/8": 3 / 8}
 """D of a tetrahedron, a triangle, an antipodal pair, a pentagon and a square antiprism (the article)."""
@@ -31,6 +32,8 @@ class GeometryInfo:
 
     n_features: int
     d_hidden: int
+    which: str
+    """Which trials are shown, in words."""
     probs: Array
     dimensions_per_feature: Array
     """m / ‖W‖² of each trial."""
@@ -40,21 +43,27 @@ class GeometryInfo:
 
 def geometry_info(evidence: Evidence[Any]) -> GeometryInfo:
     """The batch `geometry`; raises FigureError if a trial left no features."""
-    return _info(evidence, GEOMETRY)
+    return _info(evidence, evidence.batch(GEOMETRY), "a point per trial")
+
+
+def plateaus_info(evidence: Evidence[Any]) -> GeometryInfo:
+    """The best restart at each probability of the batch `plateaus`; raises as `geometry_info` does."""
+    kept = [best(restarts) for restarts in by_value(evidence.batch(PLATEAUS), "feature_prob").values()]
+    return _info(evidence, kept, "the best restart at each p")
 
 
 def cluster_info(evidence: Evidence[Any]) -> GeometryInfo:
     """The batch `cluster`; raises as `geometry_info` does."""
-    return _info(evidence, CLUSTER)
+    return _info(evidence, evidence.batch(CLUSTER), "all trials")
 
 
-def _info(evidence: Evidence[Any], batch: str) -> GeometryInfo:
-    rows = sorted(evidence.batch(batch), key=lambda row: (row["feature_prob"], row["seed"]))
+def _info(evidence: Evidence[Any], trials: Sequence[Row], which: str) -> GeometryInfo:
+    rows = sorted(trials, key=lambda row: (row["feature_prob"], row["seed"]))
     features = features_of(evidence.root, rows)
     if lacking := [row["trial_id"] for row in rows if row["trial_id"] not in features]:
         raise FigureError(f"trial {lacking[0]} left no rows in features; launch it again into another root")
     return GeometryInfo(
-        rows[0]["n_features"], rows[0]["d_hidden"], np.array([row["feature_prob"] for row in rows]),
+        rows[0]["n_features"], rows[0]["d_hidden"], which, np.array([row["feature_prob"] for row in rows]),
         np.array([row["dimensions_per_feature"] for row in rows]),
         [features[row["trial_id"]].shares for row in rows],
     )  # fmt: skip
@@ -67,13 +76,12 @@ def geometry(info: GeometryInfo) -> Figure:
     plateaus, shares = axes[0]
     plateaus.scatter(1 / info.probs, info.dimensions_per_feature, s=16, color=COLOURS[1], alpha=0.6, lw=0)
     _lines(plateaus, {"1": 1.0, "1/2": 0.5})
-    plateaus.set_xscale("log")
-    plateaus.set_xlabel("1 / p")
+    _rarity(plateaus)
     plateaus.set_ylabel("dimensions per represented feature, m / ‖W‖²")
     plateaus.set_ylim(bottom=0)
     _scatter(shares, info)
     _lines(shares, POLYTOPES)
-    figure.suptitle(f"{info.n_features} features of equal importance in {info.d_hidden} dimensions, a point per trial")
+    figure.suptitle(_title(info))
     return figure
 
 
@@ -89,8 +97,19 @@ def cluster(info: GeometryInfo) -> Figure:
     counts.hist(together, bins=np.arange(0, 1 + 2 * BIN, BIN), orientation="horizontal", color=COLOURS[1], alpha=0.8)
     _lines(counts, marks)
     counts.set_xlabel(f"features, of all trials, in bins of {BIN:g}")
-    figure.suptitle(f"{info.n_features} features of equal importance in {info.d_hidden} dimensions")
+    figure.suptitle(_title(info))
     return figure
+
+
+def _title(info: GeometryInfo) -> str:
+    return f"{info.n_features} features of equal importance in {info.d_hidden} dimensions, {info.which}"
+
+
+def _rarity(ax: Axes) -> None:
+    """The axis of 1/p."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("1 / p")
 
 
 def _scatter(ax: Axes, info: GeometryInfo) -> None:
@@ -98,13 +117,12 @@ def _scatter(ax: Axes, info: GeometryInfo) -> None:
     ax.scatter(x, np.concatenate(info.shares), s=5, color=COLOURS[1], alpha=0.35, lw=0)
     ax.set_ylabel("dimensionality D of features with ‖W_i‖ > 1/2")
     ax.set_ylim(0, 1.03)
-    ax.set_xscale("log")
-    ax.set_xlabel("1 / p")
+    _rarity(ax)
 
 
 def _lines(ax: Axes, marks: dict[str, float]) -> None:
     """Named lines across; the names stand at the right."""
     for name, height in marks.items():
         ax.axhline(height, color=COLOURS[0], lw=0.8, ls=":", zorder=1)
-        place = {"xy": (1.01, height), "xycoords": ("axes fraction", "data"), "va": "center"}
-        ax.annotate(name, **place, fontsize=7.5, color=COLOURS[0])
+        place = {"xy": (1.01, height), "xycoords": ("axes fraction", "data"), "va": "center_baseline"}
+        ax.annotate(name, **place, fontsize=6.5, color=COLOURS[0])

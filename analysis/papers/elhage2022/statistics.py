@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from monosweep.analysis.claims.batch import same
 from monosweep.analysis.claims.evidence import Evidence, by_seed, over
-from monosweep.analysis.families.superposition.features import features_of
+from monosweep.analysis.families.superposition.features import Features, features_of
 from monosweep.analysis.knobs import Row
-from monosweep.analysis.papers.elhage2022.batches import CLUSTER, PHASE, RESTARTS
+from monosweep.analysis.papers.elhage2022.batches import CLUSTER, PHASE, PLATEAUS, RESTARTS
 
 Statistic = Callable[[Evidence[Any]], list[float]]
 FOUR_NINTHS = 4 / 9
@@ -66,21 +66,35 @@ def last_share(importance: float, prob: float, of_models: Callable[[list[float]]
     """The share of a dimension that the last feature has in the best restart, both models as one, per half of them."""
 
     def statistic(evidence: Evidence[Any]) -> list[float]:
-        rows = [
-            row
-            for row in evidence.batch(PHASE)
-            if same(row["last_importance"], importance) and same(row["feature_prob"], prob)
-        ]
-        halves = [[row for row in rows if row["seed"] % 2 == half] for half in (0, 1)]
-        models = [[[row for row in half if row["n_features"] == n] for n in (2, 3)] for half in halves]
-        whole = [each for each in models if all(len(restarts) >= RESTARTS // 2 for restarts in each)]
-        kept = [[best(restarts) for restarts in each] for each in whole]
-        features = features_of(evidence.root, [row for each in kept for row in each])
-        return [
-            of_models([features[row["trial_id"]].last_share for row in each])
-            for each in kept
-            if all(row["trial_id"] in features for row in each)
-        ]
+        rows = [row for row in evidence.batch(PHASE) if same(row["last_importance"], importance)]
+        models = [_best_halves(evidence, [row for row in rows if row["n_features"] == n], prob) for n in (2, 3)]
+        return [of_models([one.last_share for one in half]) for half in zip(*models, strict=False)]
 
     return statistic
 
+
+def off_plateaus(plateaus: Mapping[float, Sequence[float]]) -> Statistic:
+    """How far the median dimensionality of the best restart of `plateaus` is from what it is to be at some
+    probabilities, where it is furthest, per half of the restarts."""
+
+    def statistic(evidence: Evidence[Any]) -> list[float]:
+        rows, wanted = evidence.batch(PLATEAUS), [(p, share) for share, probs in plateaus.items() for p in probs]
+        off = [
+            [abs(float(np.median(one.shares)) - share) if len(one.shares) else share for one in halves]
+            for p, share in wanted
+            if (halves := _best_halves(evidence, rows, p))
+        ]
+        return [max(half) for half in zip(*off, strict=True)] if len(off) == len(wanted) else []
+
+    return statistic
+
+
+def _best_halves(evidence: Evidence[Any], rows: Sequence[Row], prob: float) -> list[Features]:
+    """The features of the best of the even restarts at a probability, and of the odd ones; none if some are missing."""
+    here = [row for row in rows if same(row["feature_prob"], prob)]
+    halves = [[row for row in here if row["seed"] % 2 == half] for half in (0, 1)]
+    if any(len(half) < RESTARTS // 2 for half in halves):
+        return []
+    kept = [best(half) for half in halves]
+    features = features_of(evidence.root, kept)
+    return [features[row["trial_id"]] for row in kept] if len(features) == len(kept) else []

@@ -1,21 +1,29 @@
-"""The paper's one batch at its own size and at the small one; `sweep/presets/incidental/` trains just these.  Pure."""
+"""The paper's batches, that over the width at its own size too; `sweep/presets/incidental/` trains these.  Pure."""
 
 from __future__ import annotations
 
-from monosweep.analysis.claims.batch import Presets, around
+from monosweep.analysis.claims.batch import Batch, Presets, around
 from monosweep.model.families.incidental.config import IncidentalConfig
 
-SCALING = "scaling"
+SCALING, NOISE = "scaling", "noise"
 OVER_N = (1, 2, 4, 8, 16)
 """Widths over the number of features."""
 
 
-def _size(name: str, n_features: int) -> Presets:
-    batch = around(IncidentalConfig(n_features=n_features), SCALING, ["n_neurons"])
-    return Presets(name=name, batches={SCALING: batch})
+NOISE_STDS = (0.15, 0.2)
 
 
-SIZES = (_size("incidental/paper", 256), _size("incidental", 64))
+def _scaling(n_features: int) -> Batch:
+    return around(IncidentalConfig(n_features=n_features), SCALING, ["n_neurons"])
+
+
+_NOISE = IncidentalConfig(n_features=8, n_neurons=16, optimizer="SGD", lr=0.16, l1=0, n_steps=20_000)
+PAPER = Presets(name="incidental/paper", batches={SCALING: _scaling(256)})
+SMALL = Presets(
+    name="incidental",
+    batches={SCALING: _scaling(64), NOISE: around(_NOISE, NOISE, ["noise", "noise_std"])},
+)  # fmt: skip
+SIZES = (PAPER, SMALL)
 
 
 def expected(n_features: int, n_neurons: int) -> float:

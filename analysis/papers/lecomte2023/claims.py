@@ -10,7 +10,16 @@ from monosweep.analysis.claims.claim import Accept, Claim
 from monosweep.analysis.claims.evidence import over, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
-from monosweep.analysis.papers.lecomte2023.batches import OVER_N, SCALING, SIZES, expected
+from monosweep.analysis.papers.lecomte2023.batches import (
+    NOISE,
+    NOISE_STDS,
+    OVER_N,
+    PAPER,
+    SCALING,
+    SIZES,
+    SMALL,
+    expected,
+)
 from monosweep.model.families.incidental.config import IncidentalConfig
 
 
@@ -32,6 +41,15 @@ def represented(rows: Sequence[Row]) -> float | None:
     """Share of the features that some neuron represents, at the width at which it is least."""
     found = _over_widths(rows, "n_represented")
     return None if found is None else min(found.values()) / float(rows[0]["n_features"])
+
+
+def by_bipolar(rows: Sequence[Row]) -> float | None:
+    """Σ W_ik⁴ with bipolar noise over that with Gaussian noise, of a seed that has all of both."""
+    kinds = [[row for row in rows if row["noise"] == kind] for kind in ("bipolar", "gaussian")]
+    bipolar, gaussian = (over(mine, "noise_std", "fourth_norm", NOISE_STDS) for mine in kinds)
+    if bipolar is None or gaussian is None:
+        return None
+    return float(np.mean([bipolar[std] / gaussian[std] for std in NOISE_STDS]))
 
 
 def _over_widths(rows: Sequence[Row], name: str) -> dict[int, float] | None:
@@ -70,6 +88,16 @@ CLAIMS: tuple[Claim, ...] = (
         paper="1",
         statistic=seeds(represented, SCALING),
         accepted=_at_both(Accept(low=0.99, reason="all but one in a hundred")),
+    ),
+    Claim(
+        name="bipolar noise",
+        finding="Noise of negative excess kurtosis has features end on single neurons, Gaussian noise does not.",
+        batches=(NOISE,),
+        measure="Σ W_ik⁴ per feature with bipolar noise over that with Gaussian noise, mean over their widths",
+        paper="about 1 over 3/m, the start's",
+        statistic=seeds(by_bipolar, NOISE),
+        accepted={SMALL.name: Accept(low=2, reason="twice as sparse; 1 if the kind of noise did nothing")},
+        beyond={PAPER.name: "its size is that of incidental/noise"},
     ),
 )
 LECOMTE2023 = Study(

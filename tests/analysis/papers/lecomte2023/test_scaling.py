@@ -41,13 +41,17 @@ def rows() -> list[Row]:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
 def test_the_preset_trains_the_batch(size: Any) -> None:
     trained = [config.to_dict() for config in expand(load_spec(f"{size.name}/scaling"))]
+    noisy = [config.to_dict() for config in expand(load_spec("incidental/noise"))]
+    assert all(map(SMALL.batches["noise"].holds, noisy)) and not any(map(size.batches["scaling"].holds, noisy))
     assert all(map(size.batches["scaling"].holds, trained)) and len(trained) == 80
     assert {row["n_neurons"] // row["n_features"] for row in trained} == set(OVER_N)
     assert not any(other.holds(row) for other in SIZES if other is not size for row in trained)
 
 
 def test_claims_hold_where_they_are_true_and_not_where_the_width_does_nothing(rows: list[Row]) -> None:
-    assert verdicts(LECOMTE2023, SMALL, rows) == all_hold(CLAIMS, 6)
+    found = verdicts(LECOMTE2023, SMALL, rows)
+    assert found.pop("bipolar noise") == (Outcome.NOT_COVERED, 0)
+    assert found == all_hold([claim for claim in CLAIMS if claim.batches == ("scaling",)], 6)
     for seed in range(5):
         found = verdicts(LECOMTE2023, SMALL, shuffled(rows, ["n_poly"], seed))
         assert found["n²/4m"][0] == found["falls with width"][0] == Outcome.FAILS
@@ -68,9 +72,28 @@ def test_a_claim_fails_where_it_is_not_true(claim: str, spoilt: Any, rows: list[
 
 def test_a_seed_that_lacks_a_width_is_not_counted(rows: list[Row]) -> None:
     part = [row for row in rows if (row["seed"], row["n_neurons"]) != (2, 512)]
-    assert {n for _, n in verdicts(LECOMTE2023, SMALL, part).values()} == {5}
+    assert {n for outcome, n in verdicts(LECOMTE2023, SMALL, part).values() if outcome is Outcome.HOLDS} == {5}
     without = [row for row in rows if row["n_neurons"] != 128]
     assert {outcome for outcome, _ in verdicts(LECOMTE2023, SMALL, without).values()} == {Outcome.NOT_COVERED}
+
+
+def by_noise(config: Any, random: np.random.Generator) -> dict[str, Any]:
+    sparse = 0.7 if config.noise == "bipolar" else 0.2
+    return {
+        "loss": 0.1, "n_poly": 0, "n_mono": 8, "n_dead": 8, "n_represented": 8,
+        "fourth_norm": sparse + 0.01 * random.normal(),
+    }  # fmt: skip
+
+
+def test_bipolar_noise_is_told_from_gaussian() -> None:
+    rows = rows_of("incidental/noise", by_noise)
+    assert verdicts(LECOMTE2023, SMALL, rows)["bipolar noise"] == (Outcome.HOLDS, 4)
+    alike = [row | {"fourth_norm": 0.7} for row in rows]
+    assert verdicts(LECOMTE2023, SMALL, alike)["bipolar noise"][0] is Outcome.FAILS
+    half = [row for row in rows if row["noise"] == "bipolar" or row["noise_std"] < 0.2]
+    assert verdicts(LECOMTE2023, SMALL, half)["bipolar noise"][0] is Outcome.NOT_COVERED
+    weak = [row | {"fourth_norm": 0.55 * row["fourth_norm"]} if row["noise"] == "bipolar" else row for row in rows]
+    assert verdicts(LECOMTE2023, SMALL, weak)["bipolar noise"][0] is Outcome.FAILS
 
 
 def test_the_figure_shows_every_trial_the_means_and_the_line(rows: list[Row], tmp_path: Path) -> None:
