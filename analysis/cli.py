@@ -54,10 +54,10 @@ class FiguresOptions:
     out: Annotated[Positional[str], arg(metavar="OUT")]
     """The results root: a folder, or a URI such as s3://bucket/results."""
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAMES ...]")] = ()
-    """Which figures: summary, traces, mono, means, bias, response, of other papers' batches allocation, planes,
-    phase, plateaus, geometry, cluster, incidental and cc, and of a search pareto, history, rungs, importance, parallel
-    (all that the tables can carry if left out); fig1 to fig26 are the first paper's own by number, and paper stands for
-    all of those that the tables can carry."""
+    """Which figures: summary, traces, mono, means, bias, response, capacity, of other papers' batches allocation,
+    planes, phase, plateaus, geometry, cluster, incidental and cc, and of a search pareto, history, rungs, importance,
+    parallel (all that the tables can carry if left out); fig1 to fig26 are the first paper's own by number, and paper
+    stands for all of those that the tables can carry."""
     sweep: Annotated[str | None, arg(metavar="NAME")] = None
     """Draw only trials of this sweep, whoever trained them; where a root has several searches, which one pareto,
     history, rungs, importance and parallel show."""

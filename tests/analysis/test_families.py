@@ -19,6 +19,7 @@ import pytest
 from monosweep.analysis.catalogue import draw
 from monosweep.analysis.cli import claims, figures
 from monosweep.analysis.families.two_layer import FAMILY
+from monosweep.analysis.families.two_layer.figures import FIGURES
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers.jermyn2022.batches import PAPER
@@ -262,7 +263,7 @@ def test_figures_are_of_their_family_alone(both: Made, quick: Made, tmp_path: Pa
     assert len(data.rows) == 16 and data.by == "lr"
     notes: list[str] = []
     drawn = list(draw(opened(both), tmp_path, [], Selection(), notes.append))
-    assert [path.stem for path in drawn] == ["summary", "traces", "mono", "means", "bias", "response"] and not notes
+    assert [path.stem for path in drawn] == [*FIGURES] and not notes
 
 
 def test_a_root_without_the_family_says_so(other: Made, capsys: pytest.CaptureFixture[str]) -> None:

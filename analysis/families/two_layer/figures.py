@@ -7,6 +7,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from monosweep.analysis.families.two_layer.bias import bias, bias_info
+from monosweep.analysis.families.two_layer.capacity import capacity, capacity_info
 from monosweep.analysis.families.two_layer.metrics import CURVES, LOSS, PER_FEATURE, PER_NEURON
 from monosweep.analysis.families.two_layer.response_map import response, response_info
 from monosweep.analysis.families.two_layer.summary import summary, summary_info
@@ -48,4 +49,5 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "means": lambda data: mono_means(mono_means_info(data)),
     "bias": lambda data: bias(bias_info(data)),
     "response": lambda data: response(response_info(data)),
+    "capacity": lambda data: capacity(capacity_info(data)),
 }
