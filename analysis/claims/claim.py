@@ -10,19 +10,17 @@ from typing import Any
 from monosweep.analysis.claims.evidence import Evidence
 
 ANY = math.inf
+CORRELATION, SHARE, AT_LEAST_NONE = (-1.0, 1.0), (0.0, 1.0), (0.0, ANY)
+"""Bounds of statistics."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accept:
-    """Which means of a statistic let a claim hold, and why these."""
+    """Which values of a statistic let a claim hold, and why these."""
 
     low: float = -ANY
     high: float = ANY
     reason: str
-
-    def admits(self, value: float) -> bool:
-        """Whether `value` lies in the range; its ends do."""
-        return self.low <= value <= self.high
 
     def __str__(self) -> str:
         if self.low == -ANY:
@@ -52,6 +50,12 @@ class Claim:
     beyond: Mapping[str, str] = field(default_factory=dict)
     also: str = ""
     """What the statistic needs beside the batches' rows, such as weights."""
+    bounds: tuple[float, float] = (-ANY, ANY)
+    """Between which values the statistic lies whatever the trials are, as a share or a correlation does."""
+
+    def within(self, end: float | None) -> float | None:
+        """An end of an interval, no further than the bounds."""
+        return None if end is None else min(max(end, self.bounds[0]), self.bounds[1])
 
 
 def short(value: float) -> str:

@@ -1,9 +1,10 @@
 """Findings, checked: claims and the tables' evidence in, verdicts out.
 
-    Root -> studies' claims per size -> Verdict(holds | fails | not covered) -> `monosweep claims`
+    Root -> studies' claims per size -> Verdict(holds | fails | undecided | not covered) -> `monosweep claims`
 
 Deterministic: the same tables give the same verdicts.  A claim's number is the mean over seeds of its statistic, with
-Student's 95 % interval over seeds; it holds where that mean lies in the accepted range.
+Student's 95 % interval over seeds.  It holds where the whole interval lies in the accepted range, fails where all of it
+lies outside, and is undecided where neither is so; a single seed decides nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Outcome(StrEnum):
 
     HOLDS = "holds"
     FAILS = "fails"
+    UNDECIDED = "undecided"
     NOT_COVERED = "not covered"
 
 
@@ -56,8 +58,6 @@ class Verdict:
     reason: str
     """Why that range; of a claim that is not covered, what is missing."""
     outcome: Outcome
-    clear: bool
-    """Whether the whole interval is on one side: all of it accepted, or none of it."""
 
 
 def check(root: Root, studies: Sequence[Study], where: str | None = None) -> list[Verdict]:
@@ -93,19 +93,25 @@ def judge(claim: Claim, evidence: Evidence[Any], study: str) -> Verdict:
     if not values:
         return _verdict(claim, evidence, accept, study=study, reason=_missing(claim, evidence))
     found = interval(values)
-    ends = [end for end in (found.low, found.high) if end is not None]
-    holds = accept.admits(found.mean)
-    # an interval that reaches over the whole range has both ends outside and its mean inside
-    clear = bool(ends) and all(accept.admits(end) == holds for end in ends)
+    low, high = claim.within(found.low), claim.within(found.high)
     return _verdict(
-        claim, evidence, accept, study=study, reason=accept.reason, ours=found.mean, low=found.low,
-        high=found.high, n_seeds=len(values), outcome=Outcome.HOLDS if holds else Outcome.FAILS, clear=clear,
+        claim, evidence, accept, study=study, reason=accept.reason, ours=found.mean, low=low, high=high,
+        n_seeds=len(values), outcome=outcome(accept, low, high),
     )  # fmt: skip
+
+
+def outcome(accept: Accept, low: float | None, high: float | None) -> Outcome:
+    """What an interval says of a claim with this range."""
+    if low is None or high is None:
+        return Outcome.UNDECIDED
+    if accept.low <= low and high <= accept.high:
+        return Outcome.HOLDS
+    return Outcome.FAILS if high < accept.low or low > accept.high else Outcome.UNDECIDED
 
 
 def _verdict(claim: Claim, evidence: Evidence[Any], accept: Accept | None, **values: Any) -> Verdict:
     nothing = {
-        "ours": None, "low": None, "high": None, "n_seeds": 0, "outcome": Outcome.NOT_COVERED, "clear": False,
+        "ours": None, "low": None, "high": None, "n_seeds": 0, "outcome": Outcome.NOT_COVERED,
     }  # fmt: skip
     return Verdict(
         claim=claim.name, size=evidence.size.name, finding=claim.finding, measure=claim.measure, paper=claim.paper,
@@ -153,9 +159,7 @@ def as_lines(verdicts: Sequence[Verdict]) -> pa.Table:
 def summary(verdicts: Sequence[Verdict]) -> str:
     """One line for all of them."""
     counts = {outcome: sum(v.outcome is outcome for v in verdicts) for outcome in Outcome}
-    unclear = sum(not v.clear and v.outcome is not Outcome.NOT_COVERED for v in verdicts)
-    text = ", ".join(f"{n} {'not covered' if o is Outcome.NOT_COVERED else o}" for o, n in counts.items())
-    return text + (f" ({unclear} within the noise of their seeds, marked ~)" if unclear else "")
+    return ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
 
 
 def _ours(verdict: Verdict) -> str:
@@ -169,4 +173,4 @@ def _ours(verdict: Verdict) -> str:
 def _said(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.NOT_COVERED:
         return f"not covered: {verdict.reason}"
-    return f"{verdict.outcome}{'' if verdict.clear else ' ~'}"
+    return str(verdict.outcome)

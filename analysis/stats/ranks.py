@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-
 
 def rank_correlation(values: dict[Any, float]) -> float | None:
     """Spearman's coefficient of a column; nothing for fewer than three points or where nothing varies.
@@ -22,11 +17,8 @@ def rank_correlation(values: dict[Any, float]) -> float | None:
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Spearman's coefficient of two equally long sequences, ties at their mean rank."""
+    from scipy.stats import spearmanr  # its import takes most of a second, and few verbs need ranks
+
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    return round(float(np.corrcoef(_ranks(x), _ranks(y))[0, 1]), 12)
-
-
-def _ranks(values: Sequence[float]) -> Array:
-    v = np.asarray(values, dtype=np.float64)
-    return np.asarray((v[:, None] > v).sum(axis=1) + ((v[:, None] == v).sum(axis=1) - 1) / 2, dtype=np.float64)
+    return round(float(spearmanr(x, y).statistic), 12)

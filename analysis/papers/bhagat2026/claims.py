@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.claim import CORRELATION, Accept, Claim
 from monosweep.analysis.claims.evidence import over, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
@@ -69,6 +69,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="The advantage scales with the magnitude of the mixing matrix.",
         batches=(CC,),
         measure="rank correlation of the advantage with s",
+        bounds=CORRELATION,
         paper="1",
         statistic=seeds(follows, CC),
         accepted=_at_both(Accept(low=0.9, reason="of six values two neighbours may be exchanged")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim
 from monosweep.analysis.claims.evidence import seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.papers.elhage2022 import statistics as m
@@ -82,6 +82,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="A feature that counts little is not represented where features are dense.",
         batches=(PHASE,),
         measure="share of a dimension of the last feature at importance .1 and p = 1, the larger of 2 → 1 and 3 → 2",
+        bounds=SHARE,
         paper="0",
         statistic=m.last_share(_LESS, 1.0, max),
         accepted=_in_small(Accept(high=0.05, reason="0 but for what training leaves")),
@@ -93,6 +94,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="Where features are sparse, two share one dimension as an antipodal pair.",
         batches=(PHASE,),
         measure="share of a dimension of the last feature at importance 1 and p = .01 in 2 → 1",
+        bounds=SHARE,
         paper="1/2",
         statistic=m.last_share(1.0, 0.01, lambda shares: shares[0]),
         accepted=_in_small(Accept(low=0.49, high=0.51, reason="within .01")),
@@ -104,6 +106,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="A feature that counts much has a dimension of its own where features are dense.",
         batches=(PHASE,),
         measure="share of a dimension of the last feature at importance 10 and p = 1, the smaller of 2 → 1 and 3 → 2",
+        bounds=SHARE,
         paper="1",
         statistic=m.last_share(_MORE, 1.0, min),
         accepted=_in_small(Accept(low=0.95, reason="1 but for what training leaves")),
@@ -115,6 +118,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="Dense features of equal importance have m / ‖W‖² of 1: a dimension for each that is represented.",
         batches=(GEOMETRY,),
         measure="m / ‖W‖² at p = 1",
+        bounds=AT_LEAST_NONE,
         paper="1",
         statistic=seeds(m.at("dimensions_per_feature", DENSE), GEOMETRY),
         accepted=_at_both(Accept(low=0.95, high=1.05, reason="a twentieth either way")),
@@ -124,6 +128,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="Sparser ones stick at 1/2: two for each dimension.",
         batches=(GEOMETRY,),
         measure=f"m / ‖W‖², mean over p = {_listed(PLATEAU)}",
+        bounds=AT_LEAST_NONE,
         paper="1/2",
         statistic=seeds(m.at("dimensions_per_feature", *PLATEAU), GEOMETRY),
         accepted=_at_both(Accept(low=0.45, high=0.55, reason="a tenth either way")),
@@ -133,6 +138,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="There features lie in antipodal pairs: each has 1/2 of a dimension.",
         batches=(GEOMETRY,),
         measure=f"median D of features at p = {_listed(PLATEAU)}",
+        bounds=SHARE,
         paper="1/2",
         statistic=m.median_share(GEOMETRY, *PLATEAU),
         accepted=_at_both(Accept(low=0.49, high=0.51, reason="within .01")),

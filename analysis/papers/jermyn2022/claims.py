@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.claim import AT_LEAST_NONE, CORRELATION, SHARE, Accept, Claim
 from monosweep.analysis.claims.evidence import seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.families.two_layer import FAMILY
@@ -38,6 +38,7 @@ CLAIMS = (
         finding="The loss is the same at every learning rate.",
         batches=("LR1",),
         measure="largest over smallest min. loss, less 1",
+        bounds=AT_LEAST_NONE,
         paper="about 0",
         statistic=seeds(partial(m.spread, by="lr", name="min_loss"), "LR1"),
         accepted={
@@ -50,6 +51,7 @@ CLAIMS = (
         finding="There are more monosemantic neurons at higher learning rates.",
         batches=("LR1",),
         measure="rank correlation of lr and mono per feature",
+        bounds=CORRELATION,
         paper="1",
         statistic=seeds(partial(m.trend, by="lr", name=PER_FEATURE), "LR1"),
         accepted=at_both(RISES),
@@ -59,6 +61,7 @@ CLAIMS = (
         finding="The mean bias is more negative at higher learning rates.",
         batches=("LR1",),
         measure="rank correlation of lr and mean bias",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(partial(m.trend, by="lr", name="mean_bias"), "LR1"),
         accepted=at_both(FALLS),
@@ -68,6 +71,7 @@ CLAIMS = (
         finding="At lr .03, 503 of 512 features have exactly one monosemantic neuron.",
         batches=("LR1",),
         measure="share of features with exactly one, at the best lr",
+        bounds=SHARE,
         paper=".982",
         statistic=seeds(partial(m.with_one_owner, among=sum), "LR1"),
         accepted={
@@ -82,6 +86,7 @@ CLAIMS = (
         finding="Of the features with monosemantic neurons, nearly all have exactly one (503 of 508).",
         batches=("LR1",),
         measure="share of such features with exactly one, at the best lr",
+        bounds=SHARE,
         paper=".990",
         statistic=seeds(partial(m.with_one_owner, among=m.owned), "LR1"),
         accepted={
@@ -95,6 +100,7 @@ CLAIMS = (
         finding="Monosemantic neurons have a negative bias.",
         batches=("LR3",),
         measure="share of monosemantic neurons with negative bias",
+        bounds=SHARE,
         paper="1 (Fig. 5, 11)",
         statistic=partial(m.of_neurons, share=m.pooled("n_mono_negative", "n_mono")),
         accepted=at_both(Accept(low=0.95, reason="all but a few")),
@@ -115,6 +121,7 @@ CLAIMS = (
         finding="Neurons of positive bias are polysemantic.",
         batches=("LR3",),
         measure="polysemantic share of neurons with b > .05",
+        bounds=SHARE,
         paper="1 (Fig. 5, 11)",
         statistic=partial(m.of_neurons, share=m.pooled("n_positive_poly", "n_positive")),
         accepted=at_both(Accept(low=0.95, reason="all but a few")),
@@ -126,6 +133,7 @@ CLAIMS = (
         finding="Networks of negative initial bias are highly monosemantic at every learning rate.",
         batches=("LR3",),
         measure="mono per feature at the least monosemantic lr",
+        bounds=AT_LEAST_NONE,
         paper=".85",
         statistic=seeds(m.lowest_mono, "LR3"),
         accepted={
@@ -174,6 +182,7 @@ CLAIMS = (
         finding="Below a bias_offset of about -√ε, 30-50 % of neurons are monosemantic.",
         batches=("B1", "B2", "B3", "B4", "B5"),
         measure="monosemantic share of neurons below -√ε, mean over ε",
+        bounds=SHARE,
         paper=".3 to .5",
         statistic=partial(m.over_b, name="mono_per_neuron", value=m.below),
         accepted={
@@ -208,6 +217,7 @@ CLAIMS = (
         finding="The loss falls with the width until k > N.",
         batches=("K0",),
         measure="rank correlation of k and loss up to k = N",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(m.fall_to_n, "K0"),
         accepted=at_both(Accept(high=-0.9, reason="a strict order but for a tie")),
@@ -288,6 +298,7 @@ CLAIMS = (
         finding="It declines from Nε = d/4 on.",
         batches=("E1",),
         measure="rank correlation of ε and mono per feature from there",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(m.decline, "E1"),
         accepted=at_both(FALLS),
@@ -297,6 +308,7 @@ CLAIMS = (
         finding="Almost no neuron is monosemantic by Nε = 2d.",
         batches=("E1",),
         measure="mono per feature at Nε ≥ 2d",
+        bounds=AT_LEAST_NONE,
         paper="about 0",
         statistic=seeds(m.at_twice_d, "E1"),
         accepted=at_both(Accept(high=0.05, reason="one feature in twenty")),
@@ -328,6 +340,7 @@ CLAIMS = (
         finding="The re-projector has about one monosemantic neuron per feature.",
         batches=("RP1",),
         measure="mono per feature, mean over lr",
+        bounds=AT_LEAST_NONE,
         paper="about 1",
         statistic=seeds(m.mono_everywhere, "RP1"),
         accepted={
@@ -342,6 +355,7 @@ CLAIMS = (
         finding="In the absolute-value task more monosemantic networks have a lower loss.",
         batches=("LR5",),
         measure="rank correlation of mono per feature and min. loss over lr",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(partial(m.mono_against_loss, by="lr"), "LR5"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
@@ -351,6 +365,7 @@ CLAIMS = (
         finding="So they have when the decay varies.",
         batches=("D1",),
         measure="rank correlation of mono per feature and min. loss over decays",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(partial(m.mono_against_loss, by="bias_decay"), "D1"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
@@ -360,6 +375,7 @@ CLAIMS = (
         finding="There a bias of -1 alone is not enough: it takes a higher learning rate,",
         batches=("LR5",),
         measure="mono per feature at the best lr less that at the lowest",
+        bounds=AT_LEAST_NONE,
         paper="above 0",
         statistic=seeds(m.gain_of_rate, "LR5"),
         accepted=at_both(Accept(low=0.1, reason="one feature in ten more")),
@@ -369,6 +385,7 @@ CLAIMS = (
         finding="or a slower decay.",
         batches=("D1",),
         measure="rank correlation of bias_decay and mono per feature",
+        bounds=CORRELATION,
         paper="-1",
         statistic=seeds(partial(m.trend, by="bias_decay", name=PER_FEATURE), "D1"),
         accepted=at_both(Accept(high=-0.5, reason="an order that some pairs may break")),
@@ -425,6 +442,7 @@ CLAIMS = (
         finding="The slope hardly varies over features.",
         batches=("LR3",),
         measure="standard deviation of the slopes",
+        bounds=AT_LEAST_NONE,
         paper="below .01",
         statistic=partial(mechanism.of_best, value=partial(mechanism.poly_line, "varies")),
         accepted={
@@ -461,6 +479,7 @@ CLAIMS = (
         finding="its other singular values are all 1.",
         batches=("LR3",),
         measure="root mean square distance of these from 1",
+        bounds=AT_LEAST_NONE,
         paper=".99 to 1.03",
         statistic=partial(mechanism.of_best, value=mechanism.unit),
         accepted={

@@ -57,7 +57,7 @@ def explained(path: Path) -> set[str]:
 
 
 def open_ends(verdicts: Sequence[Verdict], known: set[str]) -> list[str]:
-    """What keeps the reproduction from being complete, a line each."""
+    """What keeps the reproduction from being complete, a line each; what its seeds leave undecided does not."""
     carried = {claim.name for claim in CLAIMS if SMALL.name in claim.accepted}
     return [
         f"{v.claim}: {v.reason}" if v.outcome is Outcome.NOT_COVERED else f"{v.claim} fails, and no experiment says why"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim
 from monosweep.analysis.claims.evidence import over, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
@@ -67,6 +67,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="About n²/4m of m neurons become polysemantic although there are enough for all n features.",
         batches=(SCALING,),
         measure="polysemantic neurons over n²/4m, mean over widths",
+        bounds=AT_LEAST_NONE,
         paper="about 1 (the line in its figure)",
         statistic=seeds(ratio, SCALING),
         accepted=_at_both(Accept(low=0.8, high=1.25, reason="the argument is to leading order; a fifth either way")),
@@ -76,6 +77,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="Their number falls as 1/m.",
         batches=(SCALING,),
         measure="polysemantic neurons at m = 4n, 8n and 16n together over those at m = n",
+        bounds=AT_LEAST_NONE,
         paper="7/16",
         statistic=seeds(falls, SCALING),
         accepted=_at_both(Accept(low=0.31, high=0.62, reason="7/16 within a factor of √2; 3 if the width did nothing")),
@@ -85,6 +87,7 @@ CLAIMS: tuple[Claim, ...] = (
         finding="Every feature ends on a neuron.",
         batches=(SCALING,),
         measure="share of the features with a neuron, at the width at which it is least",
+        bounds=SHARE,
         paper="1",
         statistic=seeds(represented, SCALING),
         accepted=_at_both(Accept(low=0.99, reason="all but one in a hundred")),

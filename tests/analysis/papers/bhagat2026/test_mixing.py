@@ -48,7 +48,7 @@ def test_claims_hold_where_they_are_true_and_not_where_mixing_does_nothing(rows:
     assert verdicts(BHAGAT2026, SMALL, rows) == all_hold(CLAIMS, 4)
     for seed in range(5):
         found = verdicts(BHAGAT2026, SMALL, shuffled(rows, ["loss"], seed))
-        assert found["cc without mixing"][0] == found["cc follows mixing"][0] == Outcome.FAILS
+        assert Outcome.HOLDS not in (found["cc without mixing"][0], found["cc follows mixing"][0])
 
 
 @pytest.mark.parametrize(

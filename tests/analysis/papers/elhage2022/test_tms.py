@@ -63,7 +63,7 @@ def shares(batch: str, config: Any, random: np.random.Generator) -> list[float]:
         return [0.5] * (n - 1) + [last if config.seed in (0, 3) else 0.77]
     if batch == "geometry":
         return [0.1] * n if p == 1 else [0.5] * round(n / 5) + [0.0] * (n - round(n / 5))
-    return list(np.where(random.random(n) < 0.4, random.normal(4 / 9, 0.002, n), random.uniform(0.41, 0.48, n)))
+    return list(np.where(random.random(n) < 0.3, random.normal(4 / 9, 0.002, n), random.uniform(0.41, 0.48, n)))
 
 
 def metrics(batch: str) -> Callable[[Any, np.random.Generator], dict[str, Any]]:

@@ -205,7 +205,7 @@ def test_intervals_against_scipy(n: int) -> None:
     values = np.random.default_rng(n).normal(size=n)
     low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
     found = interval(values.tolist())
-    assert (found.low, found.high) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
+    assert (found.low, found.high) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
     assert found.mean == pytest.approx(values.mean())
 
 
@@ -234,7 +234,7 @@ def test_claims_prints_a_line_per_claim(made: Made, capsys: pytest.CaptureFixtur
     (line,) = [line for line in out.splitlines() if "LR1 more mono" in line]
     assert line.split()[:2] == ["jermyn2022", "small"] and "≥ 0.7" in line and line.endswith("holds")
     assert "not covered: launch small/LR3" in out
-    assert err.startswith("monosweep: 5 holds, 0 fails, ")
+    assert err.startswith("monosweep: 5 holds, 0 fails, 0 undecided, ")
 
 
 def test_json_has_everything_and_is_the_same_every_time(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +280,7 @@ def test_diverged_trials_are_no_evidence(made: Made) -> None:
     assert verdict.outcome is Outcome.HOLDS and verdict.n_seeds == 3
 
 
-def test_an_interval_across_the_edge_is_not_clear(made: Made) -> None:
+def test_an_interval_across_the_edge_decides_nothing(made: Made) -> None:
     accept = Accept(low=1, high=3, reason="because")
     values: list[float] = []
     claim = Claim(
@@ -288,17 +288,34 @@ def test_an_interval_across_the_edge_is_not_clear(made: Made) -> None:
         accepted={"small": accept},
     )  # fmt: skip
     cases = [
-        ([2.0, 2.01], ("holds", True)), ([0.5, 2.5], ("holds", False)), ([9.0, 9.1], ("fails", True)),
-        ([2.0], ("holds", False)),
+        ([2.0, 2.01], "holds"), ([0.5, 2.5], "undecided"), ([9.0, 9.1], "fails"), ([2.0], "undecided"),
+        ([9.0], "undecided"), ([0.9, 0.91, 1.6], "undecided"), ([1.5, 2.0, 2.5], "undecided"), ([1.0, 1.0], "holds"),
+        ([0.99, 0.99], "fails"), ([0.0, 4.0], "undecided"),
     ]  # fmt: skip
     for given, expected in cases:
         values[:] = given
         verdict = judged(claim, [], SMALL, made)
-        assert (verdict.outcome, verdict.clear) == expected
+        assert verdict.outcome == expected, given
     values.clear()
     lines = [judged(claim, [], SMALL, made)]
-    assert summary(lines) == "0 holds, 0 fails, 1 not covered"
+    assert summary(lines) == "0 holds, 0 fails, 0 undecided, 1 not covered"
     assert as_lines(lines).num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("bounds", "ends", "said"), [((0.0, 1.0), (0.833947, 1.0), "holds"), (None, (0.833947, 1.006053), "undecided")]
+)
+def test_an_interval_stays_where_its_statistic_can_be(
+    bounds: tuple[float, float] | None, ends: tuple[float, float], said: str, made: Made
+) -> None:
+    values = [0.9, 0.9, 0.96]
+    claim = Claim(
+        name="x", finding="", batches=("LR1",), measure="", paper="", statistic=lambda e: values,
+        accepted={"small": Accept(low=0.8, high=1.0, reason="because")}, **({"bounds": bounds} if bounds else {}),
+    )  # fmt: skip
+    verdict = judged(claim, [], SMALL, made)
+    assert (verdict.low, verdict.high) == pytest.approx(ends, abs=1e-6)
+    assert verdict.outcome == said
 
 
 def test_ranges_say_themselves() -> None:

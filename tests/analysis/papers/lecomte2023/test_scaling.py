@@ -54,7 +54,7 @@ def test_claims_hold_where_they_are_true_and_not_where_the_width_does_nothing(ro
     assert found == all_hold([claim for claim in CLAIMS if claim.batches == ("scaling",)], 6)
     for seed in range(5):
         found = verdicts(LECOMTE2023, SMALL, shuffled(rows, ["n_poly"], seed))
-        assert found["n²/4m"][0] == found["falls with width"][0] == Outcome.FAILS
+        assert Outcome.HOLDS not in (found["n²/4m"][0], found["falls with width"][0])
 
 
 @pytest.mark.parametrize(
