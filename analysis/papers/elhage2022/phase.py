@@ -1,6 +1,6 @@
 """The phase diagrams: what becomes of the last feature, by how much it counts and how often features are present.
 
-    Evidence -> PhaseInfo -> phase()
+Evidence -> PhaseInfo -> phase()
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How features of equal importance share dimensions against how rare they are, and whether D clusters at 4/9.
 
-    Evidence -> GeometryInfo -> geometry() of the batches `geometry` and `plateaus`, cluster() of `cluster`
+Evidence -> GeometryInfo -> geometry() of the batches `geometry` and `plateaus`, cluster() of `cluster`
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figure 4: the capacity of one feature against its importance, beside the closed form.
 
-    Evidence -> AllocationInfo -> allocation()
+Evidence -> AllocationInfo -> allocation()
 """
 
 from __future__ import annotations

