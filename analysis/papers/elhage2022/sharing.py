@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.families.superposition.features import features_of
@@ -24,6 +25,8 @@ from monosweep.analysis.papers.elhage2022.statistics import FOUR_NINTHS, best
 POLYTOPES = {"3/4": 3 / 4, "2/3": 2 / 3, "1/2": 1 / 2, "2/5": 2 / 5, "3/8": 3 / 8}
 """D of a tetrahedron, a triangle, an antipodal pair, a pentagon and a square antiprism (the article)."""
 BIN = 0.005
+CLOSE = 0.03
+"""Between lines whose names would overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def geometry(info: GeometryInfo) -> Figure:
     plateaus, shares = axes[0]
     plateaus.scatter(1 / info.probs, info.dimensions_per_feature, s=16, color=COLOURS[1], alpha=0.6, lw=0)
     _lines(plateaus, {"1": 1.0, "1/2": 0.5})
-    _rarity(plateaus)
+    _rarity(plateaus, info)
     plateaus.set_ylabel("dimensions per represented feature, m / ‖W‖²")
     plateaus.set_ylim(bottom=0)
     _scatter(shares, info)
@@ -91,9 +94,11 @@ def cluster(info: GeometryInfo) -> Figure:
     figure, axes = grid(1, 2, 9.2, 3.9, sharey=True)
     each, counts = axes[0]
     _scatter(each, info)
-    marks = {**POLYTOPES, "4/9": FOUR_NINTHS}
-    _lines(each, marks)
     together = np.concatenate(info.shares)
+    low, high = max(0, together.min() - 0.02), together.max() + 0.02
+    each.set_ylim(low, high)
+    marks = {name: height for name, height in (POLYTOPES | {"4/9": FOUR_NINTHS}).items() if low < height < high}
+    _lines(each, marks)
     counts.hist(together, bins=np.arange(0, 1 + 2 * BIN, BIN), orientation="horizontal", color=COLOURS[1], alpha=0.8)
     _lines(counts, marks)
     counts.set_xlabel(f"features, of all trials, in bins of {BIN:g}")
@@ -105,10 +110,11 @@ def _title(info: GeometryInfo) -> str:
     return f"{info.n_features} features of equal importance in {info.d_hidden} dimensions, {info.which}"
 
 
-def _rarity(ax: Axes) -> None:
-    """The axis of 1/p."""
+def _rarity(ax: Axes, info: GeometryInfo) -> None:
+    """The axis of 1/p; within a decade the ticks between its ends are named too."""
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}" if info.probs.max() < 10 * info.probs.min() else NullFormatter())
     ax.set_xlabel("1 / p")
 
 
@@ -117,12 +123,15 @@ def _scatter(ax: Axes, info: GeometryInfo) -> None:
     ax.scatter(x, np.concatenate(info.shares), s=5, color=COLOURS[1], alpha=0.35, lw=0)
     ax.set_ylabel("dimensionality D of features with ‖W_i‖ > 1/2")
     ax.set_ylim(0, 1.03)
-    _rarity(ax)
+    _rarity(ax, info)
 
 
 def _lines(ax: Axes, marks: dict[str, float]) -> None:
-    """Named lines across; the names stand at the right."""
+    """Named lines across; the names stand at the right, those of neighbours apart."""
     for name, height in marks.items():
         ax.axhline(height, color=COLOURS[0], lw=0.8, ls=":", zorder=1)
-        place = {"xy": (1.01, height), "xycoords": ("axes fraction", "data"), "va": "center_baseline"}
-        ax.annotate(name, **place, fontsize=6.5, color=COLOURS[0])
+        above = any(0 < other - height < CLOSE for other in marks.values())
+        below = any(0 < height - other < CLOSE for other in marks.values())
+        place = {"xy": (1.01, height), "xycoords": ("axes fraction", "data")}
+        side = "center" if above == below else "top" if above else "bottom"
+        ax.annotate(name, **place, va=side, fontsize=7, color=COLOURS[0])
