@@ -196,6 +196,10 @@ def test_the_planes_are_means_over_seeds_that_have_all_points(rows: list[Row]) -
     panes = [ax for ax in drawn.axes if ax.get_title()]
     assert len(panes) == 12 and panes[0].get_title().startswith("quadratic model, quadratic\n6 features in 3")
     np.testing.assert_allclose(panes[5].collections[0].get_array().reshape(7, 7), info.capacity[MODELS[0], "gelu", 5])
+    corners = panes[5].collections[0].get_coordinates()  # of (p, V) cells around the points, which are logarithms
+    np.testing.assert_allclose(corners[0, :-1, 0] + np.diff(corners[0, :, 0]) / 2, np.log(info.importances), atol=0.01)
+    np.testing.assert_allclose(corners[:-1, 0, 1] + np.diff(corners[:, 0, 1]) / 2, np.log(info.probs), atol=0.01)
+    assert panes[0].get_ylim()[0] > 0 > np.log(0.05) > panes[0].get_ylim()[1]  # sparser is higher
     assert [len(ax.get_lines()) for ax in panes] == [2, 0, 0, 2, *[0] * 8]
     # at kurtosis 36 a feature of six in three dimensions is whole from 175/76 on
     assert np.exp(panes[0].get_lines()[0].get_xdata()[-1]) == pytest.approx(175 / 76)
