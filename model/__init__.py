@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from monosweep.model.families.two_layer.config import TwoLayerConfig
     from monosweep.model.family import Family, Loss
     from monosweep.model.member import MemberState
+    from monosweep.model.notebook import train
     from monosweep.model.precision import product
     from monosweep.model.records import Float32, Int32, TrialStatus
     from monosweep.model.results import Snapshot, TrialResult
     from monosweep.model.trainer import PackTrainer, train_pack
-    from monosweep.model.watch import watch_trial
 
 __all__ = [
     "ConfigError",
@@ -46,8 +46,8 @@ __all__ = [
     "generator",
     "metric",
     "product",
+    "train",
     "train_pack",
-    "watch_trial",
 ]
 
 _HOMES = {
@@ -57,11 +57,11 @@ _HOMES = {
     "family": ("Family", "Loss"),
     "families.two_layer.config": ("TwoLayerConfig",),
     "member": ("MemberState",),
+    "notebook": ("train",),
     "precision": ("product",),
     "records": ("Float32", "Int32", "TrialStatus"),
     "results": ("Snapshot", "TrialResult"),
     "trainer": ("PackTrainer", "train_pack"),
-    "watch": ("watch_trial",),
 }
 """Which module has which of the names."""
 

@@ -214,6 +214,26 @@ class Family:
         return {**params, **fixed}
 
     @classmethod
+    def responses(cls, config: Any, params: Tensors, fixed: Tensors) -> Tensor:
+        """What a model answers to each feature alone at strength 1, (…, n_features); for who looks, not for tables.
+
+        Raises:
+            ConfigError: if the family does not say.
+        """
+        raise ConfigError(f"{config.family} does not say what its models answer to single features; give it responses")
+
+    @classmethod
+    def state_dict(cls, config: Any, params: Tensors, fixed: Tensors) -> Tensors:
+        """The trained tensors by the names, and in the shapes, that the public code of the field loads; where there is
+        none, the family's own."""
+        return params
+
+    @classmethod
+    def setup(cls, config: Any, params: Tensors, fixed: Tensors) -> Tensors:
+        """What such code needs and has in no state dict, by its names."""
+        return fixed
+
+    @classmethod
     def summary(cls, config: Any, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """How a trial ended, losses aside, for people: what stands left and right in each line."""
         return {name: short(metrics[name]) for name in names(cls.Metrics)}

@@ -1,4 +1,4 @@
-"""One trial, watched: what `monosweep trial` and `monosweep replay` train with.  No Ray, no files.
+"""Trials, watched: what `monosweep trial`, `monosweep replay` and a notebook train with.  No Ray, no files.
 
 The watcher shows progress; under `debug` the debugger opens at the step that went wrong, before it happens.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import bdb
 import pdb
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from numpy import ndarray
+from torch import Tensor
 
 from monosweep.model.config import TrialConfig, UserError
 from monosweep.model.device import reproducible
 from monosweep.model.engines import EngineName
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.solo import SoloEngine
-from monosweep.model.families.source import one_line
+from monosweep.model.families.source import in_users_code, one_line
 from monosweep.model.member import MemberState
-from monosweep.model.results import TrialResult
-from monosweep.model.trainer import PackTrainer
+from monosweep.model.results import Weights
+from monosweep.model.trained import TrainedTrial
+from monosweep.model.trainer import PackTrainer, Record
 
 SLICE_S = 0.2
 """Between two looks of the watcher; short enough that a bar moves and Ctrl-C is quick."""
@@ -35,36 +35,22 @@ class TrialError(UserError, RuntimeError):
 
 
 class Watcher(Protocol):
-    """Who looks on while a trial trains."""
+    """Who looks on while trials train."""
 
     def step(self, step: int) -> None:
-        """So many optimiser steps are done."""
+        """So many optimiser steps are done, of all trials together."""
 
     def point(self, point: Mapping[str, Any]) -> None:
-        """A recorded step is reached."""
+        """A trial has reached a recorded step."""
 
     def pause(self) -> None:
         """Leave the terminal to the debugger."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedTrial:
-    """What a watched trial leaves behind."""
-
-    result: TrialResult
-    weights: Mapping[str, ndarray]
-    """The family's tensors by name (`two_layer`: w_in (k, d), bias (k), w_out (n_out, k), embedding (d, N), and
-    target_map (d, N) for the reprojector); empty if the trial diverged."""
-    engine: str
-    """`packed`, `vmapped` or `solo`."""
-    device: str
-    """`cpu` or `cuda`."""
-
-
 def watch_trial(
     config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: bool = False,
     until: int | None = None,
-) -> WatchedTrial:  # fmt: skip
+) -> TrainedTrial:  # fmt: skip
     """Train one trial to its end, or into the debugger.
 
     Args:
@@ -75,46 +61,59 @@ def watch_trial(
         TrialError: if training raises; under `debug`, after the debugger is left.
     """
     try:
-        trainer = PackTrainer([config], device, engine=engine, keep_weights="final")
+        (trained,) = watch_pack([config], device, engine, watcher, debug=debug, until=until)
+    except TrialError as error:
+        raise error if debug else TrialError(f"{error}; --pdb opens the debugger there") from error
+    return trained
+
+
+def watch_pack(
+    configs: Sequence[TrialConfig], device: str, engine: EngineName, watcher: Watcher, record: Record = "final",
+    debug: bool = False, until: int | None = None,
+) -> list[TrainedTrial]:  # fmt: skip
+    """The same for trials that share a pack; `debug` and `until` are about one alone."""
+    try:
+        trainer = PackTrainer(configs, device, record, engine, keep_weights="final")
         weights = _train(trainer, watcher, debug, until)
     except UserError:
         raise
     except Exception as error:
         if debug:
             _post_mortem(error, watcher)
-        if not isinstance(error, (RuntimeError, MemoryError)):
+        if not isinstance(error, (RuntimeError, MemoryError)) and not in_users_code(error):
             raise  # ours to mend, not the user's
-        hint = "" if debug else "; --pdb opens the debugger there"
-        raise TrialError(f"the trial could not be trained: {one_line(error)}{hint}") from error
-    (result,) = trainer.results()
-    return WatchedTrial(result=result, weights=weights, engine=trainer.engine, device=trainer.device)
+        raise TrialError(f"the trial could not be trained: {one_line(error)}") from error
+    return [
+        TrainedTrial(result, weights.get(result.config.trial_id, {}), trainer.engine, trainer.device)
+        for result in trainer.results()
+    ]
 
 
-def _train(trainer: PackTrainer, watcher: Watcher, debug: bool, until: int | None) -> dict[str, ndarray]:
-    """Train to the end, or to where it is stopped; the weights there, none if the trial diverged."""
-    weights: dict[str, ndarray] = {}
+def _train(trainer: PackTrainer, watcher: Watcher, debug: bool, until: int | None) -> Weights:
+    """Train to the end, or to where it is stopped; the weights there, none of those that diverged."""
+    kept: dict[str, Mapping[str, Tensor]] = {}
     while not trainer.done:
         before = trainer.take(trainer.members[0].trial_id) if debug else None
         snapshot = trainer.advance(SLICE_S)
-        watcher.step(trainer.step)
+        watcher.step(trainer.model_steps + sum(result.last_step for result in trainer.results()))
         if before and trainer.diverged:
             _debug_divergence(before, trainer, watcher)
-        elif snapshot and (point := snapshot.points[0]):
-            watcher.point(point)
-        for kept in snapshot.weights.values() if snapshot else ():
-            (tensors,) = kept.values()
-            weights = {name: tensor.numpy() for name, tensor in tensors.items()}
+        for point in snapshot.points if snapshot and not (before and trainer.diverged) else ():
+            if point is not None:
+                watcher.point(point)
+        for weights in snapshot.weights.values() if snapshot else ():
+            kept |= weights
         if until is not None and trainer.step >= until and not trainer.done:
-            weights = _stop(trainer)
-    return weights
+            kept |= _stop(trainer)
+    return kept
 
 
-def _stop(trainer: PackTrainer) -> dict[str, ndarray]:
+def _stop(trainer: PackTrainer) -> Weights:
     """Have the trial leave as a judge has it leave; its weights."""
     trial_id = trainer.members[0].trial_id
-    weights = trainer.weights(trial_id)[trial_id]
+    weights = trainer.weights(trial_id)
     trainer.stop(trial_id, "as its row says")
-    return {name: tensor.numpy() for name, tensor in weights.items()}
+    return weights
 
 
 def _debug_divergence(before: MemberState, trainer: PackTrainer, watcher: Watcher) -> None:

@@ -164,7 +164,8 @@ FORBIDDEN = {
     "model": ("ray", "monosweep.sweep", "monosweep.analysis", "pyarrow", "duckdb"),
     "sweep": ("monosweep.analysis", "duckdb", "matplotlib"),
     "analysis": (
-        "torch", "ray", "monosweep.model.trainer", "monosweep.model.watch", "monosweep.model.engines",
+        "torch", "ray", "monosweep.model.trainer", "monosweep.model.watch", "monosweep.model.notebook",
+        "monosweep.model.trained", "monosweep.model.engines",
         "monosweep.model.data", "monosweep.model.device", "monosweep.sweep.store.root", "monosweep.sweep.drive",
         "monosweep.sweep.executors", "monosweep.sweep.work",
     ),

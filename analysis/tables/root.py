@@ -158,8 +158,8 @@ class Root:
         if found := last_weights(self.files, row):
             return found
         raise QueryError(
-            f"no weights saved for trial {row['trial_id']}; train it again with `monosweep replay {self.uri} "
-            f"{row['trial_id']} --plot response.png`, or launch with `save_weights: final`"
+            f"no weights saved for trial {row['trial_id']}; `monosweep weights {self.uri} {row['trial_id']}` trains it "
+            "again and writes them; or launch with `save_weights: final`"
         )
 
     def with_weights(self, sweeps: Iterable[str]) -> set[tuple[str, str]]:

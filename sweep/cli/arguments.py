@@ -115,6 +115,18 @@ class ReplayArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsArgs:
+    """Options of `weights`."""
+
+    out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
+    """Results root."""
+    trial_id: Annotated[str, tyro.conf.Positional, arg(metavar="TRIAL_ID")]
+    """The trial's id, or a unique beginning of it."""
+    to: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Where to write them; left out, TRIAL_ID.safetensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureArgs:
     """Options of `measure`."""
 

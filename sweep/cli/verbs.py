@@ -26,6 +26,7 @@ from monosweep.sweep.cli.arguments import (
     ReplayArgs,
     StatusArgs,
     TrialArgs,
+    WeightsArgs,
     pack_size_set,
     spread_sets,
     worker_count,
@@ -34,8 +35,9 @@ from monosweep.sweep.parse import parse
 from monosweep.sweep.text import table
 
 if TYPE_CHECKING:
-    from monosweep.model.watch import WatchedTrial
+    from monosweep.model.trained import TrainedTrial
     from monosweep.sweep.spec.sweep_spec import SweepSpec
+    from monosweep.sweep.store.root import Store
 
 Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
 """Draws a trial's response map from its weights into a file."""
@@ -145,12 +147,43 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
     store.load_families()
     config = config_in(row)
     _check_drawn(args.plot, config)
-    curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
-    until = row["last_step"] if row["status"] == TrialStatus.STOPPED else None
-    watched = _watch(config, args.device or row["device"], row["engine"], debug=False, until=until)
-    ok = _print_comparison(row, curve_rows, watched)
+    watched, ok = _replayed(store, row, config, args.device or row["device"])
     _plot(args.plot, watched, draw)
     return 0 if ok else DIFFERS
+
+
+def _replayed(store: Store, row: Mapping[str, Any], config: TrialConfig, device: str) -> tuple[TrainedTrial, bool]:
+    """A trial trained again from its row, and whether it is as it should be."""
+    curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
+    until = row["last_step"] if row["status"] == TrialStatus.STOPPED else None
+    watched = _watch(config, device, row["engine"], debug=False, until=until)
+    return watched, _print_comparison(row, curve_rows, watched)
+
+
+def weights(argv: Sequence[str]) -> int:
+    """`monosweep weights`."""
+    args = parse(
+        WeightsArgs, argv, prog="monosweep weights",
+        description="Write a trial's weights as public code loads them; trained again, and checked, if none were kept.",
+    )  # fmt: skip
+    from monosweep.model.look import trained_of
+    from monosweep.model.trained import export
+    from monosweep.sweep.store.root import Store
+    from monosweep.sweep.store.schema import config_in
+    from monosweep.sweep.store.weights import last_weights
+
+    store = Store.open(args.out)
+    row = store.trial_row(args.trial_id)
+    store.load_families()
+    config, kept = config_in(row), last_weights(store, row)
+    if kept is None:
+        watched, ok = _replayed(store, row, config, row["device"])
+        if not ok or not watched.weights:
+            return DIFFERS
+        kept = watched.weights
+    for path in export(trained_of(config, kept), args.to or f"{row['trial_id']}.safetensors"):
+        print(path)
+    return 0
 
 
 def measure(argv: Sequence[str]) -> int:
@@ -240,32 +273,24 @@ def _pick(spec: SweepSpec, index: int) -> TrialConfig:
 def _watch(
     config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed", "vmapped"], debug: bool,
     until: int | None = None,
-) -> WatchedTrial:  # fmt: skip
+) -> TrainedTrial:  # fmt: skip
+    from monosweep.model.trained import changed
     from monosweep.model.watch import watch_trial
     from monosweep.sweep.view.trial import TrialDisplay
 
-    print(_changed(config), file=sys.stderr)
+    print(changed(config), file=sys.stderr)
     with TrialDisplay(until or config.n_steps) as display:
         return watch_trial(config, device, engine, display, debug, until)
 
 
-def _changed(config: TrialConfig) -> str:
-    """The fields that differ from their defaults."""
-    default = type(config)()
-    changed = {k: v for k, v in config.to_dict().items() if v != getattr(default, k)}
-    return ", ".join(f"{k} {v}" for k, v in changed.items()) or "all at their defaults"
-
-
-def _print_outcome(watched: WatchedTrial) -> None:
-    from monosweep.sweep.view.trial import outcome
-
+def _print_outcome(watched: TrainedTrial) -> None:
     result = watched.result
-    print(f"\n{outcome(result)}")
+    print(f"\n{watched.outcome}")
     how = f"{result.wall_time_s:.1f} s of training, {watched.engine} engine on {watched.device}"
     print(how, file=sys.stderr)
 
 
-def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
+def _plot(path: str | None, watched: TrainedTrial, draw: Draw) -> None:
     if path is None:
         return
     if not watched.weights:
@@ -274,7 +299,7 @@ def _plot(path: str | None, watched: WatchedTrial, draw: Draw) -> None:
     print(path)
 
 
-def _print_comparison(row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: WatchedTrial) -> bool:
+def _print_comparison(row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: TrainedTrial) -> bool:
     """The tables and the verdict of a replay; whether it is as it should be."""
     from monosweep.model.device import device_name
     from monosweep.model.families import description_of

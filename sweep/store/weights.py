@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monosweep.sweep.store.files import DamagedError, Storage, one_line
 from monosweep.sweep.store.names import in_path
 from monosweep.sweep.store.parts import pack_and_step
+from monosweep.sweep.store.read import sweep_of
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -46,3 +47,13 @@ def kept_weights(storage: Storage, sweep: str, pack_id: str | None = None) -> It
             trial_id, _, called = key.partition("/")
             by_trial.setdefault(trial_id, {})[called] = tensor
         yield from (Kept(trial_id, of_pack, step, named) for trial_id, named in by_trial.items())
+
+
+def last_weights(storage: Storage, row: Mapping[str, Any]) -> dict[str, ndarray] | None:
+    """The weights of a trial at its last step; None if they were not kept."""
+    sweeps = {sweep_of(name) for name in storage.names("weights", ".safetensors")}
+    for sweep in sorted(sweeps):
+        for kept in kept_weights(storage, sweep, row["pack_id"]):
+            if (kept.trial_id, kept.step) == (row["trial_id"], row["last_step"]):
+                return kept.tensors
+    return None

@@ -6,13 +6,10 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-if TYPE_CHECKING:
-    from monosweep.model.results import TrialResult
 
 _PLAIN_EVERY_S = 10.0
 
@@ -73,18 +70,6 @@ def _width(name: str) -> int:
 
 def _shown(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-
-
-def outcome(result: TrialResult) -> str:
-    """How a trial ended, in words and numbers."""
-    from monosweep.model.families import family_of  # torch
-
-    config, metrics = result.config, result.metrics
-    if metrics is None:
-        return f"{result.status}: {result.error}"
-    rows = {"loss": f"{metrics['loss']:.6g}, least {metrics['min_loss']:.6g}"}
-    rows |= family_of(config).summary(config, metrics)
-    return "\n".join(f"{name:<14} {text}" for name, text in rows.items())
 
 
 def _bar() -> Progress:

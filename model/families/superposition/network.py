@@ -120,6 +120,29 @@ class Superposition(Family):
         }  # fmt: skip
 
     @classmethod
+    def responses(cls, config: SuperpositionConfig, params: Tensors, fixed: Tensors) -> Tensor:
+        """x̂_i of feature j alone, (n_features, n_features)."""
+        w, layer = params["w"], {**fixed, **params}.get("hidden")
+        drive = w.T @ (w if layer is None else layer @ w) + params["bias"][:, None]
+        answer: Tensor = activated(config, _ACTIVATIONS, drive)
+        return answer
+
+    @classmethod
+    def state_dict(cls, config: SuperpositionConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """As the article's notebook has them (github.com/anthropics/toy-models-of-superposition), for one instance: W
+        (1, n, m) and b_final (1, n); with a further layer as github.com/ApolloResearch/spd has it, where x stands left
+        of weights: linear1.weight (1, n, m), hidden_layers.0.weight (1, m, m), b_final."""
+        w, bias, layer = params["w"].T[None], params["bias"][None], {**fixed, **params}.get("hidden")
+        if layer is None:
+            return {"W": w, "b_final": bias}
+        return {"linear1.weight": w, "hidden_layers.0.weight": layer.T[None], "b_final": bias}
+
+    @classmethod
+    def setup(cls, config: SuperpositionConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """The features' importances, as the notebook's models are given them."""
+        return {"importance": fixed["importance"][None]}
+
+    @classmethod
     def summary(cls, config: SuperpositionConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """As the base class says."""
         return {

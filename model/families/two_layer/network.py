@@ -14,7 +14,7 @@ from monosweep.model.families.two_layer.config import REPROJECTS, TWO_LAYER, Two
 from monosweep.model.families.two_layer.decay import DECAY_SHARES, bias_decay_at
 from monosweep.model.families.two_layer.metrics import look, look_bytes
 from monosweep.model.families.two_layer.samples import embedding, stream_key, target_map
-from monosweep.model.families.two_layer.weights import answer, initial_weights, masks
+from monosweep.model.families.two_layer.weights import Weights, answer, initial_weights, masks, responses
 from monosweep.model.family import Family, Knobs, Look, Loss, Trained, free_floats
 from monosweep.model.precision import product
 
@@ -113,6 +113,24 @@ class TwoLayer(Family):
     def kept(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors) -> Tensors:
         """Weights, P and Q; not the masks, which the weights have in them."""
         return {**params, **{name: tensor for name, tensor in fixed.items() if not name.startswith("mask")}}
+
+    @classmethod
+    def responses(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors) -> Tensor:
+        """h_i(F_j), (n_neurons, n_features) (section 3)."""
+        weights = Weights(params["w_in"], params["bias"], params["w_out"])
+        return responses(config, weights, fixed["embedding"])
+
+    @classmethod
+    def state_dict(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """As the authors' `Sequential(Linear(m, k), act, Linear(k, N, bias=False))` has them
+        (github.com/adamjermyn/toy_model_interpretability, model3.py)."""
+        return {"0.weight": params["w_in"], "0.bias": params["bias"], "2.weight": params["w_out"]}
+
+    @classmethod
+    def setup(cls, config: TwoLayerConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """P, (m, N), as their `setup["fixed_embedder"]`; Q of the reprojector, which they do not have."""
+        own = {"target_map": fixed["target_map"]} if REPROJECTS[config.task] else {}
+        return {"fixed_embedder": fixed["embedding"], **own}
 
     @classmethod
     def summary(cls, config: TwoLayerConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
