@@ -1,10 +1,10 @@
 """`train`: a config in, a trained trial out, with progress; several configs are trained as packs.
 
-    from monosweep.model import train
+from monosweep.model import train
 
-    run = train({"family": "superposition", "n_features": 5, "d_hidden": 2})
-    run.metrics, run.curve["loss"], run.tables["features"], run.weights["w"], run.responses, run.torch
-    runs = train([{"n_neurons": 64, "lr": lr} for lr in (0.003, 0.01)])
+run = train({"family": "superposition", "n_features": 5, "d_hidden": 2})
+run.metrics, run.curve["loss"], run.tables["features"], run.weights["w"], run.responses, run.torch
+runs = train([{"n_neurons": 64, "lr": lr} for lr in (0.003, 0.01)])
 """
 
 from __future__ import annotations

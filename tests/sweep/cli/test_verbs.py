@@ -200,11 +200,11 @@ def test_a_plot_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytes
         (["--set", "lr"], "--set takes key=value, as in --set lr=0.01; got 'lr'"),
         (["--set", "lr=-1"], "lr must be above 0; got -1.0"),
         (["--set", "optimizer=Lamp"], "unknown optimizer 'Lamp'; did you mean 'Lamb'?"),
-        (["--set", "optimizer=RAdam", "--engine", "packed"], "the packed engine trains with Lamb"),
+        (["--set", "optimizer=RAdam", "--engine", "packed"], "no packed engine trains two_layer with optimizer RAdam"),
         (["--plot", "map.gif"], "--plot takes a file that ends in .png, .pdf, .svg; got 'map.gif'"),
         (["--plot", "/no/such/map.png"], "--plot cannot write '/no/such/map.png': no folder '/no/such'"),
         (["--set", "lr=1e6", "--plot", "map.png"], "--plot needs the weights of a completed trial"),
-        (HUGE, "the trial could not be trained: RuntimeError: "),
+        (HUGE, "the trial could not be trained: MemoryError: "),
     ],
 )
 def test_a_trial_that_cannot_be_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
