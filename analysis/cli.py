@@ -1,6 +1,7 @@
-"""The verbs `monosweep query`, `figures` and `claims`: results to stdout, remarks to stderr.
+"""The verbs `monosweep query`, `figures`, `claims` and `report`: results to stdout, remarks to stderr.
 
-Mistakes are raised as `UserError`, which the front door prints.  matplotlib is imported by `figures` alone.
+Mistakes are raised as `UserError`, which the front door prints.  matplotlib is imported by `figures` alone, plotly
+by `report`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from monosweep.analysis.tables.root import open_root
 from monosweep.analysis.tables.text import as_csv, as_json, as_table, fitted
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 TERMINAL_ROWS = 200
 """Rows that a terminal is shown; pipes and files get all."""
+WATCH_S = 5
+"""How long `report --watch` waits at least before it writes again."""
+RESTS = 4
+"""How many times longer than it took: the sweep needs the processor."""
 TEXT: dict[str, Callable[[pa.Table], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
 
 
@@ -86,6 +92,24 @@ class ClaimsOptions:
     """A table for people; json has every field, with the reason for each accepted range."""
     where: Annotated[str | None, arg(metavar="SQL")] = None
     """Use only trials for which this condition holds, such as "device = 'cuda'"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Arguments of `monosweep report`."""
+
+    out: Annotated[Positional[str], arg(metavar="OUT")]
+    """The results root: a folder, or a URI such as s3://bucket/results."""
+    to: Annotated[str | None, arg(metavar="FILE")] = None
+    """The page; else OUT/report.html, or ./report.html where OUT is a URI."""
+    sweep: Annotated[str | None, arg(metavar="NAME")] = None
+    """Show only trials of this sweep, whoever trained them."""
+    where: Annotated[str | None, arg(metavar="SQL")] = None
+    """Show only trials for which this condition holds, such as "lr < 0.01"."""
+    objectives: Annotated[tuple[str, ...], arg(metavar="X:min|max")] = ()
+    """What trials are held against, such as loss:min n_mono:max; else what a search's spec or the family says."""
+    watch: Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")] = False
+    """Write the page again and again while a sweep runs; a browser that shows it follows."""
 
 
 def query(argv: Sequence[str]) -> int:
@@ -152,6 +176,41 @@ def claims(argv: Sequence[str]) -> int:
     return 0
 
 
+def report(argv: Sequence[str]) -> int:
+    """`monosweep report OUT`: writes the page, and prints its path; returns the exit status.
+
+    Raises:
+        UserError: if the arguments, the root, the condition or an objective are at fault, or the file cannot be
+            written.
+    """
+    options = parse(
+        ReportOptions, argv, prog="monosweep report",
+        description="Write a page about a results root: one HTML file that needs no network.",
+    )  # fmt: skip
+    from monosweep.analysis.figures.data import Selection
+    from monosweep.analysis.report.content import gather
+    from monosweep.analysis.report.page import page
+
+    root = open_root(options.out)
+    selection = Selection(where=options.where, sweep=options.sweep, objectives=options.objectives)
+    path = options.to or ("report.html" if "://" in options.out else os.path.join(options.out, "report.html"))
+    pause_s, written = WATCH_S, False
+    while True:
+        began = time.monotonic()
+        content = gather(root, selection, pause_s if options.watch else None)
+        with _written(path, "--to") as file:
+            file.write(page(content).encode())
+        if not written:
+            print(path, flush=True)
+        if not (options.watch and content.n_live):
+            break
+        written, pause_s = True, max(WATCH_S, round(RESTS * (time.monotonic() - began)))
+        time.sleep(pause_s)
+    if options.watch and not written:
+        _remark(f"no sweep of {options.out} is running; the page was written once")
+    return 0
+
+
 def _format(options: QueryOptions) -> str:
     if options.format != "auto":
         return options.format
@@ -182,7 +241,7 @@ def _write(answer: pa.Table, form: str, file: BinaryIO) -> None:
 
 
 @contextmanager
-def _written(path: str) -> Iterator[BinaryIO]:
+def _written(path: str, option: str = "--output") -> Iterator[BinaryIO]:
     """A file that appears whole or not at all."""
     partial = f"{path}.{os.getpid()}.part"
     try:
@@ -193,7 +252,7 @@ def _written(path: str) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.remove(partial)
         reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}; choose another --output") from None
+        raise OutputError(f"cannot write {path}: {reason}; choose another {option}") from None
 
 
 def _remark(text: str) -> None:

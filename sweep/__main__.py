@@ -143,6 +143,12 @@ def _claims(argv: Sequence[str]) -> int:
     return claims(argv)
 
 
+def _report(argv: Sequence[str]) -> int:
+    from monosweep.analysis.cli import report
+
+    return report(argv)
+
+
 def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -> None:
     """The response map of one trial, for --plot; kept here because sweep/ may not import analysis/."""
     from monosweep.analysis.families.two_layer.response_map import draw_response
@@ -167,6 +173,7 @@ VERBS = {
     "bench": Verb(_bench, "how many trials this machine trains per hour, and what limits it"),
     "query": Verb(_query, "SQL over the tables of a results root"),
     "figures": Verb(_figures, "the paper's figures from the tables of a results root"),
+    "report": Verb(_report, "a page to look at a results root, brush and click (--watch while a sweep runs)"),
     "claims": Verb(_claims, "the paper's findings held against the tables of a results root"),
 }
 

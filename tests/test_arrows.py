@@ -132,8 +132,14 @@ ARROWS = {
     ],
     "analysis.figures": ["analysis.knobs", "analysis.search", "analysis.stats", "analysis.tables", "model.records"],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
+    "analysis.panels": [],
+    "analysis.report": [
+        "analysis.claims", "analysis.families", "analysis.figures", "analysis.knobs", "analysis.panels",
+        "analysis.papers", "analysis.search", "analysis.tables", "model.records", "sweep.store", "sweep.view",
+    ],
     "analysis.families": [
-        "analysis.figures", "analysis.knobs", "analysis.tables", "model.config", "model.families", "sweep.store",
+        "analysis.figures", "analysis.knobs", "analysis.panels", "analysis.tables", "model.config", "model.families",
+        "sweep.store",
     ],
 }  # fmt: skip
 """All that a room may import of ours, with the rooms inside it.  Who stands above them (`model.trainer`, `sweep.drive`,

@@ -77,15 +77,15 @@ def test_every_folder_with_python_files_is_installed(project: dict[str, Any]) ->
 
 
 def test_every_other_file_is_package_data(project: dict[str, Any]) -> None:
-    """Presets and what deploys a cluster."""
-    ((package, patterns),) = project["tool"]["setuptools"]["package-data"].items()
-    assert package == "monosweep.sweep"
+    """Presets, what deploys a cluster, and the frame, style and script of the page."""
+    data = project["tool"]["setuptools"]["package-data"]
+    assert set(data) == {"monosweep.sweep", "monosweep.analysis.report"}
+    kept = [f"{package.removeprefix('monosweep.').replace('.', '/')}/{p}" for package in data for p in data[package]]
     tracked = run("git", "ls-files", *PACKAGES, folder=ROOT).split()
     others = [name for name in tracked if not name.endswith(".py")]
     assert len(others) > 40
     for name in others:
-        inside = name.removeprefix("sweep/")
-        assert any(fnmatch(inside, pattern.replace("**/", "*")) for pattern in patterns), name
+        assert any(fnmatch(name, pattern.replace("**/", "*")) for pattern in kept), name
 
 
 # -- the faces

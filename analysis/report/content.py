@@ -75,7 +75,7 @@ def _family(root: Root, trials: Trials, block: Block) -> dict[str, Any]:
     columns = {
         name: {**told, "doc": _doc(root, name)}
         for name in trials.table.column_names
-        if (told := column(block, trials.table[name])) is not None
+        if (told := column(block, trials.table[name], exact=name in trials.knobs)) is not None
     }
     return {
         "family": trials.family, "n": trials.n, "shown": len(trials.table), "most": MOST_TRIALS, "columns": columns,
@@ -95,13 +95,20 @@ def _doc(root: Root, name: str) -> str:
 
 
 def _commands(root: Root, trials: Trials) -> list[list[str]]:
-    """(what it does, command), where TRIAL stands for the trial's id."""
-    out = shlex.quote(root.uri if "://" in root.uri else os.path.abspath(root.uri))
+    """(what it does, command), where TRIAL stands for the trial's id, SWEEP for who trained it, and SETS for its knobs.
+
+    A trial is debugged from the spec that its root keeps, which is near only in a folder.
+    """
+    here = "://" not in root.uri
+    out = shlex.quote(os.path.abspath(root.uri) if here else root.uri)
     figures = " ".join(trials.panels.figures)
     found = [
         ["train it again and compare every number", f"monosweep replay {out} TRIAL"],
         ["its curve", f"monosweep query {out} \"from curves where trial_id = 'TRIAL' order by step\""],
     ]
+    if here:
+        spec = shlex.quote(os.path.join(os.path.abspath(root.uri), "sweeps", "SWEEP.json"))
+        found.append(["debug it", f"monosweep trial {spec} SETS --pdb"])
     return found + ([["draw it", f"monosweep figures {out} {figures} --trial TRIAL"]] if figures else [])
 
 

@@ -51,10 +51,15 @@ def compressed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
 
-def column(block: Block, values: pa.ChunkedArray) -> Place | None:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether it is a type of numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def column(block: Block, values: pa.ChunkedArray, exact: bool = False) -> Place | None:
     """A column of text, numbers or truth; None for lists, and where all is null.
 
-    Measured numbers have single precision, which is seven digits; knobs are exact.
+    Numbers with many different values have single precision, which is seven digits, if not `exact`.
     """
     if pa.types.is_nested(values.type) or values.null_count == len(values):
         return None
@@ -62,11 +67,11 @@ def column(block: Block, values: pa.ChunkedArray) -> Place | None:
         values = pc.strftime(values, format="%Y-%m-%d %H:%M:%S")
     elif pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
-    numeric = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    numeric = is_numeric(values.type)
     different = values.combine_chunks().dictionary_encode()
     if not numeric or len(different.dictionary) <= min(_FEW, max(16, len(values) // 2)):
         return _listed(block, different, numeric)
-    return {"kind": "number", "data": block.add(_measured(values))}
+    return {"kind": "number", "data": block.add(_measured(values, exact))}
 
 
 def _listed(block: Block, different: pa.DictionaryArray, numeric: bool) -> Place:
@@ -83,10 +88,10 @@ def _listed(block: Block, different: pa.DictionaryArray, numeric: bool) -> Place
     return listed
 
 
-def _measured(values: pa.ChunkedArray) -> NDArray[Any]:
-    """NaN for null; double precision where whole numbers would lose digits."""
+def _measured(values: pa.ChunkedArray, exact: bool) -> NDArray[Any]:
+    """NaN for null; double precision where whole numbers would lose digits or large ones be infinite."""
     numbers = np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), np.float64)
     large = pa.types.is_integer(values.type) and np.nanmax(np.abs(numbers)) > _EXACT_IN_SINGLE
     with np.errstate(over="ignore"):
         single = numbers.astype("<f4")
-    return numbers.astype("<f8") if large or np.isinf(single).any() else single
+    return numbers.astype("<f8") if exact or large or np.isinf(single).any() else single

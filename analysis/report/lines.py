@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from monosweep.analysis.panels import Image, Part
-from monosweep.analysis.report.encode import Block, Place
+from monosweep.analysis.report.encode import Block, Place, is_numeric
 from monosweep.analysis.report.trials import Trials
 from monosweep.analysis.search.found import Mask
 from monosweep.analysis.tables.root import Root
@@ -95,8 +95,7 @@ def _image(place: int, image: Image, block: Block) -> dict[str, Any]:
 
 def _numbers(root: Root, table: str, without: Sequence[str]) -> list[str]:
     schema = root.columns().tables[table]
-    numeric = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
-    return [name for name in numeric if name not in ("step", *without)]
+    return [f.name for f in schema if is_numeric(f.type) and f.name not in ("step", *without)]
 
 
 def _rows(

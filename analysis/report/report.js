@@ -109,6 +109,7 @@ function layout(more) {
   };
 }
 
+const BARE = { displayModeBar: false };
 const CONFIG = { responsive: true, displaylogo: false, scrollZoom: false, modeBarButtonsToRemove: ["autoScale2d"] };
 
 function draw(id, traces, more, config = {}) {
@@ -240,7 +241,7 @@ function colouring() {
 /* Ordered colours for numbers, without the end that the background swallows; distinct ones for words. */
 function kindColours({ kinds, numeric }) {
   if (!numeric || kinds.length < 2) return kinds.map((_, k) => COLOURS[k % COLOURS.length]);
-  const [low, high] = theme() === "dark" ? [0.25, 1] : [0, 0.85];
+  const [low, high] = theme() === "dark" ? [0.25, 1] : [0, 0.8];
   return kinds.map((_, k) => viridis(low + (high - low) * k / (kinds.length - 1)));
 }
 
@@ -326,9 +327,9 @@ function scatterNote(left) {
   const others = [...how].filter(([status]) => status !== DONE).map(([status, n]) => `${n} ${status}`).join(", ");
   const parts = [];
   if (left) parts.push(`${count(left, "trial")} without a value of both are not drawn${others ? ` (of all trials: ${others})` : ""}`);
-  if ($("log-x").checked || $("log-y").checked) parts.push("a logarithmic axis leaves out values that are not above 0");
+  if ($("log-x").checked || $("log-y").checked) parts.push("A logarithmic axis leaves out values that are not above 0");
   if (family.shown < family.n) parts.push(`${family.shown.toLocaleString("en")} of ${family.n.toLocaleString("en")} trials are on this page, those with the least ids (which are hashes)`);
-  if (!frontPlaces().length) parts.push("no front: no completed trial has all objectives");
+  if (!frontPlaces().length) parts.push("No front: no completed trial has all objectives");
   return parts.join(". ") + (parts.length ? "." : "");
 }
 
@@ -397,7 +398,7 @@ function setBrush(places, box, redraw) {
   state.box = box;
   state.brushed = places && !box ? places.slice(0, 2000).map((i) => columns.trial_id.raw(i)) : null;
   const ends = box ? [...box.x, ...box.y] : ["", "", "", ""];
-  ENDS.forEach((id, k) => { $(id).value = typeof ends[k] === "number" ? Number(ends[k].toPrecision(4)) : ends[k] ?? ""; });
+  ENDS.forEach((id, k) => { $(id).value = typeof ends[k] === "number" ? Number(ends[k].toPrecision(6)) : ends[k] ?? ""; });
   if (redraw) drawScatter();
   drawBrushed();
 }
@@ -497,6 +498,16 @@ function alike(series) {
   return said.every((one) => one === said[0]);
 }
 
+/* The other knobs that differ within a point. */
+function averagedOver(series, others) {
+  const found = new Set();
+  for (const [, byX] of series) for (const { settings } of byX.values()) {
+    const [first, ...rest] = [...settings].map((setting) => setting.split("\u0000"));
+    for (const setting of rest) setting.forEach((value, k) => { if (value !== first[k]) found.add(others[k]); });
+  }
+  return [...found];
+}
+
 function drawMeans() {
   const [of, against, split] = [$("mean-of").value, $("against").value, $("split").value];
   if (!against) return nothing("means", "means-note", "No knob varies.");
@@ -522,7 +533,7 @@ function drawMeans() {
     };
   });
   const noted = [`Means over seeds${few ? "; fewer than three seeds have no interval" : " with Student's 95 % interval"}`];
-  const averaged = others.filter((name) => new Set([...current()].slice(0, 5000).map(columns[name].raw)).size > 1);
+  const averaged = averagedOver(series, others);
   if (averaged.length) noted.push(`each seed averages over ${averaged.map(words).join(", ")}`);
   if (unlike && numeric) noted.push("points that differ in other knobs too are not joined");
   if (left) noted.push(`${MOST_TO_SPLIT} of ${series.length} values of ${words(split)} drawn`);
@@ -610,7 +621,7 @@ function drawImportance() {
   const traces = family.objectives.map((objective, o) => ({
     type: "bar", orientation: "h", name: plain(words(objective.name)), y: order.map((k) => plain(words(told.knobs[k]))), x: order.map((k) => told.share[o][k]),
     error_x: { type: "data", symmetric: false, array: order.map((k) => Math.max(0, told.high[o][k] - told.share[o][k])), arrayminus: order.map((k) => Math.max(0, told.share[o][k] - told.low[o][k])), thickness: 1.2, width: 3, color: css("text") },
-    marker: { color: COLOURS[o % COLOURS.length], pattern: { shape: ["", "/", ".", "x"][o % 4], fgcolor: css("card"), solidity: 0.25 } }, hovertemplate: "%{x:.2f}",
+    marker: { color: COLOURS[o % COLOURS.length], pattern: { shape: ["", "/", ".", "x"][o % 4], fillmode: "overlay", fgcolor: css("card"), solidity: 0.35 } }, hovertemplate: "%{x:.2f}",
   }));
   $("importance").hidden = false;
   draw("importance", traces, { barmode: "group", showlegend: traces.length > 1, xaxis: { title: { text: "share of what sets the best tenth apart (PED-ANOVA)" }, rangemode: "tozero" } });
@@ -689,9 +700,16 @@ function trialNumbers() {
     ...list("Knobs that vary", [...family.knobs, "seed"]), ...list("Metrics", family.metrics), ...list("Knobs that do not vary", family.fixed), ...list("Where and when", others));
 }
 
+/* A knob as the shell takes it. */
+function set(name) {
+  const text = `${name}=${columns[name].raw(chosen)}`;
+  return `--set ${/^[\w.=+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`;
+}
+
 function trialCommands(id) {
+  const sets = [...family.knobs, "seed", ...family.fixed].filter((name) => columns[name] && isSet(columns[name].raw(chosen))).map(set).join(" ");
   const lines = family.commands.map(([what, command]) => {
-    const code = element("code", {}, command.replaceAll("TRIAL", id));
+    const code = element("code", {}, command.replace("TRIAL", id).replace("SWEEP", columns.sweep.raw(chosen).replaceAll("/", ".")).replace("SETS", sets));
     const button = element("button", { type: "button", onclick: () => copy(code, button) }, "Copy");
     button.setAttribute("aria-label", `Copy the command: ${what}`);
     return element("div", { className: "command" }, button, element("span", {}, `${what}: `, code));
@@ -727,7 +745,7 @@ function drawParts(figures) {
 function drawCdf(plot, part, within) {
   const values = within(part.column).filter((v) => !Number.isNaN(v)).sort(), n = values.length;
   draw(plot, [{ type: "scatter", mode: "lines", x: [...values], y: [...values.keys()].map((k) => (k + 1) / n), line: { shape: "hv", color: COLOURS[0], width: 2 }, hovertemplate: "%{y:.2f} of them ≤ %{x:.3g}" }],
-    { xaxis: { title: { text: plain(part.label) } }, yaxis: { title: { text: `share of ${part.table}` }, range: [0, 1.02] }, margin: { l: 50, r: 10, t: 25, b: 45 } });
+    { xaxis: { title: { text: plain(part.label) } }, yaxis: { title: { text: `share of ${part.table}` }, range: [0, 1.02] }, margin: { l: 50, r: 10, t: 25, b: 45 } }, BARE);
 }
 
 function drawRanks(plot, part, within) {
@@ -739,7 +757,7 @@ function drawRanks(plot, part, within) {
   draw(plot, kinds.map((kind, k) => ({
     type: "scatter", mode: "markers", x: kind.map((i) => rank.get(i)), y: kind.map((i) => values[i]), name: plain(`${part.split_into[k]} (${kind.length})`),
     marker: { color: COLOURS[k], symbol: SYMBOLS[k], size: 5 }, hovertemplate: "%{y:.3g}",
-  })), { showlegend: kinds.length > 1, xaxis: { title: { text: `${part.table}, by ${plain(part.label)}` } }, yaxis: { title: { text: plain(part.label) } }, margin: { l: 50, r: 10, t: 25, b: 45 } });
+  })), { showlegend: kinds.length > 1, xaxis: { title: { text: `${part.table}, by ${plain(part.label)}` } }, yaxis: { title: { text: plain(part.label) } }, margin: { l: 50, r: 10, t: 25, b: 45 } }, BARE);
 }
 
 function drawImage(figures) {
@@ -754,7 +772,7 @@ function drawImage(figures) {
   plot.setAttribute("role", "img");
   plot.setAttribute("aria-label", told.title);
   draw(plot, [{ type: "heatmap", z: rows, colorscale, reversescale: !signed && !dark, ...(signed ? { zmid: 0 } : { zmin: 0 }), hovertemplate: "row %{y}, column %{x}: %{z:.3g}<extra></extra>", colorbar: { thickness: 12, outlinewidth: 0 } }],
-    { xaxis: { title: { text: plain(told.x) }, showgrid: false }, yaxis: { title: { text: plain(told.y) }, autorange: "reversed", showgrid: false }, margin: { l: 60, r: 10, t: 8, b: 45 } });
+    { xaxis: { title: { text: plain(told.x) }, showgrid: false }, yaxis: { title: { text: plain(told.y) }, autorange: "reversed", showgrid: false }, margin: { l: 60, r: 10, t: 8, b: 45 } }, BARE);
   return [];
 }
 

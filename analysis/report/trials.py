@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from monosweep.analysis.figures.data import Selection
 from monosweep.analysis.knobs import FigureError, Row
 from monosweep.analysis.panels import Panels
+from monosweep.analysis.report.encode import is_numeric
 from monosweep.analysis.report.families import panels_of
 from monosweep.analysis.report.sweeps import source
 from monosweep.analysis.search.found import Found, Mask
@@ -25,12 +26,12 @@ from monosweep.analysis.search.objectives import Objective, objectives_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.search import searches
-from monosweep.analysis.tables.storage import quoted
+from monosweep.analysis.tables.storage import identifier, quoted
 from monosweep.sweep.store.schema import Key, Provenance
 
 MOST_TRIALS = 100_000
 """Points that a browser brushes in a second or two."""
-MOST_WEIGHED = 1_000
+MOST_WEIGHED = 500
 """Trials by which the importance of knobs is told; it is computed two dozen times."""
 OTHERS = (*Key.__dataclass_fields__, *Provenance.__dataclass_fields__, "sweep")
 """Columns that are neither a knob nor a metric."""
@@ -78,12 +79,11 @@ def trials_of(root: Root, selection: Selection, family: str) -> Trials:
     knobs = root.knobs(family)
     names = [name for name in root.columns().tables["trials"].names if name not in (*OTHERS, *knobs, "seed", "family")]
     ours = conditions(selection.where, f"family = {quoted(family)}")
-    there = _present(root, selection, names, ours)
+    n, there = _present(root, selection, names, ours)
     panels = panels_of(family, there)
     aims = _aims(root, selection, panels)
-    extra = [(i, aim) for i, aim in enumerate(aims) if aim.expression not in there]
+    extra = [(i, aim) for i, aim in enumerate(aims) if aim.expression not in (*names, *knobs, *OTHERS)]
     named = "".join(f", CAST((\n{aim.expression}\n) AS DOUBLE) AS objective_{i}" for i, aim in extra)
-    n = root.sql(f"SELECT count(*) AS n FROM {source(selection)} WHERE {ours}")["n"][0].as_py()
     # An id is a hash, so the first of them are a fair sample.
     table = root.sql(f"SELECT *{named} FROM {source(selection)} WHERE {ours} ORDER BY trial_id LIMIT {MOST_TRIALS}")
     table = table.rename_columns({f"objective_{i}": aim.expression for i, aim in extra})
@@ -95,13 +95,13 @@ def trials_of(root: Root, selection: Selection, family: str) -> Trials:
     )  # fmt: skip
 
 
-def _present(root: Root, selection: Selection, names: Sequence[str], ours: str) -> tuple[str, ...]:
-    """Those of the numeric columns in which any trial has a value."""
+def _present(root: Root, selection: Selection, names: Sequence[str], ours: str) -> tuple[int, tuple[str, ...]]:
+    """How many trials there are, and in which of the numeric columns any has a value."""
     schema = root.columns().tables["trials"]
-    numeric = [n for n in names if pa.types.is_integer(schema.field(n).type) or pa.types.is_floating(schema.field(n).type)]
-    counts = ", ".join(f'count("{name}") AS "{name}"' for name in numeric)
-    (found,) = root.sql(f"SELECT {counts} FROM {source(selection)} WHERE {ours}").to_pylist()
-    return tuple(name for name in numeric if found[name])
+    numeric = [name for name in names if is_numeric(schema.field(name).type)]
+    counts = "".join(f", count({identifier(name)})" for name in numeric)
+    n, *found = root.sql(f"SELECT count(*){counts} FROM {source(selection)} WHERE {ours}").to_pylist()[0].values()
+    return n, tuple(name for name, there in zip(numeric, found, strict=True) if there)
 
 
 def _aims(root: Root, selection: Selection, panels: Panels) -> tuple[Objective, ...]:
@@ -138,9 +138,7 @@ def importance(found: Found) -> ImportanceInfo:
         return importance_info(found)
     kept = np.linspace(0, len(found.rows) - 1, MOST_WEIGHED).round().astype(np.intp)
     rows: list[Row] = [found.rows[i] for i in kept]
-    return importance_info(
-        replace(found, rows=rows, values=found.values[kept], feasible=found.feasible[kept])
-    )
+    return importance_info(replace(found, rows=rows, values=found.values[kept], feasible=found.feasible[kept]))
 
 
 def plain_importance(found: Found) -> dict[str, Any]:

@@ -1,0 +1,328 @@
+"""What the page tells is what the tables hold; what it leaves out is said; nothing of users' text can break it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monosweep.analysis.cli import OutputError, report
+from monosweep.analysis.families.two_layer.responses import network_config, responses
+from monosweep.analysis.figures.data import Selection
+from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.report import lines, trials
+from monosweep.analysis.report.content import gather
+from monosweep.analysis.report.encode import Block, column
+from monosweep.analysis.report.families import panels_of
+from monosweep.analysis.report.page import page
+from monosweep.analysis.search.objectives import objectives_in
+from monosweep.analysis.tables.guard import QueryError
+from monosweep.analysis.tables.root import open_root
+from monosweep.model.families import OURS
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.store.schema import columns, tables_of
+
+from ..conftest import Made, curve_of, neurons_of, trial, weights_of
+from .unpack import Unpacked, unpacked
+
+HOSTILE = "</script><img src=x onerror=alert(1)> <!--SCRIPT-->\nthe second line"
+
+
+def told(made: Made, **selection: Any) -> Unpacked:
+    return unpacked(page(gather(open_root(str(made.path)), Selection(**selection))))
+
+
+def rows_of(made: Made) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = open_root(str(made.path)).sql("select * from trials order by trial_id").to_pylist()
+    return rows
+
+
+# -- columns
+
+
+def test_each_trial_is_there_with_its_knobs_and_metrics(troubled: Made) -> None:
+    page, rows = told(troubled), rows_of(troubled)
+    assert len(rows) == 20
+    assert page.column("trial_id") == [row["trial_id"] for row in rows]
+    for name in ("lr", "bias_offset", "seed", "status", "n_features", "error"):
+        assert page.column(name) == [row[name] for row in rows], name
+    for name in ("loss", "mono_per_feature"):
+        assert page.column(name) == [None if (v := row[name]) is None else pytest.approx(v, rel=1e-6) for row in rows]
+
+
+def test_varied_knobs_come_first_and_lists_do_not_come(troubled: Made) -> None:
+    (family,) = told(troubled).said["families"]
+    assert family["knobs"] == ["lr", "bias_offset", "bias_decay"]
+    assert "n_features" in family["fixed"] and not {"seed", "family"} & {*family["knobs"], *family["fixed"]}
+    assert family["metrics"][:2] == ["loss", "mono_per_feature"] and "wall_time_s" not in family["metrics"]
+    assert "features_by_n_mono" not in family["columns"] and "family_digest" not in family["columns"]
+    assert family["columns"]["lr"]["doc"] == "Peak learning rate, above 0."
+
+
+def test_values_survive_the_way() -> None:
+    wide = list(range(2**53 - 6000, 2**53))
+    many = [float(v) for v in np.random.default_rng(0).lognormal(size=6000)]
+    block = Block()
+    given = {
+        "wide": (pa.array([None, *wide[1:]]), False), "exact": (pa.array(many), True),
+        "single": (pa.array(many), False), "huge": (pa.array([1e300, *many[1:]]), False),
+        "words": (pa.array([f"w{i}" for i in range(6000)]), False), "same": (pa.array([3] * 6000), False),
+        "gaps": (pa.array([None, 0.5, float("nan"), float("inf")] * 1500), False),
+        "truth": (pa.array([True, False, None] * 2000), False),
+    }  # fmt: skip
+    placed = {name: column(block, pa.chunked_array([v]), exact) for name, (v, exact) in given.items()}
+    packed = block.packed({"families": [{"shown": 6000, "columns": placed}]})
+    page = unpacked(f'<script type="text/plain" id="content">{packed}</script>')
+    assert page.column("wide") == [None, *map(float, wide[1:])] and page.column("exact") == many
+    assert page.column("single") == pytest.approx(many, rel=1e-7) and page.column("single") != many
+    assert page.column("huge") == [1e300, *many[1:]] and page.column("words")[5999] == "w5999"
+    assert page.column("same") == [3] * 6000 and page.column("gaps") == [None, 0.5, None, None] * 1500
+    assert page.column("truth") == ["True", "False", None] * 2000
+    assert column(block, pa.chunked_array([pa.nulls(3, pa.float64())])) is None
+
+
+# -- the front, curves, neurons, response maps
+
+
+def test_the_front_is_who_is_beaten_by_nobody(troubled: Made) -> None:
+    page, rows = told(troubled), rows_of(troubled)
+    done = [(i, r["loss"], -r["mono_per_feature"]) for i, r in enumerate(rows) if r["status"] == "completed"]
+    beaten = {i for i, *a in done for _, *b in done if b != a and b[0] <= a[0] and b[1] <= a[1]}
+    assert np.flatnonzero(page.array(page.said["families"][0]["front"])).tolist() == [
+        i for i, *_ in done if i not in beaten
+    ]
+    assert 0 < len(beaten) < len(done)
+
+
+def test_curves_and_neurons_are_those_of_their_trials(quick: Made) -> None:
+    page, rows = told(quick), rows_of(quick)
+    (family,) = page.said["families"]
+    traces = family["traces"]
+    assert traces["columns"] == ["loss", "min_loss", "n_mono", "mean_bias"]
+    bias, r = family["parts"]
+    assert [part["column"] for part in (bias, r)] == ["bias", "r"]
+    for row in rows:
+        points, neurons = list(curve_of(row)), list(neurons_of(row))
+        assert page.lines(traces, "step")[row["trial_id"]] == [p["step"] for p in points]
+        assert page.lines(traces, "loss")[row["trial_id"]] == pytest.approx([p["loss"] for p in points], rel=1e-6)
+        pairs = zip(page.lines(bias, "bias")[row["trial_id"]], page.lines(bias, "r")[row["trial_id"]], strict=True)
+        assert sorted(pairs) == sorted((float(np.float32(n["bias"])), float(np.float32(n["r"]))) for n in neurons)
+
+
+def test_neurons_are_those_of_the_last_step(quick: Made) -> None:
+    (first, *_) = rows = rows_of(quick)
+    early = [{**n, "step": 64, "r": 0.125} for n in neurons_of(first)]
+    quick.write("neurons", "quick", "p0", [*early, *(n for row in rows for n in neurons_of(row))])
+    page = told(quick)
+    values = page.lines(page.said["families"][0]["parts"][1], "r")[first["trial_id"]]
+    assert len(values) == first["n_neurons"] and 0.125 not in values
+
+
+def test_a_response_map_has_its_values_within_a_step_of_the_scale(quick: Made) -> None:
+    page, rows = told(quick), rows_of(quick)
+    (family,) = page.said["families"]
+    assert len(family["images"]) == lines.MOST_IMAGES == len(rows)
+    for image in family["images"]:
+        row = rows[image["trial"]]
+        values = (
+            page.array(image["values"]).reshape(image["rows"], -1) / 255 * (image["high"] - image["low"]) + image["low"]
+        )
+        whole = responses(weights_of(row), network_config(row))
+        assert sorted(values.max(axis=1)) == pytest.approx(sorted(whole.max(axis=1)), abs=whole.max() / 254)
+        assert np.sort(values, axis=None) == pytest.approx(np.sort(whole, axis=None), abs=whole.max() / 254)
+    front = np.flatnonzero(page.array(family["front"]))
+    assert [image["trial"] for image in family["images"]][: len(front)] == front.tolist()
+
+
+def test_what_is_too_much_is_cut_at_whole_trials_and_said(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST_TRIALS", 10)
+    monkeypatch.setattr(lines, "MOST_TRACED", 3)
+    monkeypatch.setattr(lines, "MOST_VALUES", 300)  # of 128 neurons a trial
+    monkeypatch.setattr(lines, "MOST_IMAGES", 1)
+    page = told(quick)
+    (family,) = page.said["families"]
+    assert (family["n"], family["shown"], family["traces"]["n"], len(family["images"])) == (16, 10, 3, 1)
+    assert page.column("trial_id") == [row["trial_id"] for row in rows_of(quick)][:10]
+    assert len(page.lines(family["traces"], "loss")) == 3
+    assert [len(v) for v in page.lines(family["parts"][0], "bias").values()] == [128, 128]
+
+
+# -- sweeps and failures
+
+
+def test_sweeps_are_counted_by_what_was_asked_for(troubled: Made) -> None:
+    one = trial("p9", lr=0.0123)
+    asked = [{"trial_id": i, "config": "{}", "asked_at": datetime.now(UTC)} for i in (one["trial_id"], "f" * 16)]
+    (troubled.path / "asked" / "sweep=new").mkdir(parents=True)
+    troubled.write("trials", "older", "p9", [one])
+    write_asked(troubled, "new", asked)
+    found = {s["sweep"]: s for s in told(troubled).said["sweeps"]}
+    assert {n: (s["asked"], s["completed"], s["diverged"], s["failed"], s["live"]) for n, s in found.items()} == {
+        "quick": (16, 16, 0, 0, False), "older": (3, 3, 0, 0, False), "other": (2, 0, 1, 1, False),
+        "new": (2, 1, 0, 0, False),
+    }  # fmt: skip
+
+
+def write_asked(made: Made, sweep: str, rows: list[dict[str, Any]]) -> None:
+    import pyarrow.parquet as pq
+
+    from monosweep.sweep.store.schema import ASKED, arrow_table
+
+    pq.write_table(arrow_table(ASKED, rows), made.path / "asked" / f"sweep={sweep}" / "part-a.parquet")
+
+
+def beat(made: Made, sweep: str, state: str, age_s: float) -> None:
+    folder = made.path / "sweeps"
+    folder.mkdir(exist_ok=True)
+    said = {
+        "state": state, "pid": 1, "host": "elsewhere", "running": 5,
+        "updated_at": (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat(),
+        "speed": {"steps_per_s": 10.0, "trials_per_hour": 3.0, "seconds_left": 90.0},
+    }  # fmt: skip
+    (folder / f"{sweep}.progress.json").write_text(json.dumps(said))
+    (folder / f"{sweep}.json").write_text(json.dumps({"name": sweep, "description": "what for"}))
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "live"), [("running", 1, True), ("running", 60, False), ("finished", 1, False)]
+)
+def test_a_sweep_is_live_while_its_heart_beats(quick: Made, state: str, age_s: float, live: bool) -> None:
+    beat(quick, "quick", state, age_s)
+    root = open_root(str(quick.path))
+    content = gather(root, Selection(), 7)
+    page = unpacked(page_of(content))
+    (one,) = page.said["sweeps"]
+    assert (one["live"], one["running"], one["seconds_left"]) == ((True, 5, 90.0) if live else (False, 0, None))
+    assert one["description"] == "what for" and content.n_live == live
+    assert page.said["renewed_s"] == (7 if live else None)
+
+
+def page_of(content: Any) -> str:
+    return page(content)
+
+
+def test_failures_are_told_by_their_first_line(quick: Made) -> None:
+    failed = [trial("p7", TrialStatus.FAILED, error=HOSTILE, lr=0.1 + i / 10) for i in range(3)]
+    diverged = [trial("p7", TrialStatus.DIVERGED, error="loss is nan at step 8", lr=2.0)]
+    unsaid = [trial("p7", TrialStatus.FAILED, error=None, lr=3.0)]
+    quick.write("trials", "bad", "p7", [*failed, *diverged, *unsaid])
+    html = page_of(gather(open_root(str(quick.path)), Selection()))
+    reasons = [(r["n"], r["status"], r["line"]) for r in unpacked(html).said["reasons"]]
+    assert reasons == [
+        (3, "failed", "</script><img src=x onerror=alert(1)> <!--SCRIPT-->"), (1, "diverged", "loss is nan at step 8"),
+        (1, "failed", "no reason told"),
+    ]  # fmt: skip
+    assert "onerror" not in html and html.count("</script>") == 3
+    (one,) = (r for r in unpacked(html).said["reasons"] if r["status"] == "diverged")
+    assert one["trial_id"] == diverged[0]["trial_id"]
+
+
+# -- what is selected
+
+
+def test_a_selection_holds_for_all_and_is_said(troubled: Made) -> None:
+    page = told(troubled, sweep="quick", where="bias_offset < 0")
+    assert len(page.column("trial_id")) == 8 and page.said["reasons"] == []
+    assert page.said["selection"] == "sweep quick where bias_offset < 0"
+    assert [s["sweep"] for s in page.said["sweeps"]] == ["quick"]
+
+
+def test_objectives_may_be_expressions(quick: Made) -> None:
+    page = told(quick, objectives=("loss:min", "n_mono / n_features:max"))
+    (family,) = page.said["families"]
+    assert family["metrics"][:2] == ["loss", "n_mono / n_features"]
+    assert page.column("n_mono / n_features") == pytest.approx(page.column("mono_per_feature"))
+
+
+@pytest.mark.parametrize(
+    ("selection", "error", "message"),
+    [
+        ({"sweep": "quik"}, FigureError, "no sweep 'quik'"),
+        ({"where": "lr <"}, QueryError, "where must be one condition"),
+        ({"objectives": ("loss",)}, FigureError, "an objective must be like loss:min"),
+        ({"objectives": ("los:min",)}, QueryError, "los"),
+    ],
+)
+def test_a_mistake_is_an_error_of_its_kind(
+    quick: Made, selection: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        told(quick, **selection)
+
+
+def test_a_root_without_trials_has_a_page(made: Made) -> None:
+    page = told(made)
+    assert (page.said["families"], page.said["sweeps"], page.said["reasons"]) == ([], [], [])
+
+
+def test_a_root_of_failures_alone_has_a_page(made: Made) -> None:
+    made.write("trials", "s", "p0", [trial(status=TrialStatus.FAILED, error="no", lr=lr) for lr in (0.1, 0.2)])
+    page = told(made)
+    (family,) = page.said["families"]
+    assert page.column("lr") == [0.1, 0.2] or page.column("lr") == [0.2, 0.1]
+    assert not page.array(family["front"]).any() and family["traces"]["columns"] == []
+    assert family["importance"]["why"].startswith("importance takes two knobs")
+
+
+# -- families
+
+
+@pytest.mark.parametrize("family", OURS)
+def test_what_a_family_brings_is_among_its_columns(family: str) -> None:
+    described = OURS[family]
+    panels = panels_of(family, ())
+    own = {table: {c.name for c in columns(table, described)} for table in tables_of(described)}
+    assert all(o.expression in own["trials"] for o in objectives_in(panels.objectives))
+    assert len(panels.objectives) == 2
+    for part in panels.parts:
+        assert {part.column, part.split_by or part.column} <= own[part.table]
+        assert part.split_at is None or part.split_at in own["trials"]
+
+
+def test_a_family_that_brings_nothing_is_shown_by_its_first_metric() -> None:
+    assert panels_of("mine.py:Toy", ("loss", "min_loss", "sparsity")).objectives == ("loss:min", "sparsity:max")
+    added = panels_of("mine.py:two_layer", ())
+    assert asdict(added)["parts"] == asdict(panels_of("two_layer", ()))["parts"] and added.image is None
+
+
+# -- the verb
+
+
+def test_the_verb_writes_the_page_where_it_is_told(
+    quick: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report([str(quick.path)]) == 0
+    assert capsys.readouterr().out == f"{quick.path}/report.html\n"
+    html = (quick.path / "report.html").read_text()
+    assert html.startswith("<!DOCTYPE html>") and "https://" not in html.replace("https://plotly.com", "")
+    assert "default-src 'none'" in html
+    with pytest.raises(OutputError, match="choose another --to"):
+        report([str(quick.path), "--to", str(tmp_path / "none" / "page.html")])
+    assert not list(quick.path.glob("*.part"))
+
+
+def test_nothing_is_renewed_where_nothing_runs(quick: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report([str(quick.path), "--watch"]) == 0
+    assert "no sweep of" in capsys.readouterr().err
+
+
+def test_the_page_is_renewed_until_the_sweep_ends(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, path = [], quick.path / "report.html"
+
+    def pause(seconds: float) -> None:
+        seen.append(unpacked(path.read_text()).said["renewed_s"])
+        assert seconds >= 5
+        beat(quick, "quick", "finished" if len(seen) == 2 else "running", 0)
+
+    beat(quick, "quick", "running", 0)
+    monkeypatch.setattr(time, "sleep", pause)
+    assert report([str(quick.path), "--watch"]) == 0
+    assert len(seen) == 2 and all(s >= 5 for s in seen)
+    assert unpacked(path.read_text()).said["renewed_s"] is None
