@@ -47,6 +47,12 @@ def _presets(argv: Sequence[str]) -> int:
     return presets(argv)
 
 
+def _new(argv: Sequence[str]) -> int:
+    from monosweep.sweep.cli.verbs import new
+
+    return new(argv)
+
+
 def _launch(argv: Sequence[str]) -> int:
     from monosweep.sweep.cli.verbs import launch
 
@@ -158,6 +164,7 @@ def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -
 
 VERBS = {
     "presets": Verb(_presets, "what can be launched by name"),
+    "new": Verb(_new, "a toy model of your own to begin with, and its spec", acts=True),
     "launch": Verb(_launch, "train what a preset or YAML file asks for and the results root lacks", acts=True),
     "status": Verb(_status, "how far the sweeps of a results root are"),
     "compact": Verb(_compact, "merge a results root's small files, while sweeps train and readers read", acts=True),

@@ -49,10 +49,10 @@ def folder(tmp_path_factory):
 
 def test_the_readme_shows_every_verb():
     shown = {argv[0] for argv in commands()}
-    assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures"} <= shown
+    assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures", "new", "measure"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|tms/|incidental/|resid_mlp/|capacity/")
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/")
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -65,7 +65,7 @@ def test_command(argv, folder):
 
 
 def test_launching_as_shown_trains_and_then_extends(tmp_path):
-    launches = [[re.sub("^quick$", "tiny", w) for w in argv] for argv in commands() if argv[:2] == ["launch", "quick"]]
+    launches = [[re.sub("^quick$", "tiny", w) for w in argv] for argv in commands() if argv[:2] == ["launch", "quick"] and "mine" not in str(argv)]
     assert [run([*argv, "--executor", "inline"], tmp_path).returncode for argv in launches] == [0, 0]
     counted = run(["query", "results", "select count(*) as n from trials", "--format", "json"], tmp_path)
     assert json.loads(counted.stdout) == [{"n": 8}]
@@ -143,7 +143,7 @@ def test_the_spec_that_searches_is_one(folder):
 
 
 def test_the_family_is_one(folder):
-    (code,) = blocks("py")
+    code, _ = blocks("py")
     (spec,) = (block for block in blocks("text") if block.startswith("base:"))
     (folder / "toy.py").write_text(code)
     (folder / "toy.yaml").write_text(spec)
@@ -152,8 +152,33 @@ def test_the_family_is_one(folder):
     assert done.returncode == 0 and "3 trials trained" in done.stdout, done.stderr
 
 
+def test_a_toy_model_of_ones_own_as_shown(tmp_path):
+    """Begun, launched, queried; then metrics and activations of a file, in training and afterwards."""
+    _, additions = blocks("py")
+    (tmp_path / "mine.py").write_text(additions)
+    mine = [argv for argv in commands() if re.search("mine|my_toy", str(argv))]
+    assert [argv[0] for argv in mine] == ["new", "launch", "query", "launch", "measure", "query"]
+    told = []
+    for argv in mine:
+        short = ["--set", "n_steps=16", "repeats=1", "save_weights=final", "--executor", "inline"]
+        words = ["tiny" if word == "quick" else word for word in argv]
+        done = run([*words, *(short if argv[0] == "launch" else [])], tmp_path)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    assert "3 trials trained" in told[1] and "4 trials trained" in told[3] and "4 trials measured" in told[4]
+    assert len(told[2].splitlines()) == 5 and len(told[5].splitlines()) == 6
+
+
+def test_training_in_a_notebook_as_shown(tmp_path):
+    (code,) = (block for block in blocks("python") if "import train" in block)
+    code += "\nassert run.status == 'completed' and runs.table['lr'] == [0.003, 0.03] and runs.table['n_mono']\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.endswith(" \n"), done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tms-setup.safetensors", "tms.safetensors"]
+
+
 def test_the_python_example(folder):
-    (code,) = blocks("python")
+    (code,) = (block for block in blocks("python") if "open_root" in block)
     code += "\nassert table.num_rows == 4 and len(curves)\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,14 @@ class LaunchArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewArgs:
+    """Options of `new`."""
+
+    file: Annotated[str, tyro.conf.Positional, arg(metavar="FILE")]
+    """Where to, such as my_toy.py; a spec is written beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatusArgs:
     """Options of `status`."""
 

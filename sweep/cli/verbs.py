@@ -22,6 +22,7 @@ from monosweep.sweep.cli.arguments import (
     CompactArgs,
     LaunchArgs,
     MeasureArgs,
+    NewArgs,
     PresetsArgs,
     ReplayArgs,
     StatusArgs,
@@ -55,6 +56,23 @@ def presets(argv: Sequence[str]) -> int:
 
     rows = [(p.name, str(p.n_trials), p.description) for p in all_presets()]
     print(table(("name", "trials", "what it shows"), rows, right=(1,)))
+    return 0
+
+
+def new(argv: Sequence[str]) -> int:
+    """`monosweep new`."""
+    args = parse(
+        NewArgs, argv, prog="monosweep new",
+        description="Write a toy model of your own to begin with, and a spec that launches it.",
+    )  # fmt: skip
+    from monosweep.sweep.new import new as write
+
+    made = write(args.file)
+    sql = "select noise, round(avg(interference), 3) as interference "
+    sql += f"from sweep('{made.sweep}') group by all order by all"
+    print(f"wrote     {made.file}, {made.spec}")
+    print(f"launch    monosweep launch {shlex.quote(str(made.spec))} --out results")
+    print(f'query     monosweep query results "{sql}"')
     return 0
 
 
