@@ -65,7 +65,11 @@ def test_command(argv, folder):
 
 
 def test_launching_as_shown_trains_and_then_extends(tmp_path):
-    launches = [[re.sub("^quick$", "tiny", w) for w in argv] for argv in commands() if argv[:2] == ["launch", "quick"] and "mine" not in str(argv)]
+    launches = [
+        [re.sub("^quick$", "tiny", w) for w in argv]
+        for argv in commands()
+        if argv[:2] == ["launch", "quick"] and "mine" not in str(argv)
+    ]
     assert [run([*argv, "--executor", "inline"], tmp_path).returncode for argv in launches] == [0, 0]
     counted = run(["query", "results", "select count(*) as n from trials", "--format", "json"], tmp_path)
     assert json.loads(counted.stdout) == [{"n": 8}]
