@@ -59,7 +59,7 @@ const count = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}
 function shown(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (typeof value !== "number") return String(value);
-  const text = Number.isInteger(value) && Math.abs(value) < 1e15 ? String(value) : String(Number(value.toPrecision(4)));
+  const text = Number.isInteger(value) && Math.abs(value) < 1e15 ? String(value) : String(Number(value.toPrecision(5)));
   return text.replace(/^-/, "−");
 }
 
@@ -593,7 +593,7 @@ function drawTraces() {
   });
   const places = current();
   const noted = [`${count(kept.length, "curve")} of ${count(places.length, brush ? "brushed trial" : "trial")}`];
-  if (there.length > kept.length) noted.push(`every ${Math.round(there.length / kept.length)}th of those that there are`);
+  if (there.length > kept.length) noted.push(`an even sample of the ${there.length.toLocaleString("en")} that there are`);
   if (there.length < places.length) noted.push(`${(places.length - there.length).toLocaleString("en")} have no curve on this page${told.n < family.shown ? `, which has those of ${told.n.toLocaleString("en")}, the front's first` : ""}`);
   $("traces-note").textContent = `${noted.join("; ")}. A click shows the trial.`;
 }
@@ -624,7 +624,7 @@ function drawImportance() {
     marker: { color: COLOURS[o % COLOURS.length], pattern: { shape: ["", "/", ".", "x"][o % 4], fillmode: "overlay", fgcolor: css("card"), solidity: 0.35 } }, hovertemplate: "%{x:.2f}",
   }));
   $("importance").hidden = false;
-  draw("importance", traces, { barmode: "group", showlegend: traces.length > 1, xaxis: { title: { text: "share of what sets the best tenth apart (PED-ANOVA)" }, rangemode: "tozero" } });
+  draw("importance", traces, { barmode: "group", showlegend: traces.length > 1, xaxis: { title: { text: "share of what sets the best tenth apart (PED-ANOVA)" }, rangemode: "tozero" }, yaxis: { ticks: "outside", tickcolor: "rgba(0,0,0,0)" }, margin: { l: 90, r: 15, t: 12, b: 45 } });
   const sampled = told.n < family.shown ? `By ${told.n.toLocaleString("en")} of the trials. ` : "";
   $("importance-note").textContent = `${sampled}Of all trials, not of the brushed ones; bars reach over the middle 90 % of resampled trials.`;
 }
@@ -641,14 +641,15 @@ function drawParallel() {
     const { numeric, number, raw, known } = columns[name];
     const label = words(name);
     if (!numeric) return { label, values: whole.map((i) => known.indexOf(raw(i))), tickvals: known.map((_, k) => k), ticktext: known };
-    if (!overDecades(name)) return { label, values: whole.map(number) };
+    const few = known && known.length <= 8 ? { tickvals: known, ticktext: known.map(shown) } : {};
+    if (!overDecades(name)) return { label, values: whole.map(number), ...few };
     const values = whole.map((i) => Math.log10(number(i))), [low, high] = extent(everyone(), (i) => Math.log10(number(i)));
     return { label, values, ...logTicks(low, high) };
   });
   draw("parallel", [{
     type: "parcoords", dimensions, labelangle: names.length > 7 ? -20 : 0, labelfont: { color: css("text") }, tickfont: { color: css("text") }, rangefont: { color: css("faint") },
     line: { color: whole.map(columns[first.name].number), colorscale: SEQUENTIAL, reversescale: first.mode === "min", showscale: true, colorbar: { title: { text: plain(words(first.name)), side: "right" }, thickness: 12, outlinewidth: 0 } },
-  }], { margin: { l: 70, r: 30, t: 60, b: 25 } });
+  }], { margin: { l: 90, r: 40, t: 70, b: 30 } });
   const noted = [`${count(whole.length, "trial")}${brush ? " of those brushed" : ""}`];
   if (kept.length < places.length) noted.push(`an even sample of ${places.length.toLocaleString("en")}`);
   if (whole.length < kept.length) noted.push(`${kept.length - whole.length} without all values left out`);
@@ -922,6 +923,7 @@ async function start() {
     $("trouble").textContent = "No trial has its row yet.";
     $("family-label").hidden = true;
     addEventListener("pagehide", remember);
+    document.documentElement.dataset.ready = "yes";
     return;
   }
   options("family", content.families.map((one) => one.family), state.family);
