@@ -66,6 +66,14 @@ def test_varied_knobs_come_first_and_lists_do_not_come(troubled: Made) -> None:
     assert family["columns"]["lr"]["doc"] == "Peak learning rate, above 0."
 
 
+def test_knobs_are_exact_however_many_values_they_have(made: Made) -> None:
+    rates = np.random.default_rng(0).uniform(0.001, 0.1, 20)
+    made.write("trials", "s", "p0", [trial(lr=float(lr)) for lr in rates])
+    page = told(made)
+    assert "data" in page.said["families"][0]["columns"]["lr"]
+    assert sorted(page.column("lr")) == sorted(rates) and page.column("loss") != [row["loss"] for row in rows_of(made)]
+
+
 def test_values_survive_the_way() -> None:
     wide = list(range(2**53 - 6000, 2**53))
     many = [float(v) for v in np.random.default_rng(0).lognormal(size=6000)]
@@ -222,6 +230,15 @@ def test_failures_are_told_by_their_first_line(quick: Made) -> None:
     assert "onerror" not in html and html.count("</script>") == 3
     (one,) = (r for r in unpacked(html).said["reasons"] if r["status"] == "diverged")
     assert one["trial_id"] == diverged[0]["trial_id"]
+
+
+def test_a_root_may_be_called_what_it_will(quick: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "<i>&amp; <!--STYLE-->"
+    quick.path.rename(folder)
+    html = page(gather(open_root(str(folder)), Selection()))
+    assert f"<title>monosweep: {tmp_path}/&lt;i&gt;&amp;amp; &lt;!--STYLE--&gt;</title>" in html
+    (replay,) = (line for _, line in unpacked(html).said["families"][0]["commands"] if "replay" in line)
+    assert replay == f"monosweep replay '{folder}' TRIAL"
 
 
 # -- what is selected
