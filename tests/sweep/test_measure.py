@@ -86,6 +86,7 @@ def test_an_edited_file_and_more_trials_take_the_place_of_what_was_measured(
     assert main(["launch", "tiny", *SHORT, "results", "--set", "repeats=3"]) == 0
     assert main(["measure", "results", "mine.py", "--sweep", "tiny"]) == 0
     (after,) = ask(root, "select digest, count(*) as n, min(largest_weight) as least from mine group by all")
+    assert len(list((root / "mine" / "sweep=tiny").iterdir())) == 1
     assert after["n"] == before["n"] + 2 and after["digest"] != before["digest"]
     assert after["least"] <= 2 * before["least"] and after["least"] > before["least"]
     (root.parent / "mine.py").write_text(TEXT.replace(") -> int:", ") -> float:"))
