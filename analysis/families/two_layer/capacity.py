@@ -3,9 +3,9 @@
     Data -> CapacityInfo -> capacity()
 
 A feature's column in L1 P lies in d_embed dimensions, so capacities there sum to d_embed at most, however the neurons
-are biased.  Its column in the neurons' answers to single features lies in n_neurons: a feature with a neuron of its own
-can have a dimension of its own.  Either way a neuron counts by the norm of its column of L2, for what a network scales
-up in a row of L1 it can scale down there.
+are biased.  Its column in the neurons' answers to single features, less what they say to none, lies in n_neurons: a
+feature with a neuron of its own can have a dimension of its own.  Either way a neuron counts by the norm of its column
+of L2, for what a network scales up in a row of L1 it can scale down there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Trial:
     before: float
     """Mean capacity of features in L1 P, before biases and activation."""
     after: float
-    """Mean capacity of features in the neurons' answers to them."""
+    """Mean capacity of features in the neurons' answers to them, less those to none."""
     with_neuron: Array
     """Of the latter, that of each feature with a monosemantic neuron."""
     without: Array
@@ -92,7 +92,8 @@ def trial_of(weights: Mapping[str, NDArray[np.floating]], config: TwoLayerConfig
     """A network by its weights."""
     answers = responses(weights, config)
     counts = np.linalg.norm(weights["w_out"].astype(np.float64), axis=0)[:, None]
-    after = capacities(counts * answers)
+    silence = responses({**weights, "embedding": np.zeros((config.d_embed, 1))}, config)
+    after = capacities(counts * (answers - silence))
     owners = answers.argmax(axis=1)[monosemanticity(answers) > threshold]
     owned = np.isin(np.arange(config.n_features), owners)
     linear = weights["w_in"].astype(np.float64) @ weights["embedding"].astype(np.float64)

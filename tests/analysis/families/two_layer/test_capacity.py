@@ -39,9 +39,9 @@ def test_four_features_in_two_dimensions_have_one_each_once_neurons_tell_them_ap
     parted = trial_of(network([0, 0, 0, 0], [1, 1, 1, 1]), config, 0.9)
     assert (parted.mono_per_feature, parted.before, parted.after) == (1, pytest.approx(0.5), 1)
     assert parted.with_neuron.tolist() == [1, 1, 1, 1] and not len(parted.without)
-    # the first two are biased to answer both features of their pair, and those of the other
-    half = trial_of(network([1.5, 1.5, 0, 0], [1, 2, 1, 1]), config, 0.9)
-    answers = np.array([[2.5, 0.5, 1.5, 1.5], [1.0, 5.0, 3.0, 3.0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    # the first two are biased to answer all, of which counts what is more or less than what they answer to nothing
+    half = trial_of(network([1.5, 0.5, 0, 0], [1, 2, 1, 1]), config, 0.9)
+    answers = np.array([[1, -1, 0, 0], [-1, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     expected = [(a @ a) ** 2 / sum((a @ b) ** 2 for b in answers.T) for a in answers.T]
     assert half.mono_per_feature == 0.5
     np.testing.assert_allclose([*half.without, *half.with_neuron], expected)
