@@ -213,4 +213,4 @@ def test_columns_of_other_families_are_documented_as_they_are(family, table):
 
 def test_the_figures_are_there():
     paths = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert len(paths) == 2 and all((ROOT / path).stat().st_size > 10_000 for path in paths)
+    assert len(paths) == 3 and all((ROOT / path).stat().st_size > 10_000 for path in paths)
