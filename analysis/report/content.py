@@ -25,6 +25,8 @@ from monosweep.analysis.tables.root import Root
 
 MOST_JUDGED = 20_000
 """Trials beyond which the page leaves claims to `monosweep claims`."""
+_ALONE = "--set repeats=1 --set num_samples=1 --set search=null --set scheduler=null"
+"""For a spec all of whose knobs are set, of whatever it was the spec."""
 _STUDENT = 200
 """Degrees of freedom up to which the page knows Student's t."""
 
@@ -108,7 +110,7 @@ def _commands(root: Root, trials: Trials) -> list[list[str]]:
     ]
     if here:
         spec = shlex.quote(os.path.join(os.path.abspath(root.uri), "sweeps", "SWEEP.json"))
-        found.append(["debug it", f"monosweep trial {spec} SETS --pdb"])
+        found.append(["debug it", f"monosweep trial {spec} SETS {_ALONE} --pdb"])
     return found + ([["draw it", f"monosweep figures {out} {figures} --trial TRIAL"]] if figures else [])
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import statistics
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,19 @@ from monosweep.analysis.report.content import gather
 from monosweep.analysis.report.page import page
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.spec.sweep_spec import expand, load_spec
 
 from ..conftest import Made, neurons_of, quick_trials, trial
 from .browser import chromium, complaints, look_at, until_drawn
 
 HOSTILE = "<b>no</b> </script><img src=x onerror=document.title='broken'>\nthe second line"
 FAILED = trial("p1", TrialStatus.FAILED, error=HOSTILE, lr=0.5)
+
+SPEC: dict[str, Any] = {
+    "name": "quick", "base": {"n_features": 32, "bias_offset": -3}, "space": {"lr": {"loguniform": [0.001, 1]}},
+    "num_samples": 40, "search": "optuna", "repeats": 3,
+}  # fmt: skip
+"""Of a search, and of other trials than those of the page."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,8 @@ def written(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
     made.weights("quick", "p0", rows)
     diverged = trial("p1", TrialStatus.DIVERGED, error="loss is nan at step 8", lr=2.0)
     made.write("trials", "quick", "p1", [FAILED, diverged])
+    (made.path / "sweeps").mkdir()
+    (made.path / "sweeps" / "quick.json").write_text(json.dumps(SPEC))
     path = made.path / "report.html"
     path.write_text(page(gather(open_root(str(made.path)), Selection())))
     return path
@@ -141,7 +153,9 @@ def test_a_click_shows_the_trial(drawn: Chrome, rows: list[dict[str, Any]]) -> N
     assert len(image[0]["z"]) == row["n_neurons"] and len(image[0]["z"][0]) == row["n_features"]
     commands = [code.text for code in drawn.find_elements(By.CSS_SELECTOR, "#trial code")]
     assert any(c.startswith("monosweep replay ") and c.endswith(row["trial_id"]) for c in commands)
-    assert any(f"--set lr={row['lr']} " in c and "sweeps/quick.json" in c for c in commands if "--pdb" in c)
+    (debug,) = (shlex.split(c) for c in commands if "--pdb" in c)
+    sets = [value for option, value in pairwise(debug) if option == "--set"]
+    assert {config.trial_id for config in expand(load_spec(debug[2], sets))} == {row["trial_id"]}
     (line,) = (t for t in traces(drawn, "traces") if t["name"] == "clicked")
     assert line["y"][-2] == pytest.approx(row["loss"], rel=1e-6)
 
