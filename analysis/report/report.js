@@ -182,7 +182,7 @@ function drawClaims() {
     $("claims-note").textContent = claims.why;
     return;
   }
-  const kinds = claims.header.map((name) => [name, "text"]);
+  const kinds = claims.header.map((name) => [name, name === "measure" ? "text long" : "text"]);
   const rows = claims.rows.map((row) => row.map((cell, i) => i === row.length - 1 ? element("b", { className: cell.split(" ")[0] }, cell) : cell));
   $("claims").replaceChildren(table(kinds, rows));
   $("claims-note").textContent = claims.summary + "; claims that these trials do not cover are left out";

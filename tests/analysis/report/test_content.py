@@ -17,7 +17,8 @@ from monosweep.analysis.cli import OutputError, report
 from monosweep.analysis.families.two_layer.responses import network_config, responses
 from monosweep.analysis.figures.data import Selection
 from monosweep.analysis.knobs import FigureError
-from monosweep.analysis.report import lines, trials
+from monosweep.analysis.papers.studies import check
+from monosweep.analysis.report import content, lines, trials
 from monosweep.analysis.report.content import gather
 from monosweep.analysis.report.encode import Block, column
 from monosweep.analysis.report.families import panels_of
@@ -343,3 +344,21 @@ def test_the_page_is_renewed_until_the_sweep_ends(quick: Made, monkeypatch: pyte
     assert report([str(quick.path), "--watch"]) == 0
     assert len(seen) == 2 and all(s >= 5 for s in seen)
     assert unpacked(path.read_text()).said["renewed_s"] is None
+
+
+# -- claims
+
+
+def test_claims_that_trials_cover_are_judged(small: Made) -> None:
+    page = told(small)
+    claims = page.said["claims"]
+    covered = [v for v in check(open_root(str(small.path))) if v.outcome != "not covered"]
+    assert len(covered) > 20 and [row[:3] for row in claims["rows"]] == [[v.study, v.size, v.claim] for v in covered]
+    assert claims["header"][-1] == "verdict" and claims["rows"][0][-1].startswith(covered[0].outcome)
+
+
+def test_claims_that_are_not_judged_are_said(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "cover no claim" in told(quick).said["claims"]["why"]
+    assert "not by those of one sweep" in told(quick, sweep="quick").said["claims"]["why"]
+    monkeypatch.setattr(content, "MOST_JUDGED", 15)
+    assert "more than 15 trials: `monosweep claims" in told(quick).said["claims"]["why"]
