@@ -40,6 +40,16 @@ def told(made: Made, **selection: Any) -> Unpacked:
     return unpacked(page(gather(open_root(str(made.path)), Selection(**selection))))
 
 
+_TOLD: dict[str, Unpacked] = {}
+
+
+def told_once(name: str, made: Made) -> Unpacked:
+    """The page of a root that several tests look at and none has changed."""
+    if name not in _TOLD:
+        _TOLD[name] = told(made)
+    return _TOLD[name]
+
+
 def rows_of(made: Made) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = open_root(str(made.path)).sql("select * from trials order by trial_id").to_pylist()
     return rows
@@ -49,7 +59,7 @@ def rows_of(made: Made) -> list[dict[str, Any]]:
 
 
 def test_each_trial_is_there_with_its_knobs_and_metrics(troubled: Made) -> None:
-    page, rows = told(troubled), rows_of(troubled)
+    page, rows = told_once("troubled", troubled), rows_of(troubled)
     assert len(rows) == 20
     assert page.column("trial_id") == [row["trial_id"] for row in rows]
     for name in ("lr", "bias_offset", "seed", "status", "n_features", "error"):
@@ -59,7 +69,7 @@ def test_each_trial_is_there_with_its_knobs_and_metrics(troubled: Made) -> None:
 
 
 def test_varied_knobs_come_first_and_lists_do_not_come(troubled: Made) -> None:
-    (family,) = told(troubled).said["families"]
+    (family,) = told_once("troubled", troubled).said["families"]
     assert family["knobs"] == ["lr", "bias_offset", "bias_decay"]
     assert "n_features" in family["fixed"] and not {"seed", "family"} & {*family["knobs"], *family["fixed"]}
     assert family["metrics"][:2] == ["loss", "mono_per_feature"] and "wall_time_s" not in family["metrics"]
@@ -101,7 +111,7 @@ def test_values_survive_the_way() -> None:
 
 
 def test_the_front_is_who_is_beaten_by_nobody(troubled: Made) -> None:
-    page, rows = told(troubled), rows_of(troubled)
+    page, rows = told_once("troubled", troubled), rows_of(troubled)
     done = [(i, r["loss"], -r["mono_per_feature"]) for i, r in enumerate(rows) if r["status"] == "completed"]
     beaten = {i for i, *a in done for _, *b in done if b != a and b[0] <= a[0] and b[1] <= a[1]}
     assert np.flatnonzero(page.array(page.said["families"][0]["front"])).tolist() == [
@@ -111,7 +121,7 @@ def test_the_front_is_who_is_beaten_by_nobody(troubled: Made) -> None:
 
 
 def test_curves_and_neurons_are_those_of_their_trials(quick: Made) -> None:
-    page, rows = told(quick), rows_of(quick)
+    page, rows = told_once("quick", quick), rows_of(quick)
     (family,) = page.said["families"]
     traces = family["traces"]
     assert traces["columns"] == ["loss", "min_loss", "n_mono", "mean_bias"]
@@ -135,7 +145,7 @@ def test_neurons_are_those_of_the_last_step(quick: Made) -> None:
 
 
 def test_a_response_map_has_its_values_within_a_step_of_the_scale(quick: Made) -> None:
-    page, rows = told(quick), rows_of(quick)
+    page, rows = told_once("quick", quick), rows_of(quick)
     (family,) = page.said["families"]
     assert len(family["images"]) == lines.MOST_IMAGES == len(rows)
     for image in family["images"]:
@@ -349,16 +359,17 @@ def test_the_page_is_renewed_until_the_sweep_ends(quick: Made, monkeypatch: pyte
 # -- claims
 
 
-def test_claims_that_trials_cover_are_judged(small: Made) -> None:
-    page = told(small)
-    claims = page.said["claims"]
-    covered = [v for v in check(open_root(str(small.path))) if v.outcome != "not covered"]
+def test_claims_that_trials_cover_are_told(small: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = check(open_root(str(small.path)))
+    monkeypatch.setattr(content, "check", lambda *_, **__: verdicts)  # seconds
+    claims = told(small, where="n_neurons > 128").said["claims"]
+    covered = [v for v in verdicts if v.outcome != "not covered"]
     assert len(covered) > 20 and [row[:3] for row in claims["rows"]] == [[v.study, v.size, v.claim] for v in covered]
     assert claims["header"][-1] == "verdict" and claims["rows"][0][-1].startswith(covered[0].outcome)
 
 
 def test_claims_that_are_not_judged_are_said(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cover no claim" in told(quick).said["claims"]["why"]
+    assert "cover no claim" in told_once("quick", quick).said["claims"]["why"]
     assert "not by those of one sweep" in told(quick, sweep="quick").said["claims"]["why"]
     monkeypatch.setattr(content, "MOST_JUDGED", 15)
     assert "more than 15 trials: `monosweep claims" in told(quick).said["claims"]["why"]
