@@ -34,6 +34,7 @@ def inline() -> Turn:
     return ours.turn("inline", [TINY, SMALL], n_workers=2, seed=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", [TINY, SMALL], ids=["tiny", "small"])
 def test_plain_trains_what_ours_trains(inline: Turn, case: Case, plain: Turn) -> None:
     theirs, reference = mean_losses(plain, case), mean_losses(inline, case)
@@ -67,6 +68,7 @@ def test_jax_trains_what_ours_trains(inline: Turn, case: Case, jax: Turn) -> Non
     assert mean_losses(jax, case) == pytest.approx(mean_losses(inline, case), rel=SLACK)
 
 
+@pytest.mark.long
 def test_ours_has_one_answer(inline: Turn, cluster: Cluster) -> None:
     """Bit for bit the same losses from either executor."""
     through_ray = ours.turn("ray", [TINY], n_workers=2, seed=0, cluster=cluster)

@@ -104,7 +104,10 @@ def hung_up(argv: Sequence[str], out: Path, later_s: float = 0.0) -> int:
 _ON_RAY = ("--executor", "ray", "--workers", "2")
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2"), pytest.param(_ON_RAY, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), marks=pytest.mark.long), ("--workers", "2"), pytest.param(_ON_RAY, marks=pytest.mark.long)],
+)
 def test_a_terminal_that_closes_has_packs_checkpointed(options: tuple[str, ...], tmp_path: Path) -> None:
     """Packs of some seconds: two seconds after one has ended others have begun."""
     spec = tmp_path / "s.yaml"
