@@ -4,7 +4,8 @@
 
 Deterministic: the same tables give the same verdicts.  A claim's number is the mean over seeds of its statistic, with
 Student's 95 % interval over seeds.  It holds where the whole interval lies in the accepted range, fails where all of it
-lies outside, and is undecided where neither is so; a single seed decides nothing.
+lies outside, and is undecided where neither is so; a single seed decides nothing.  A seed in which there is no effect
+to measure has no number and speaks against the claim: it fails if that is so in all seeds, and cannot hold if in some.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from monosweep.analysis.claims.batch import Size
 from monosweep.analysis.claims.claim import Accept, Claim, short
-from monosweep.analysis.claims.evidence import Evidence
+from monosweep.analysis.claims.coverage import Coverage, cover
+from monosweep.analysis.claims.evidence import Absent, Evidence, Number
 from monosweep.analysis.claims.study import Study
+from monosweep.analysis.knobs import Row
 from monosweep.analysis.stats.intervals import interval
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
@@ -54,6 +58,11 @@ class Verdict:
     """Student's 95 % interval of that mean over seeds, with `high`; None for fewer than two seeds."""
     high: float | None
     n_seeds: int
+    """Seeds with a number."""
+    n_without: int
+    """Seeds without one, because there is no effect to measure."""
+    left_out: str
+    """Trials that are there and were not counted, and why."""
     accepted: str
     reason: str
     """Why that range; of a claim that is not covered, what is missing."""
@@ -71,11 +80,10 @@ def check(root: Root, studies: Sequence[Study], where: str | None = None) -> lis
     """
     families = {family for study in studies for family in study.families}
     any_of_them = f"family IN ({', '.join(map(quoted, sorted(families))) or 'NULL'})"
-    completed = conditions(where, f"status = {quoted(TrialStatus.COMPLETED)}", any_of_them)
-    rows = root.sql(f"SELECT * FROM trials WHERE {completed} ORDER BY trial_id").to_pylist()
+    rows = root.sql(f"SELECT * FROM trials WHERE {conditions(where, any_of_them)} ORDER BY trial_id").to_pylist()
     about = {study.name: [row for row in rows if row["family"] in study.families] for study in studies}
     found = [
-        (study, Evidence(root, own, size))
+        (study, _evidence(root, own, size))
         for study in studies
         for size in study.sizes
         if (own := list(filter(size.holds, about[study.name])))
@@ -84,20 +92,38 @@ def check(root: Root, studies: Sequence[Study], where: str | None = None) -> lis
     return [judge(claim, one, study.name) for study, one in found or nothing for claim in study.claims]
 
 
+def _evidence(root: Root, rows: Sequence[Row], size: Size) -> Evidence[Any]:
+    done = [row for row in rows if row["status"] == TrialStatus.COMPLETED]
+    return Evidence(root, done, size, [row for row in rows if row["status"] != TrialStatus.COMPLETED])
+
+
 def judge(claim: Claim, evidence: Evidence[Any], study: str) -> Verdict:
     """One claim of a study on one size's evidence."""
     accept = claim.accepted.get(evidence.size.name)
     if accept is None:
         return _verdict(claim, evidence, None, study=study, reason=claim.beyond[evidence.size.name])
-    values = claim.statistic(evidence)
-    if not values:
+    covered = cover(claim, evidence)
+    if covered.lacking:
+        return _verdict(claim, evidence, accept, study=study, reason=covered.lacking)
+    found = claim.statistic(covered.evidence)
+    values = [value for value in found if not isinstance(value, Absent)]
+    n_without = sum(value is Absent.NO_EFFECT for value in found)
+    if not values and not n_without:
         return _verdict(claim, evidence, accept, study=study, reason=_missing(claim, evidence))
-    found = interval(values)
-    low, high = claim.within(found.low), claim.within(found.high)
+    measured = interval(values) if values else None
+    low, high = (claim.within(measured.low), claim.within(measured.high)) if measured else (None, None)
     return _verdict(
-        claim, evidence, accept, study=study, reason=accept.reason, ours=found.mean, low=low, high=high,
-        n_seeds=len(values), outcome=outcome(accept, low, high),
+        claim, evidence, accept, study=study, reason=accept.reason, ours=measured and measured.mean, low=low,
+        high=high, n_seeds=len(values), n_without=n_without, left_out=_left_out(covered, claim, found),
+        outcome=_with_those_without(outcome(accept, low, high), len(values), n_without),
     )  # fmt: skip
+
+
+def _with_those_without(said: Outcome, n_seeds: int, n_without: int) -> Outcome:
+    """What is said if some seeds have no effect to measure."""
+    if not n_seeds:
+        return Outcome.FAILS if n_without > 1 else Outcome.UNDECIDED
+    return Outcome.UNDECIDED if n_without and said is Outcome.HOLDS else said
 
 
 def outcome(accept: Accept, low: float | None, high: float | None) -> Outcome:
@@ -111,7 +137,8 @@ def outcome(accept: Accept, low: float | None, high: float | None) -> Outcome:
 
 def _verdict(claim: Claim, evidence: Evidence[Any], accept: Accept | None, **values: Any) -> Verdict:
     nothing = {
-        "ours": None, "low": None, "high": None, "n_seeds": 0, "outcome": Outcome.NOT_COVERED,
+        "ours": None, "low": None, "high": None, "n_seeds": 0, "n_without": 0, "left_out": "",
+        "outcome": Outcome.NOT_COVERED,
     }  # fmt: skip
     return Verdict(
         claim=claim.name, size=evidence.size.name, finding=claim.finding, measure=claim.measure, paper=claim.paper,
@@ -120,13 +147,15 @@ def _verdict(claim: Claim, evidence: Evidence[Any], accept: Accept | None, **val
 
 
 def _missing(claim: Claim, evidence: Evidence[Any]) -> str:
-    """What to launch for a claim that the tables do not cover."""
-    lacking = [name for name in claim.batches if not evidence.batch(name)]
-    if lacking:
-        return f"launch {' and '.join(f'{evidence.size.name}/{name}' for name in lacking)}"
-    parts = f" with {claim.also}" if claim.also else ""
-    whole = " and ".join(f"{evidence.size.name}/{name}" for name in claim.batches)
-    return f"too few trials: it needs the whole of {whole}{parts} for a seed"
+    """What to launch for a claim of which the trials are there and something beside them is not."""
+    presets = " and ".join(f"{evidence.size.name}/{need.batch}" for need in claim.needs)
+    return f"launch {presets} with {claim.also or 'what it measures'}"
+
+
+def _left_out(covered: Coverage, claim: Claim, found: Sequence[Number]) -> str:
+    missing = sum(value is Absent.MISSING for value in found)
+    without = [f"{missing} of {covered.n_seeds} seeds lack {claim.also}"] if missing else []
+    return "; ".join(filter(None, [covered.left_out, *without]))
 
 
 def as_rows(verdicts: Sequence[Verdict]) -> pa.Table:
@@ -163,14 +192,16 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def _ours(verdict: Verdict) -> str:
+    without = f"{verdict.n_without} without effect" if verdict.n_without else ""
     if verdict.ours is None:
-        return "-"
+        return without or "-"
     if verdict.low is None or verdict.high is None:
-        return f"{short(verdict.ours)} (one seed)"
-    return f"{short(verdict.ours)} ({short(verdict.low)} to {short(verdict.high)}, {verdict.n_seeds})"
+        return f"{short(verdict.ours)} ({'; '.join(filter(None, ['one seed', without]))})"
+    seeds = "; ".join(filter(None, [str(verdict.n_seeds), without]))
+    return f"{short(verdict.ours)} ({short(verdict.low)} to {short(verdict.high)}, {seeds})"
 
 
 def _said(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.NOT_COVERED:
         return f"not covered: {verdict.reason}"
-    return str(verdict.outcome)
+    return f"{verdict.outcome}; left out: {verdict.left_out}" if verdict.left_out else str(verdict.outcome)

@@ -124,7 +124,7 @@ SPOILT: dict[str, Callable[[Row], Row]] = {
     "LR3 unused": _where(_always, n_dead=7),
     "B level": _where(_always, mono_per_neuron=_scaled("mono_per_neuron", 0.2)),
     "B drop": _where(_always, mono_per_neuron=0.4),
-    "G3 peak": _where(lambda r: r["activation"] == "gelu", **{MONO: _scaled("bias_offset", 0.2)}),
+    "G3 peak": _where(lambda r: r["activation"] == "gelu", **{MONO: lambda r: 0.8 if r["bias_offset"] < -1.6 else 0.4}),
     "K0 loss falls": _where(lambda r: r["n_neurons"] == r["n_features"], loss=99.0),
     "K0 loss levels": _where(lambda r: r["n_neurons"] == r["n_features"], loss=1.0),
     "K1 narrow": _where(lambda r: _zero(r) and 4 * r["n_neurons"] <= r["n_features"], loss=_scaled("loss", 1.1)),

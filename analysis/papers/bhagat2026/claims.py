@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from monosweep.analysis.claims.claim import CORRELATION, Accept, Claim
-from monosweep.analysis.claims.evidence import over, seeds
+from monosweep.analysis.claims.claim import CORRELATION, Accept, Claim, whole
+from monosweep.analysis.claims.evidence import NO_EFFECT, Number, order, over, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.papers.bhagat2026.batches import CC, MIXING, SIZES
-from monosweep.analysis.stats.ranks import rank_correlation
 from monosweep.model.families.resid_mlp.config import ResidMlpConfig
 
 
@@ -19,26 +18,24 @@ def advantage(row: Row) -> float:
     return 1 - float(row["loss"]) / float(row["naive_loss"])
 
 
-def _over_mixing(rows: Sequence[Row]) -> dict[float, float] | None:
+def _over_mixing(rows: Sequence[Row]) -> dict[float, float]:
     return over([{**row, "advantage": advantage(row)} for row in rows], "mixing", "advantage", MIXING)
 
 
-def whole(rows: Sequence[Row]) -> float | None:
+def with_all(rows: Sequence[Row]) -> float:
     """The advantage of the model whose stream mixes as it does."""
+    return _over_mixing(rows)[1.0]
+
+
+def without(rows: Sequence[Row]) -> Number:
+    """That of one whose stream mixes nothing, in parts of the whole one's; no effect where that has none."""
     found = _over_mixing(rows)
-    return None if found is None else found[1.0]
+    return found[0.0] / found[1.0] if found[1.0] > 0 else NO_EFFECT
 
 
-def without(rows: Sequence[Row]) -> float | None:
-    """That of one whose stream mixes nothing, in parts of the whole one's."""
-    found = _over_mixing(rows)
-    return None if found is None else found[0.0] / found[1.0]
-
-
-def follows(rows: Sequence[Row]) -> float | None:
+def follows(rows: Sequence[Row]) -> Number:
     """Whether the advantage rises with the mixing."""
-    found = _over_mixing(rows)
-    return None if found is None else rank_correlation(found)
+    return order(*zip(*_over_mixing(rows).items(), strict=True))
 
 
 def _at_both(accept: Accept) -> Mapping[str, Accept]:
@@ -49,16 +46,18 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="cc beats naive",
         finding="With half as many neurons as features the loss is below that of computing half (Braun et al.).",
-        batches=(CC,),
+        needs=whole(CC),
+        effect=False,
         measure="1 - loss / naive loss at s = 1",
         paper="above 0",
-        statistic=seeds(whole, CC),
+        statistic=seeds(with_all, CC),
         accepted=_at_both(Accept(low=0.05, reason="clear of what single trials differ by")),
     ),
     Claim(
         name="cc without mixing",
         finding="The advantage vanishes when the mixing matrix is removed.",
-        batches=(CC,),
+        needs=whole(CC),
+        effect=True,
         measure="advantage at s = 0 over that at s = 1",
         paper="0",
         statistic=seeds(without, CC),
@@ -67,7 +66,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="cc follows mixing",
         finding="The advantage scales with the magnitude of the mixing matrix.",
-        batches=(CC,),
+        needs=whole(CC),
+        effect=True,
         measure="rank correlation of the advantage with s",
         bounds=CORRELATION,
         paper="1",

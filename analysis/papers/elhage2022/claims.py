@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim
+from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim, Need, whole
 from monosweep.analysis.claims.evidence import seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.papers.elhage2022 import statistics as m
@@ -19,6 +19,7 @@ from monosweep.analysis.papers.elhage2022.batches import (
     PHASE,
     PLATEAU,
     PLATEAUS,
+    RESTARTS,
     SIZES,
     SMALL,
     SPARSE,
@@ -41,6 +42,14 @@ def _elsewhere(batch: str) -> Mapping[str, str]:
     return {PAPER.name: f"its size is that of {SMALL.name}/{batch}"}
 
 
+def _at_probs(batch: str, *probs: float, seeds: int = 1) -> tuple[Need, ...]:
+    return (Need(batch=batch, only={"feature_prob": probs}, seeds=seeds),)
+
+
+def _at_corner(importance: float, prob: float) -> tuple[Need, ...]:
+    return (Need(batch=PHASE, only={"last_importance": (importance,), "feature_prob": (prob,)}, seeds=RESTARTS),)
+
+
 def _listed(probs: Sequence[float]) -> str:
     return ", ".join(f"{p:g}" for p in probs)
 
@@ -49,7 +58,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="dense features",
         finding="Where features are always there, the model represents as many as it has dimensions.",
-        batches=(INTRO,),
+        needs=_at_probs(INTRO, DENSE),
+        effect=True,
         measure="features represented of 5 in 2 dimensions at p = 1",
         paper="2",
         statistic=seeds(m.at("n_represented", DENSE), INTRO),
@@ -59,7 +69,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="sparse features",
         finding="Where they are rare, it represents more.",
-        batches=(INTRO,),
+        needs=_at_probs(INTRO, SPARSE),
+        effect=True,
         measure="features represented of 5 in 2 dimensions at p = .05",
         paper="5",
         statistic=seeds(m.at("n_represented", SPARSE), INTRO),
@@ -69,7 +80,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="pairs, pentagon",
         finding="Of five features in 2 dimensions four lie in antipodal pairs, and all in a pentagon as they get rare.",
-        batches=(PLATEAUS,),
+        needs=_at_probs(PLATEAUS, *PLATEAU, *PENTAGON, seeds=RESTARTS),
+        effect=True,
         measure=f"how far median D is from 1/2 at p = {_listed(PLATEAU)} and from 2/5 at {_listed(PENTAGON)}, at most",
         paper="0",
         statistic=m.off_plateaus({1 / 2: PLATEAU, 2 / 5: PENTAGON}),
@@ -80,7 +92,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="phase: left out",
         finding="A feature that counts little is not represented where features are dense.",
-        batches=(PHASE,),
+        needs=_at_corner(_LESS, 1.0),
+        effect=True,
         measure="share of a dimension of the last feature at importance .1 and p = 1, the larger of 2 → 1 and 3 → 2",
         bounds=SHARE,
         paper="0",
@@ -92,7 +105,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="phase: superposed",
         finding="Where features are sparse, two share one dimension as an antipodal pair.",
-        batches=(PHASE,),
+        needs=_at_corner(1.0, 0.01),
+        effect=False,
         measure="share of a dimension of the last feature at importance 1 and p = .01 in 2 → 1",
         bounds=SHARE,
         paper="1/2",
@@ -104,7 +118,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="phase: dedicated",
         finding="A feature that counts much has a dimension of its own where features are dense.",
-        batches=(PHASE,),
+        needs=_at_corner(_MORE, 1.0),
+        effect=True,
         measure="share of a dimension of the last feature at importance 10 and p = 1, the smaller of 2 → 1 and 3 → 2",
         bounds=SHARE,
         paper="1",
@@ -116,7 +131,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="plateau at 1",
         finding="Dense features of equal importance have m / ‖W‖² of 1: a dimension for each that is represented.",
-        batches=(GEOMETRY,),
+        needs=_at_probs(GEOMETRY, DENSE),
+        effect=True,
         measure="m / ‖W‖² at p = 1",
         bounds=AT_LEAST_NONE,
         paper="1",
@@ -126,7 +142,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="plateau at 1/2",
         finding="Sparser ones stick at 1/2: two for each dimension.",
-        batches=(GEOMETRY,),
+        needs=_at_probs(GEOMETRY, *PLATEAU),
+        effect=False,
         measure=f"m / ‖W‖², mean over p = {_listed(PLATEAU)}",
         bounds=AT_LEAST_NONE,
         paper="1/2",
@@ -136,18 +153,20 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="antipodal pairs",
         finding="There features lie in antipodal pairs: each has 1/2 of a dimension.",
-        batches=(GEOMETRY,),
+        needs=_at_probs(GEOMETRY, *PLATEAU),
+        effect=False,
         measure=f"median D of features at p = {_listed(PLATEAU)}",
         bounds=SHARE,
         paper="1/2",
-        statistic=m.median_share(GEOMETRY, *PLATEAU),
+        statistic=m.median_share(GEOMETRY),
         accepted=_at_both(Accept(low=0.49, high=0.51, reason="within .01")),
         also=FEATURES,
     ),
     Claim(
         name="cluster at 4/9",
         finding="An open question: do dimensionalities cluster at 4/9?",
-        batches=(CLUSTER,),
+        needs=whole(CLUSTER),
+        effect=False,
         measure="how densely D lies within .005 of 4/9 for how densely up to .025 from it",
         paper="not known; 1 if not",
         statistic=m.density_at_four_ninths,

@@ -8,20 +8,21 @@ from monosweep.model.families.incidental.config import IncidentalConfig
 SCALING, NOISE = "scaling", "noise"
 OVER_N = (1, 2, 4, 8, 16)
 """Widths over the number of features."""
-
-
+KINDS = ("bipolar", "gaussian")
 NOISE_STDS = (0.15, 0.2)
 
 
 def _scaling(n_features: int) -> Batch:
-    return around(IncidentalConfig(n_features=n_features), SCALING, ["n_neurons"])
+    return around(
+        IncidentalConfig(n_features=n_features), SCALING, {"n_neurons": [times * n_features for times in OVER_N]}
+    )
 
 
 _NOISE = IncidentalConfig(n_features=8, n_neurons=16, optimizer="SGD", lr=0.16, l1=0, n_steps=20_000)
 PAPER = Presets(name="incidental/paper", batches={SCALING: _scaling(256)})
 SMALL = Presets(
     name="incidental",
-    batches={SCALING: _scaling(64), NOISE: around(_NOISE, NOISE, ["noise", "noise_std"])},
+    batches={SCALING: _scaling(64), NOISE: around(_NOISE, NOISE, {"noise": KINDS, "noise_std": NOISE_STDS})},
 )  # fmt: skip
 SIZES = (PAPER, SMALL)
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim
-from monosweep.analysis.claims.evidence import over, seeds
+from monosweep.analysis.claims.claim import AT_LEAST_NONE, SHARE, Accept, Claim, whole
+from monosweep.analysis.claims.evidence import NO_EFFECT, Number, over, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.papers.lecomte2023.batches import (
+    KINDS,
     NOISE,
     NOISE_STDS,
     OVER_N,
@@ -23,37 +24,32 @@ from monosweep.analysis.papers.lecomte2023.batches import (
 from monosweep.model.families.incidental.config import IncidentalConfig
 
 
-def ratio(rows: Sequence[Row]) -> float | None:
+def ratio(rows: Sequence[Row]) -> float:
     """How many polysemantic neurons there are for each one expected, mean over widths."""
+    n = rows[0]["n_features"]
+    return float(np.mean([count / expected(n, m) for m, count in _over_widths(rows, "n_poly").items()]))
+
+
+def falls(rows: Sequence[Row]) -> Number:
+    """How many there are in all widths from 4n on for each one at n; no effect where there is none to compare with."""
     found, n = _over_widths(rows, "n_poly"), rows[0]["n_features"]
-    return None if found is None else float(np.mean([count / expected(n, m) for m, count in found.items()]))
+    return sum(count for m, count in found.items() if m >= 4 * n) / found[n] if found[n] else NO_EFFECT
 
 
-def falls(rows: Sequence[Row]) -> float | None:
-    """How many there are in all widths from 4n on for each one at n; nothing where there is none to compare with."""
-    found, n = _over_widths(rows, "n_poly"), rows[0]["n_features"]
-    if not found or not found[n]:
-        return None
-    return sum(count for m, count in found.items() if m >= 4 * n) / found[n]
-
-
-def represented(rows: Sequence[Row]) -> float | None:
+def represented(rows: Sequence[Row]) -> float:
     """Share of the features that some neuron represents, at the width at which it is least."""
-    found = _over_widths(rows, "n_represented")
-    return None if found is None else min(found.values()) / float(rows[0]["n_features"])
+    return min(_over_widths(rows, "n_represented").values()) / float(rows[0]["n_features"])
 
 
-def by_bipolar(rows: Sequence[Row]) -> float | None:
-    """Σ W_ik⁴ with bipolar noise over that with Gaussian noise, of a seed that has all of both."""
-    kinds = [[row for row in rows if row["noise"] == kind] for kind in ("bipolar", "gaussian")]
+def by_bipolar(rows: Sequence[Row]) -> float:
+    """Σ W_ik⁴ with bipolar noise over that with Gaussian noise."""
+    kinds = [[row for row in rows if row["noise"] == kind] for kind in KINDS]
     bipolar, gaussian = (over(mine, "noise_std", "fourth_norm", NOISE_STDS) for mine in kinds)
-    if bipolar is None or gaussian is None:
-        return None
     return float(np.mean([bipolar[std] / gaussian[std] for std in NOISE_STDS]))
 
 
-def _over_widths(rows: Sequence[Row], name: str) -> dict[int, float] | None:
-    """A number by width, of a seed that has all widths."""
+def _over_widths(rows: Sequence[Row], name: str) -> dict[int, float]:
+    """A number by width."""
     return over(rows, "n_neurons", name, [rows[0]["n_features"] * times for times in OVER_N])
 
 
@@ -65,7 +61,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="n²/4m",
         finding="About n²/4m of m neurons become polysemantic although there are enough for all n features.",
-        batches=(SCALING,),
+        needs=whole(SCALING),
+        effect=True,
         measure="polysemantic neurons over n²/4m, mean over widths",
         bounds=AT_LEAST_NONE,
         paper="about 1 (the line in its figure)",
@@ -75,7 +72,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="falls with width",
         finding="Their number falls as 1/m.",
-        batches=(SCALING,),
+        needs=whole(SCALING),
+        effect=True,
         measure="polysemantic neurons at m = 4n, 8n and 16n together over those at m = n",
         bounds=AT_LEAST_NONE,
         paper="7/16",
@@ -85,7 +83,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="represented",
         finding="Every feature ends on a neuron.",
-        batches=(SCALING,),
+        needs=whole(SCALING),
+        effect=False,
         measure="share of the features with a neuron, at the width at which it is least",
         bounds=SHARE,
         paper="1",
@@ -95,7 +94,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="bipolar noise",
         finding="Noise of negative excess kurtosis has features end on single neurons, Gaussian noise does not.",
-        batches=(NOISE,),
+        needs=whole(NOISE),
+        effect=True,
         measure="Σ W_ik⁴ per feature with bipolar noise over that with Gaussian noise, mean over their widths",
         paper="about 1 over 3/m, the start's",
         statistic=seeds(by_bipolar, NOISE),

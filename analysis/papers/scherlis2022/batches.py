@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from monosweep.analysis.claims.batch import Mixed, Presets, around
+from collections.abc import Callable
+
+from monosweep.analysis.claims.batch import Batch, Grid, Mixed, Presets, around
+from monosweep.model.config import TrialConfig
 from monosweep.model.families.quadratic.config import QuadraticConfig
 from monosweep.model.families.superposition.config import SuperpositionConfig
 
@@ -36,15 +39,24 @@ def squared(importance: float) -> float:
     return float(f"{importance * importance:.4g}")
 
 
-_SWEPT = ["last_importance", "feature_prob"]
 _SHARED = {"n_features": 6, "batch_size": 256, "n_steps": 1000, "lr": 0.02}
-_ONE_FEATURE = around(QuadraticConfig(objective="expected"), FIG4, _SWEPT)
-_OTHERS = [*_SWEPT, "activation", "d_hidden"]
+_ONE_FEATURE = around(
+    QuadraticConfig(objective="expected"), FIG4, {"last_importance": FIG4_IMPORTANCES, "feature_prob": FIG4_PROBS}
+)
+
+
+def _plane(config: TrialConfig, counts: Callable[[float], float]) -> Batch:
+    """One model's part of Figure 7: `capacity/fig7-small`, and what `capacity/fig7` has beyond it."""
+    fine: Grid = {"last_importance": [counts(v) for v in FIG7_IMPORTANCES], "feature_prob": FIG7_PROBS}
+    coarse = {name: values[::EVERY] for name, values in fine.items()}
+    return around(config, FIG7, {**coarse, "activation": ACTIVATIONS, "d_hidden": DIMENSIONS}, finer=fine)
+
+
 _PARTS = (
-    around(QuadraticConfig.from_dict(_SHARED), FIG7, _OTHERS),
-    around(SuperpositionConfig.from_dict({**_SHARED, "lr_schedule": "cosine_to_zero"}), FIG7, _OTHERS),
+    _plane(QuadraticConfig.from_dict(_SHARED), float),
+    _plane(SuperpositionConfig.from_dict({**_SHARED, "lr_schedule": "cosine_to_zero"}), squared),
 )
 CAPACITY = Presets(
     name="capacity",
-    batches={FIG4: _ONE_FEATURE, FIG7: Mixed(name=FIG7, varies=tuple(_OTHERS), base={}, parts=_PARTS)},
+    batches={FIG4: _ONE_FEATURE, FIG7: Mixed(name=FIG7, base={}, parts=_PARTS)},
 )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from monosweep.analysis.claims.claim import Accept, Claim
-from monosweep.analysis.claims.evidence import seeds
+from monosweep.analysis.claims.claim import Accept, Claim, whole
+from monosweep.analysis.claims.evidence import Number, seeds
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.papers.scherlis2022 import statistics as m
@@ -17,13 +17,12 @@ from monosweep.analysis.papers.scherlis2022.batches import CAPACITY, FIG4, FIG7,
 
 def _claim(
     name: str, finding: str, measure: str, paper: str, batch: str,
-    value: Callable[[Sequence[Row]], float | None], accept: Accept,
+    value: Callable[[Sequence[Row]], Number], accept: Accept, effect: bool = True,
 ) -> Claim:  # fmt: skip
     """A claim on one batch, at the one size that there is."""
-    statistic = m.over_points(value) if batch == FIG4 else value
     return Claim(
-        name=name, finding=finding, batches=(batch,), measure=measure, paper=paper, statistic=seeds(statistic, batch),
-        accepted={CAPACITY.name: accept},
+        name=name, finding=finding, needs=whole(batch), effect=effect, measure=measure, paper=paper,
+        statistic=seeds(value, batch), accepted={CAPACITY.name: accept},
     )  # fmt: skip
 
 
@@ -31,7 +30,7 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "fig4 capacities", "Training allocates capacity as the closed form does (Fig. 4, eqs. 15-18).",
         "share of points with every capacity within .02 of it", "points on the curve", FIG4, m.near_optimum,
-        Accept(low=0.95, reason="all but what a start in a bad place may spoil"),
+        Accept(low=0.95, reason="all but what a start in a bad place may spoil"), effect=False,
     ),
     _claim(
         "fig4 loss", "The loss that it reaches is the least.",
@@ -56,17 +55,19 @@ CLAIMS: tuple[Claim, ...] = (
     _claim(
         "fig4 efficient", "All capacity is used.",
         "largest distance of Σ C from the number of dimensions", "0", FIG4, m.wasted,
-        Accept(high=0.05, reason="a hundredth for each dimension and a half"),
+        Accept(high=0.05, reason="a hundredth for each dimension and a half"), effect=False,
     ),
     _claim(
         "fig4 one block", "The features that share are in one large block (section 4).",
         "share of points with all six in one, where all six share", "1", FIG4, m.in_one_block,
         Accept(low=0.9, reason="columns shorter than a tenth are in no block: some may be of the least importances"),
+        effect=False,
     ),
     Claim(
         name="fig4 semi-orthogonal",
         finding="The blocks are multiples of semi-orthogonal matrices, each with a whole number of dimensions.",
-        batches=(FIG4,), measure="share of blocks with Σ C and singular values within .05 of that", paper="1",
+        needs=whole(FIG4), effect=False, paper="1",
+        measure="share of blocks with Σ C and singular values within .05 of that",
         statistic=m.efficient_blocks,
         accepted={CAPACITY.name: Accept(low=0.9, reason="a column shorter than a tenth is cut off its block")},
         also="rows in blocks",

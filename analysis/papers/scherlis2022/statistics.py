@@ -1,6 +1,6 @@
 """The numbers that the paper's claims are judged by: from the trials of one seed to one number.
 
-None means that the trials lack a part of what the number needs.
+All points are there.  NO_EFFECT is for seeds in which there is nothing to measure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from monosweep.analysis.claims.evidence import Evidence, by_seed
+from monosweep.analysis.claims.evidence import MISSING, Evidence, Number, by_seed, order
 from monosweep.analysis.figures.data import Array
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.papers.scherlis2022.batches import (
@@ -18,7 +18,6 @@ from monosweep.analysis.papers.scherlis2022.batches import (
     DIMENSIONS,
     EVERY,
     FIG4,
-    FIG4_IMPORTANCES,
     FIG4_PROBS,
     FIG7_IMPORTANCES,
     FIG7_PROBS,
@@ -41,17 +40,6 @@ WHOLE = 0.05
 # -- Figure 4
 
 
-def over_points(value: Callable[[list[Row]], float | None]) -> Callable[[Sequence[Row]], float | None]:
-    """A number of all points of Figure 4, of a seed that has them all."""
-    wanted = {(p, v) for p in FIG4_PROBS for v in FIG4_IMPORTANCES}
-
-    def whole(rows: Sequence[Row]) -> float | None:
-        points = {(row["feature_prob"], row["last_importance"]): row for row in rows}
-        return value([points[point] for point in sorted(wanted)]) if wanted <= set(points) else None
-
-    return whole
-
-
 def near_optimum(rows: Sequence[Row]) -> float:
     """Share of points at which every feature's capacity is that of the optimum."""
     return float(np.mean([row["capacity_error"] <= NEAR for row in rows]))
@@ -62,22 +50,22 @@ def excess(rows: Sequence[Row]) -> float:
     return max(float(row["expected_loss"] / row["optimal_loss"]) for row in rows) - 1
 
 
-def ignored(rows: Sequence[Row]) -> float | None:
+def ignored(rows: Sequence[Row]) -> float:
     """Largest capacity of the one feature where it should have none."""
-    return max((row["last_capacity"] for row in rows if row["optimal_last_capacity"] == 0), default=None)
+    return max(float(row["last_capacity"]) for row in rows if row["optimal_last_capacity"] == 0)
 
 
-def whole(rows: Sequence[Row]) -> float | None:
+def whole(rows: Sequence[Row]) -> float:
     """Least where it should have a dimension."""
-    return min((row["last_capacity"] for row in rows if row["optimal_last_capacity"] == 1), default=None)
+    return min(float(row["last_capacity"]) for row in rows if row["optimal_last_capacity"] == 1)
 
 
-def sharing_by_kurtosis(rows: Sequence[Row]) -> float | None:
+def sharing_by_kurtosis(rows: Sequence[Row]) -> Number:
     """Rank correlation of kurtosis and at how many importances the one feature shares its dimension."""
     shared = [
         sum(NEAR < row["last_capacity"] < 1 - NEAR for row in rows if row["feature_prob"] == p) for p in FIG4_PROBS
     ]
-    return correlation(list(map(kurtosis, FIG4_PROBS)), shared)
+    return order(list(map(kurtosis, FIG4_PROBS)), shared)
 
 
 def wasted(rows: Sequence[Row]) -> float:
@@ -85,23 +73,22 @@ def wasted(rows: Sequence[Row]) -> float:
     return max(abs(float(row["capacity_sum"]) - int(row["d_hidden"])) for row in rows)
 
 
-def in_one_block(rows: Sequence[Row]) -> float | None:
+def in_one_block(rows: Sequence[Row]) -> float:
     """Where all six features should share, the share of points at which one block holds them all."""
     shared = [row for row in rows if NEAR < row["optimal_last_capacity"] < 1 - NEAR]
-    return float(np.mean([row["largest_block"] == row["n_features"] for row in shared])) if shared else None
+    return float(np.mean([row["largest_block"] == row["n_features"] for row in shared]))
 
 
-def efficient_blocks(evidence: Evidence[Any]) -> list[float]:
+def efficient_blocks(evidence: Evidence[Any]) -> list[Number]:
     """Share of blocks with a whole Σ C whose columns are a multiple of a semi-orthogonal matrix, per seed."""
-    found = []
+    found: list[Number] = []
     for _, rows in sorted(by_seed(evidence.batch(FIG4)).items()):
         ids = ", ".join(quoted(row["trial_id"]) for row in rows)
         (share,) = evidence.root.sql(
             f"SELECT avg((abs(capacity - round(capacity)) <= {WHOLE} AND deviation <= {WHOLE})::INT) AS share "
             f"FROM blocks WHERE trial_id IN ({ids})"
         )["share"].to_pylist()
-        if share is not None and over_points(lambda points: 1.0)(rows):
-            found.append(share)
+        found.append(MISSING if share is None else float(share))
     return found
 
 
@@ -140,22 +127,20 @@ def grid_of(matrix: Array) -> tuple[Array, Array]:
     return np.array(FIG7_PROBS[::step]), np.array(FIG7_IMPORTANCES[::step])
 
 
-def near_closed_form(rows: Sequence[Row]) -> float | None:
+def near_closed_form(rows: Sequence[Row]) -> float:
     """Share of the quadratic model's points, of kurtosis above 3.5, within .05 of the optimal capacity."""
-    found, best = panels(rows), panels(rows, "optimal_last_capacity")
-    if found is None or best is None:
-        return None
+    found, best = _panels(rows), _panels(rows, "optimal_last_capacity")
     mine = [(MODELS[0], ACTIVATIONS[0], d) for d in DIMENSIONS]
     heavy = kurtosis(1) / grid_of(found[mine[0]])[0] > 3.5
     return float(np.mean([np.abs(found[panel] - best[panel])[heavy] <= 0.05 for panel in mine]))
 
 
-def more_for_importance(rows: Sequence[Row]) -> float | None:
+def more_for_importance(rows: Sequence[Row]) -> float:
     """Rank correlation of V and capacity, mean over p; of the panel where it is least."""
     return _of_panels(rows, lambda matrix, p, v: _mean_correlation(v, matrix), min)
 
 
-def sharing_by_sparsity(rows: Sequence[Row]) -> float | None:
+def sharing_by_sparsity(rows: Sequence[Row]) -> float:
     """Rank correlation of kurtosis and the share of importances at which the feature shares, mean over panels."""
 
     def rises(matrix: Array, p: Array, v: Array) -> float:
@@ -164,20 +149,16 @@ def sharing_by_sparsity(rows: Sequence[Row]) -> float | None:
     return _of_panels(rows, rises, _mean)
 
 
-def architectures_differ(rows: Sequence[Row]) -> float | None:
+def architectures_differ(rows: Sequence[Row]) -> float:
     """Share of points with a shared feature: largest less least of the six models, in three dimensions."""
-    found = panels(rows)
-    if found is None:
-        return None
+    found = _panels(rows)
     shares = [float(_shared(matrix).mean()) for (_, _, d), matrix in found.items() if d == DIMENSIONS[0]]
     return max(shares) - min(shares)
 
 
-def block_sizes_differ(rows: Sequence[Row]) -> float | None:
+def block_sizes_differ(rows: Sequence[Row]) -> float:
     """Features in the largest block, mean over p ≤ .3 in three dimensions: quadratic model less ReLU outputs."""
-    found = panels(rows, "largest_block")
-    if found is None:
-        return None
+    found = _panels(rows, "largest_block")
     quadratic, relu = found[MODELS[0], "quadratic", DIMENSIONS[0]], found[MODELS[1], "relu", DIMENSIONS[0]]
     sparse = grid_of(quadratic)[0] <= 0.3
     return float(quadratic[sparse].mean() - relu[sparse].mean())
@@ -185,9 +166,14 @@ def block_sizes_differ(rows: Sequence[Row]) -> float | None:
 
 def _of_panels(
     rows: Sequence[Row], value: Callable[[Array, Array, Array], float], over: Callable[[list[float]], float]
-) -> float | None:
-    found = panels(rows)
-    return None if found is None else over([value(matrix, *grid_of(matrix)) for matrix in found.values()])
+) -> float:
+    return over([value(matrix, *grid_of(matrix)) for matrix in _panels(rows).values()])
+
+
+def _panels(rows: Sequence[Row], column: str = "last_capacity") -> dict[Panel, Array]:
+    found = panels(rows, column)
+    assert found is not None, "a claim is given seeds that have every point of the coarse grid"
+    return found
 
 
 def _shared(matrix: Array) -> Any:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
 
 from monosweep.analysis.claims.batch import Batch
-from monosweep.analysis.claims.claim import Accept, Claim
+from monosweep.analysis.claims.claim import Accept, Claim, whole
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.claims.verdict import Outcome, check
 from monosweep.analysis.cli import claims
 from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.studies import STUDIES, StudyError, named
 from monosweep.analysis.tables.root import open_root
+from monosweep.sweep.spec.sweep_spec import expand, load_spec
 
 from ..conftest import Made
 from ..test_families import TOY as TOY_FAMILY
@@ -34,9 +36,9 @@ class One:
 
 
 def study(name: str, family: str, **base: Any) -> Study:
-    sizes = [One(name=f"{name}-size", batches={"a": Batch(name="a", varies=(), base=base)})]
+    sizes = [One(name=f"{name}-size", batches={"a": Batch(name="a", base=base)})]
     claim = Claim(
-        name="lr", finding="", batches=("a",), measure="highest lr", paper="",
+        name="lr", finding="", needs=whole("a"), effect=False, measure="highest lr", paper="",
         statistic=lambda evidence: evidence.per_seed(lambda rows: max(row["lr"] for row in rows), "a"),
         accepted={sizes[0].name: Accept(low=0, reason="none is below")},
     )  # fmt: skip
@@ -89,5 +91,25 @@ def test_studies_and_their_claims_are_told_apart_by_name() -> None:
         assert len({size.name for size in one.sizes}) == len(one.sizes)
         for claim in one.claims:
             for size in one.sizes:
-                carried = size.name in claim.accepted and set(claim.batches) <= set(size.batches)
+                needed = {need.batch for need in claim.needs if need.at(size.name)}
+                carried = size.name in claim.accepted and needed <= set(size.batches)
                 assert carried != (size.name in claim.beyond), (one.name, claim.name)
+
+
+@pytest.mark.parametrize("size", [size for study in STUDIES for size in study.sizes], ids=lambda size: size.name)
+def test_presets_sweep_what_claims_need(size: Any) -> None:
+    """Every point of a batch's grid, and no other but the finer ones."""
+    for name, batch in size.batches.items():
+        trained = batch.pick([config.to_dict() for config in expand(load_spec(f"{size.name}/{name}"))])
+        assert {batch.point(row) for row in trained} == batch.counted({}) and batch.points({}) <= batch.counted({})
+        for part in getattr(batch, "parts", [batch]):
+            assert not part.finer or set(part.finer) <= set(part.grid)
+
+
+def test_points_that_claims_need_are_of_their_batches() -> None:
+    for study in STUDIES:
+        for claim, size in product(study.claims, study.sizes):
+            for need in claim.needs:
+                if size.name in claim.accepted and need.at(size.name):
+                    batch = size.batches[need.batch]
+                    assert batch.points(need.only) and batch.points(need.only) <= batch.points({}), claim.name

@@ -13,11 +13,12 @@ import pytest
 from safetensors.numpy import save_file
 from scipy import stats
 
-from monosweep.analysis.claims.claim import Accept, Claim
-from monosweep.analysis.claims.evidence import Evidence
+from monosweep.analysis.claims.claim import Accept, Claim, whole
+from monosweep.analysis.claims.evidence import MISSING, NO_EFFECT, Evidence, Number
 from monosweep.analysis.claims.verdict import Outcome, Verdict, as_lines, judge, summary
 from monosweep.analysis.claims.verdict import check as check_studies
 from monosweep.analysis.cli import claims
+from monosweep.analysis.knobs import said
 from monosweep.analysis.papers.jermyn2022.batches import PAPER, SCALES, SMALL, Scale
 from monosweep.analysis.papers.jermyn2022.claims import CLAIMS, JERMYN2022
 from monosweep.analysis.papers.jermyn2022.mechanism import kink
@@ -73,19 +74,43 @@ def test_a_claim_without_its_batches_says_what_to_launch(
         assert f"small/{batch}" in verdict.reason
 
 
-def test_one_point_of_a_batch_is_too_few(made: Made, tables: dict[str, list[Row]]) -> None:
-    rows = [row for row in tables["small"] if row["lr"] == 0.003 and row["n_neurons"] == 256]
-    for claim in ON_ROWS[:3]:
-        verdict = judged(claim, rows, SMALL, made)
-        assert verdict.outcome is Outcome.NOT_COVERED
-        assert verdict.reason == "too few trials: it needs the whole of small/LR1 for a seed"
+def without(rows: Sequence[Row], batch: str, **at: Any) -> list[Row]:
+    """The rows but for those of a batch at these values."""
+    return [r for r in rows if not (SMALL.batches[batch].holds(r) and all(r[k] == v for k, v in at.items()))]
+
+
+@pytest.mark.parametrize("claim", ON_ROWS, ids=lambda c: c.name)
+def test_a_batch_that_lacks_a_point_is_not_covered(claim: Claim, tables: dict[str, list[Row]], made: Made) -> None:
+    """In every seed, or another one in each; and the reason says which, and what to launch."""
+    for need in claim.needs:
+        if not need.at("small"):
+            continue
+        (knob, values), *_ = {**SMALL.batches[need.batch].grid, **need.only}.items()
+        verdict = judged(claim, without(tables["small"], need.batch, **{knob: values[-1]}), SMALL, made)
+        assert verdict.outcome is Outcome.NOT_COVERED and verdict.ours is None
+        if len(values) > 1:
+            assert f"small/{need.batch} lacks {said(knob, values[-1])}" in verdict.reason
+        assert f"launch small/{need.batch}" in verdict.reason
+        rows = tables["small"]
+        for seed in range(3):
+            rows = without(rows, need.batch, seed=seed, **{knob: values[seed % len(values)]})
+        assert judged(claim, rows, SMALL, made).outcome is Outcome.NOT_COVERED
+
+
+def test_trials_beside_the_grid_are_no_evidence(made: Made, tables: dict[str, list[Row]]) -> None:
+    """A rate that no claim asks for changes none, however odd it is."""
+    odd = {"lr": 0.2, "min_loss": 99.0, "mono_per_feature": 9.0, "mean_bias": 9.0, "n_dead": 0}
+    more = tables["small"] + [row | odd for row in tables["small"] if row["lr"] == 0.03]
+    assert [judged(c, more, SMALL, made) for c in ON_ROWS] == [judged(c, tables["small"], SMALL, made) for c in ON_ROWS]
 
 
 def test_seeds_that_lack_a_part_are_left_out(made: Made, tables: dict[str, list[Row]]) -> None:
     rows = [row for row in tables["small"] if not (row["seed"] == 1 and row["bias_offset"] == 0)]
     by_name = {claim.name: claim for claim in CLAIMS}
-    assert judged(by_name["LR3 loss"], rows, SMALL, made).n_seeds == 2
-    assert judged(by_name["LR3 mono"], rows, SMALL, made).n_seeds == 3
+    verdict = judged(by_name["LR3 loss"], rows, SMALL, made)
+    assert (verdict.n_seeds, verdict.left_out) == (2, "seed 1 of small/LR3")
+    verdict = judged(by_name["LR3 mono"], rows, SMALL, made)
+    assert (verdict.n_seeds, verdict.left_out) == (3, "")
 
 
 def test_trials_whose_neurons_never_woke_say_nothing_of_the_bias(made: Made, tables: dict[str, list[Row]]) -> None:
@@ -273,31 +298,82 @@ def test_a_root_without_the_papers_trials_covers_nothing(quick: Made) -> None:
     assert {v.size for v in verdicts} == {"small"}
 
 
-def test_diverged_trials_are_no_evidence(made: Made) -> None:
+def diverged(row: Row) -> Row:
+    return row | {"status": "diverged", "mono_per_feature": None}
+
+
+def test_diverged_trials_are_missing_and_told(made: Made, tmp_path: Any) -> None:
     rows = ideal_rows(SMALL, "LR1")
-    gone = [row | {"status": "diverged", "mono_per_feature": None} if row["lr"] > 0.02 else row for row in rows]
-    (verdict,) = check(open_root(root_with(made, gone)), [c for c in CLAIMS if c.name == "LR1 more mono"])
-    assert verdict.outcome is Outcome.HOLDS and verdict.n_seeds == 3
+    only = [c for c in CLAIMS if c.name == "LR1 more mono"]
+    gone = [diverged(row) if row["lr"] > 0.02 else row for row in rows]
+    (verdict,) = check(open_root(root_with(made, gone)), only)
+    assert (verdict.outcome, verdict.n_seeds) == (Outcome.NOT_COVERED, 0)
+    expected = "too few trials: small/LR1 lacks lr 0.03 (3 diverged); launch small/LR1"
+    assert verdict.reason == expected
+    some = [diverged(row) if row["lr"] > 0.02 and row["seed"] == 1 else row for row in rows]
+    (verdict,) = check(open_root(root_with(Made(tmp_path / "some"), some)), only)
+    assert (verdict.outcome, verdict.n_seeds) == (Outcome.HOLDS, 2)
+    assert verdict.left_out == "seed 1 of small/LR1, of which 1 diverged"
+    assert as_lines([verdict])["verdict"][0].as_py() == f"holds; left out: {verdict.left_out}"
+
+
+def test_a_batch_of_which_half_diverged_is_not_covered_whatever_is_left(made: Made) -> None:
+    rows = ideal_rows(SMALL, "LR1", seeds=4)
+    (claim,) = [c for c in CLAIMS if c.name == "LR1 more mono"]
+    lost = [diverged(row) for row in rows if row["seed"] > 1]
+    kept = [row for row in rows if row["seed"] <= 1]
+    evidence = Evidence(open_root(str(made.path)), kept, SMALL, lost)
+    verdict = judge(claim, evidence, "jermyn2022")
+    assert (verdict.outcome, verdict.reason) == (Outcome.NOT_COVERED, "of 24 trials of small/LR1 12 diverged")
+    assert judge(claim, replace(evidence, lost=lost[1:], _batches={}), "jermyn2022").outcome is Outcome.HOLDS
+
+
+def test_one_trial_in_two_precisions_is_no_two_seeds(made: Made) -> None:
+    rows = ideal_rows(SMALL, "LR1", seeds=2)
+    twins = [row | {"precision": "bf16", "mono_per_feature": 0.5, "trial_id": row["trial_id"][::-1]} for row in rows]
+    (claim,) = [c for c in CLAIMS if c.name == "LR1 more mono"]
+    alone, both = judged(claim, rows, SMALL, made), judged(claim, rows + twins, SMALL, made)
+    assert (both.ours, both.n_seeds) == (alone.ours, 2)
+    assert both.left_out == "12 trials of small/LR1 that are not fp32"
+    most = judged(claim, rows[:3] + twins, SMALL, made)
+    assert (most.n_seeds, most.n_without) == (0, 2) and most.outcome is Outcome.FAILS
+
+
+def test_no_effect_and_missing_are_two_things(made: Made, tables: dict[str, list[Row]]) -> None:
+    """Three of four seeds without a monosemantic neuron speak against, and the fourth holds no claim alone."""
+    rows, by_name = ideal_rows(SMALL, "LR1", seeds=4), {claim.name: claim for claim in CLAIMS}
+    none = {"features_by_n_mono": [128], "mono_per_feature": 0.0}
+    bare = [row | none if row["seed"] else row for row in rows]
+    for name in ("LR1 one each", "LR1 more mono"):
+        verdict = judged(by_name[name], bare, SMALL, made)
+        assert (verdict.outcome, verdict.n_seeds, verdict.n_without) == (Outcome.UNDECIDED, 1, 3)
+        assert as_lines([verdict])["ours (95 % interval, seeds)"][0].as_py().endswith("(one seed; 3 without effect)")
+        every = judged(by_name[name], [row | none for row in rows], SMALL, made)
+        assert (every.outcome, every.ours, every.n_without) == (Outcome.FAILS, None, 4)
+        two = judged(by_name[name], [row | none if row["seed"] > 1 else row for row in rows], SMALL, made)
+        assert (two.outcome, two.n_seeds, two.n_without) == (Outcome.UNDECIDED, 2, 2)
 
 
 def test_an_interval_across_the_edge_decides_nothing(made: Made) -> None:
     accept = Accept(low=1, high=3, reason="because")
-    values: list[float] = []
+    values: list[Number] = []
     claim = Claim(
-        name="x", finding="", batches=("LR1",), measure="", paper="", statistic=lambda e: values,
+        name="x", finding="", needs=whole("LR1"), effect=False, measure="", paper="", statistic=lambda e: values,
         accepted={"small": accept},
     )  # fmt: skip
-    cases = [
+    cases: list[tuple[list[Number], str]] = [
         ([2.0, 2.01], "holds"), ([0.5, 2.5], "undecided"), ([9.0, 9.1], "fails"), ([2.0], "undecided"),
         ([9.0], "undecided"), ([0.9, 0.91, 1.6], "undecided"), ([1.5, 2.0, 2.5], "undecided"), ([1.0, 1.0], "holds"),
-        ([0.99, 0.99], "fails"), ([0.0, 4.0], "undecided"),
+        ([0.99, 0.99], "fails"), ([0.0, 4.0], "undecided"), ([2.0, 2.01, NO_EFFECT], "undecided"),
+        ([9.0, 9.1, NO_EFFECT], "fails"), ([NO_EFFECT, NO_EFFECT], "fails"), ([NO_EFFECT], "undecided"),
+        ([2.0, 2.01, MISSING], "holds"), ([NO_EFFECT, MISSING], "undecided"),
     ]  # fmt: skip
     for given, expected in cases:
         values[:] = given
-        verdict = judged(claim, [], SMALL, made)
+        verdict = judged(claim, ideal_rows(SMALL, "LR1", seeds=1), SMALL, made)
         assert verdict.outcome == expected, given
-    values.clear()
-    lines = [judged(claim, [], SMALL, made)]
+    values[:] = [MISSING, MISSING]
+    lines = [judged(claim, ideal_rows(SMALL, "LR1", seeds=1), SMALL, made)]
     assert summary(lines) == "0 holds, 0 fails, 0 undecided, 1 not covered"
     assert as_lines(lines).num_rows == 1
 
@@ -310,10 +386,10 @@ def test_an_interval_stays_where_its_statistic_can_be(
 ) -> None:
     values = [0.9, 0.9, 0.96]
     claim = Claim(
-        name="x", finding="", batches=("LR1",), measure="", paper="", statistic=lambda e: values,
+        name="x", finding="", needs=whole("LR1"), effect=False, measure="", paper="", statistic=lambda e: values,
         accepted={"small": Accept(low=0.8, high=1.0, reason="because")}, **({"bounds": bounds} if bounds else {}),
     )  # fmt: skip
-    verdict = judged(claim, [], SMALL, made)
+    verdict = judged(claim, ideal_rows(SMALL, "LR1", seeds=1), SMALL, made)
     assert (verdict.low, verdict.high) == pytest.approx(ends, abs=1e-6)
     assert verdict.outcome == said
 
