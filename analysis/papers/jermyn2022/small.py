@@ -97,8 +97,9 @@ def _commit() -> str:
     found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if found.returncode:
         return metadata.version("monosweep")
-    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ":/model", ":/sweep", ":/analysis"], check=False)
-    return found.stdout.strip() + (" with changes" if changed.returncode else "")
+    status = [*git, "status", "--porcelain", "--", ":/model", ":/sweep", ":/analysis"]  # files not yet added too
+    changed = subprocess.run(status, capture_output=True, text=True, check=False)
+    return found.stdout.strip() + (" with changes" if changed.returncode or changed.stdout else "")
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monosweep.analysis.claims.verdict import check
+from monosweep.analysis.claims.verdict import check, outcome
 from monosweep.analysis.families.two_layer import FAMILY
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.papers.jermyn2022 import small as small_paper
@@ -21,6 +22,8 @@ from monosweep.analysis.tables.root import open_root
 
 from ...conftest import Made
 from ...paper_tables import SPOILT, ideal_rows
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
 
 def judged(made: Made, to: Path) -> int:
@@ -79,3 +82,33 @@ def test_what_is_missing_is_named(made: Made, tmp_path: Path, capsys: pytest.Cap
 )
 def test_numbers_are_rounded_but_steps_are_not(value: Any, number: Any) -> None:
     assert plain(value) == number
+
+
+def test_the_recorded_verdicts_are_those_of_todays_ranges() -> None:
+    """Of the run that is kept: a range or a measure that changes must be judged again, or told as not rerun."""
+    recorded = json.loads((RESULTS / "small-claims.json").read_text())["claims"]
+    by_name = {claim.name: claim for claim in CLAIMS}
+    assert [one["claim"] for one in recorded] == list(by_name)
+    for one in recorded:
+        claim, accept = by_name[one["claim"]], by_name[one["claim"]].accepted.get("small")
+        assert (one["measure"], one["accepted"]) == (claim.measure, str(accept or ""))
+        if accept and "not rerun" not in one["reason"]:
+            assert (one["outcome"], one["reason"]) == (outcome(accept, one["low"], one["high"]), accept.reason)
+
+
+def test_files_that_are_not_committed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a", *words], check=True)
+
+    folder = tmp_path / "analysis"
+    folder.mkdir()
+    (folder / "small.py").write_text("1")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    monkeypatch.setattr(small_paper, "__file__", str(folder / "small.py"))
+    assert "with changes" not in small_paper._commit()
+    (tmp_path / "README.md").write_text("elsewhere")
+    assert "with changes" not in small_paper._commit()
+    (folder / "new.py").write_text("2")
+    assert small_paper._commit().endswith(" with changes")
