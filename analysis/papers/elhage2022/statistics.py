@@ -25,6 +25,11 @@ def at(column: str, *probs: float) -> Callable[[Sequence[Row]], float]:
     return lambda rows: float(np.mean(list(over(rows, "feature_prob", column, probs).values())))
 
 
+def more_at(column: str, prob: float, base: float) -> Callable[[Sequence[Row]], float]:
+    """By how much a column is more at one probability than at another."""
+    return lambda rows: at(column, prob)(rows) - at(column, base)(rows)
+
+
 def median_share(batch: str) -> Statistic:
     """The median dimensionality of the features that are represented, per seed."""
 

@@ -236,11 +236,11 @@ def decline(rows: Sequence[Row]) -> Number:
 
 
 def largest_step(rows: Sequence[Row]) -> Number:
-    """Largest fall between neighbouring densities from the peak on, as a share of the peak; no effect where there is
-    no peak to fall from."""
+    """Largest fall between neighbouring densities from the peak on, as a share of the peak; no effect where it
+    does not fall."""
     values = density(rows)
     after = [v for x, v in values.items() if x >= top(values)]
-    return float(-np.diff(after).min() / max(after)) if len(after) > 1 and max(after) else NO_EFFECT
+    return float(-np.diff(after).min() / max(after)) if max(after) > after[-1] else NO_EFFECT
 
 
 def recovered(slow: Sequence[Row], fast: Sequence[Row]) -> float:
