@@ -243,7 +243,7 @@ def test_without_weights_the_response_map_is_left_out_with_a_note(
     assert [Path(line).stem for line in out.splitlines()] == ["summary", "mono", "means"]
     assert "monosweep: no response figure: no weights saved for trial" in err
     assert "monosweep: no traces figure: traces needs curves" in err
-    with pytest.raises(QueryError, match=r"no weights saved .* replay"):
+    with pytest.raises(QueryError, match=r"no weights saved .* `monosweep weights "):
         figures([*argv, "response"])
 
 

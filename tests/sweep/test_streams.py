@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +87,9 @@ def hung_up(argv: Sequence[str], out: Path, later_s: float = 0.0) -> int:
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     command = ["setsid", "--ctty", *_COMMAND, *argv, "--out", str(out)]
-    launch = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=out.parent)
+    # Whoever runs the tests may have told their processes to pass over a hang-up.
+    listens = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    launch = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=out.parent, preexec_fn=listens)
     os.close(theirs)
     deadline, said = time.monotonic() + 150, b""
     while not list(out.glob("trials/*/*.parquet")):
@@ -99,6 +103,7 @@ def hung_up(argv: Sequence[str], out: Path, later_s: float = 0.0) -> int:
         return launch.wait(60)
     finally:
         launch.kill()
+        launch.wait()
 
 
 _ON_RAY = ("--executor", "ray", "--workers", "2")

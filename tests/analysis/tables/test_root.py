@@ -274,7 +274,9 @@ def test_weights_of_a_trial(quick: Made) -> None:
 
 def test_no_weights_say_how_to_make_them(troubled: Made) -> None:
     row = trial("p4", lr=0.007)
-    with pytest.raises(QueryError, match=rf"no weights saved .* {row['trial_id']}; .*replay .* --plot"):
+    with pytest.raises(
+        QueryError, match=rf"no weights saved .* {row['trial_id']}; `monosweep weights .* {row['trial_id']}`"
+    ):
         open_root(str(troubled.path)).weights(row["trial_id"])
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,6 +85,8 @@ def raylet(address: str, folder: str) -> Iterator[None]:
     """What a node of Ray looks like from outside."""
     command = ["/somewhere/raylet", "-c", "input()", f"--raylet_socket_name={folder}/s", f"--gcs-address={address}"]
     process = subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE)
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # Popen returns before the kernel has set it
+        time.sleep(0.001)
     try:
         yield
     finally:
