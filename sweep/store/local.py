@@ -9,9 +9,11 @@ they are used with what they can do.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -25,6 +27,9 @@ _ANY_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]+\.tmp")
 _REFUSED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What a file system says that has no fsync for such a file."""
 _NO_LINKS = {*_REFUSED, errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTTY}
+_NO_LOCKS = {*_NO_LINKS, errno.ENOLCK, errno.EBADF}
+_TRIES, _PAUSE_S = 500, 0.01
+"""For a lock that is held while a file gets its name."""
 
 
 def put(base: str, path: str, data: bytes | memoryview) -> bool:
@@ -53,9 +58,29 @@ def put_first(path: str, data: bytes | memoryview) -> bool | None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return None
+            return _put_first_under_a_lock(folder, temporary, path)
     _sync_folder(folder)
     return True
+
+
+def _put_first_under_a_lock(folder: str, temporary: str, path: str) -> bool | None:
+    """As `put_first`, where there are no hard links; None where folders cannot be locked either."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.exists(path):
+                    return False
+                os.rename(temporary, path)
+                return True
+            time.sleep(_PAUSE_S)  # whoever has it renames a file; who holds it for long is none of ours
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    finally:
+        os.close(handle)
+    return None
 
 
 def make_folder(base: str, folder: str) -> None:
