@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from monosweep.sweep.store.local import is_orphan, is_temporary, put
+from monosweep.sweep.store.local import is_orphan, is_temporary, put, put_first
 from monosweep.sweep.store.repair import clear_half_written
 from monosweep.sweep.store.root import Store, StoreError
 from processes import Driver
@@ -138,3 +139,14 @@ def test_a_folder_that_has_gone_is_not_made_anew(tmp_path: Path) -> None:
     base.mkdir()
     assert put(str(base), str(base / "a/b/c"), b"data")
     assert (base / "a/b/c").read_bytes() == b"data"
+
+
+def test_without_hard_links_the_first_one_wins_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = str(tmp_path / "new" / "file")
+    assert put_first(path, b"first") is True
+    assert put_first(path, b"second") is False
+    assert Path(path).read_bytes() == b"first" and os.listdir(tmp_path / "new") == ["file"]
