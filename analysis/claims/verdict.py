@@ -22,9 +22,9 @@ from monosweep.analysis.claims.evidence import Absent, Evidence, Number
 from monosweep.analysis.claims.study import Study
 from monosweep.analysis.knobs import Row
 from monosweep.analysis.stats.intervals import interval
+from monosweep.analysis.tables.built_in import as_built_in, of_built_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
-from monosweep.analysis.tables.storage import quoted
 from monosweep.model.records import TrialStatus
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def check(root: Root, studies: Sequence[Study], where: str | None = None) -> lis
         QueryError: if the SQL condition `where` is at fault.
     """
     families = {family for study in studies for family in study.families}
-    any_of_them = f"family IN ({', '.join(map(quoted, sorted(families))) or 'NULL'})"
-    rows = root.sql(f"SELECT * FROM trials WHERE {conditions(where, any_of_them)} ORDER BY trial_id").to_pylist()
+    ours = conditions(where, of_built_in(families))
+    rows = as_built_in(root.sql(f"SELECT * FROM trials WHERE {ours} ORDER BY trial_id").to_pylist())
     about = {study.name: [row for row in rows if row["family"] in study.families] for study in studies}
     found = [
         (study, _evidence(root, own, size))

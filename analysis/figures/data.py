@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosweep.analysis.knobs import FigureError, Row, axis, grouped, shown, words
+from monosweep.analysis.tables.built_in import as_built_in, built_in, of_built_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
@@ -83,7 +84,7 @@ class Data:
 
 
 def load(root: Root, selection: Selection, family: str) -> Data:
-    """The completed trials of a family that a selection admits.
+    """The completed trials of a family, or with metrics of a user's file, that a selection admits.
 
     Raises:
         FigureError: if there is none.
@@ -91,9 +92,9 @@ def load(root: Root, selection: Selection, family: str) -> Data:
     """
     chosen = None if selection.trial is None else _completed(root, selection.trial, family)
     completed = conditions(selection.where, f"status = {quoted(TrialStatus.COMPLETED)}")
-    ours = f"{completed} AND family = {quoted(family)}"
+    ours = f"{completed} AND {of_built_in([family])}"
     trials = "trials" if selection.sweep is None else f"sweep({quoted(selection.sweep)})"
-    rows = root.sql(f"SELECT * FROM {trials} WHERE {ours} ORDER BY trial_id").to_pylist()
+    rows = as_built_in(root.sql(f"SELECT * FROM {trials} WHERE {ours} ORDER BY trial_id").to_pylist())
     if not rows:
         raise FigureError(_nothing(root, selection, family, completed))
     knobs = root.knobs(family)
@@ -112,11 +113,11 @@ def _nothing(root: Root, selection: Selection, family: str, completed: str) -> s
 
 def _completed(root: Root, trial_id: str, family: str) -> Row:
     row = root.trial(trial_id)
-    if row["family"] != family:
+    if built_in(row["family"]) != family:
         raise FigureError(f"trial {row['trial_id']} is of family {row['family']}; these figures are of {family}")
     if row["status"] != TrialStatus.COMPLETED:
         raise FigureError(f"trial {row['trial_id']} has no figures: it {row['status']} ({row['error']})")
-    return row
+    return {**row, "family": family}
 
 
 def title_of(label: str, row: Row, by: str) -> str:

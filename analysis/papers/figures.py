@@ -33,6 +33,7 @@ from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.papers.scherlis2022.allocation import allocation, allocation_info
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
 from monosweep.analysis.papers.scherlis2022.planes import planes, planes_info
+from monosweep.analysis.tables.built_in import as_built_in, built_in, of_built_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import identifier, quoted
@@ -105,7 +106,7 @@ def _found(name: str, root: Root, selection: Selection) -> _Found:
         presets = " or ".join(f"{size.name}/{kind.batch}" for size in reversed(_sizes(name)))
         raise FigureError(f"{name} shows a batch of which no trial is here; launch {presets}")
     where = _condition(kind, size, selection)
-    rows = root.sql(f"SELECT * FROM {where} ORDER BY trial_id").to_pylist()
+    rows = as_built_in(root.sql(f"SELECT * FROM {where} ORDER BY trial_id").to_pylist())
     done = [row for row in rows if row["status"] == TrialStatus.COMPLETED]
     if not done:
         raise FigureError(f"{name} shows {size.name}/{kind.batch}, of which no trial has completed")
@@ -116,7 +117,7 @@ def _size(name: str, root: Root, selection: Selection) -> Size | None:
     """The first size of which some trial of the batch is here."""
     kind = PAPER_FIGURES[name]
     here = root.sql("SELECT DISTINCT family FROM trials")["family"].to_pylist()
-    if not set(here) & set(kind.study.families):  # nor may its columns be there
+    if not set(map(built_in, here)) & set(kind.study.families):  # nor may its columns be there
         return None
     some = [(size, f"SELECT 1 FROM {_condition(kind, size, selection)} LIMIT 1") for size in _sizes(name)]
     return next((size for size, query in some if root.sql(query).num_rows), None)
@@ -130,10 +131,10 @@ def _sizes(name: str) -> list[Size]:
 
 def _condition(kind: Kind, size: Size, selection: Selection) -> str:
     """What follows FROM for all trials of the batch at a size, however they ended."""
-    families = ", ".join(map(quoted, kind.study.families))
-    base = [_is(name, value) for name, value in size.batches[kind.batch].base.items()]
+    named = size.batches[kind.batch].base.items()
+    base = [of_built_in([value]) if name == "family" else _is(name, value) for name, value in named]
     trials = "trials" if selection.sweep is None else f"sweep({quoted(selection.sweep)})"
-    return f"{trials} WHERE {conditions(selection.where, f'family IN ({families})', *base)}"
+    return f"{trials} WHERE {conditions(selection.where, of_built_in(kind.study.families), *base)}"
 
 
 def _is(name: str, value: Any) -> str:

@@ -15,6 +15,7 @@ from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
 from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
+from monosweep.analysis.tables.built_in import built_in
 from monosweep.analysis.tables.root import Root
 from monosweep.model.config import UserError, unknown_name
 
@@ -52,7 +53,7 @@ def lacking(root: Root, studies: Sequence[Study] = STUDIES) -> str | None:
     """What to tell of a root that has no trial which these studies could be about."""
     here = root.sql("SELECT DISTINCT family FROM trials ORDER BY ALL")["family"].to_pylist()
     about = list(dict.fromkeys(family for study in studies for family in study.families))
-    if set(here) & set(about):
+    if set(map(built_in, here)) & set(about):
         return None
     instead = f"; it has {', '.join(here)}" if here else ""
     return f"{root.uri} holds no trial of family {' or '.join(about)}, which these claims are about{instead}"

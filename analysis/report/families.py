@@ -34,6 +34,6 @@ def panels_of(family: str, metrics: Sequence[str]) -> Panels:
     if family in _BROUGHT:
         return _BROUGHT[family]
     if (of_ours := family.rpartition(":")[2]) in _BROUGHT:
-        return replace(_BROUGHT[of_ours], image=None, figures=())
+        return replace(_BROUGHT[of_ours], image=None)
     headline = next((name for name in metrics if name not in ("loss", "min_loss")), "min_loss")
     return Panels(objectives=("loss:min", f"{headline}:max"))

@@ -1,5 +1,6 @@
 """`train` in a notebook: packs and single trials, what comes out as NumPy and torch, and weights for public code."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -82,8 +83,9 @@ def test_responses_are_answers_to_single_features():
     w, x = run.torch.weights, torch.eye(6)
     expected = torch.relu(x @ w["w"].T @ w["hidden"].T @ w["w"] + w["bias"])
     np.testing.assert_allclose(run.responses, expected.T.numpy(), atol=1e-6)
-    with pytest.raises(ConfigError, match="incidental does not say what its models answer"):
-        assert alone({"family": "incidental", "n_features": 4, "n_neurons": 4, "n_steps": 2}).responses
+    toy = f"{FAMILIES / 'linear_autoencoder.py'}:LinearAutoencoder"
+    with pytest.raises(ConfigError, match="LinearAutoencoder does not say what its models answer"):
+        _ = alone({"family": toy, "n_steps": 2, "batch_size": 4}).responses
 
 
 def test_a_trial_and_its_outcome_can_be_read():
@@ -172,6 +174,54 @@ def test_weights_of_superposition_load_into_the_articles_model(tmp_path):
     hidden = torch.eye(6) @ named["linear1.weight"][0] @ named["hidden_layers.0.weight"][0]
     answers = torch.relu(hidden @ named["linear1.weight"][0].T + named["b_final"][0]).T.numpy()
     np.testing.assert_allclose(answers, layered.responses, atol=1e-6)
+
+
+class ResidualMlp(nn.Module):
+    """As `apd` names and shapes its tensors, written from the paper."""
+
+    def __init__(self, n, d, k, n_layers):
+        super().__init__()
+        self.W_E, self.W_U = nn.Parameter(torch.empty(n, d)), nn.Parameter(torch.empty(d, n))
+        layers = [{"mlp_in": nn.Linear(d, k, bias=False), "mlp_out": nn.Linear(k, d, bias=False)}] * n_layers
+        self.layers = nn.ModuleList(nn.ModuleDict(copy.deepcopy(layer)) for layer in layers)
+
+    def forward(self, x):
+        stream = x @ self.W_E
+        for layer in self.layers:
+            stream = stream + layer["mlp_out"](torch.relu(layer["mlp_in"](stream)))
+        return stream @ self.W_U
+
+
+@pytest.mark.parametrize("mixing", [1.0, 0.3])
+def test_weights_of_resid_mlp_load_into_the_papers_model(tmp_path, mixing):
+    sizes = {"n_features": 7, "d_embed": 20, "n_neurons": 6, "n_layers": 2}
+    run = alone({"family": "resid_mlp", **sizes, "mixing": mixing, "n_steps": 8, "batch_size": 32})
+    weights, setup = (load_file(path) for path in run.export(tmp_path / "mlp.safetensors"))
+    model = ResidualMlp(7, 20, 3, 2)
+    model.load_state_dict(weights)
+    answers = model(torch.eye(7)) + setup.get("unmixed", torch.zeros(7, 7))
+    np.testing.assert_allclose(answers.T.detach(), run.responses, atol=1e-5)
+    assert setup["label_coeffs"].tolist() == [1.0] * 7 and ("unmixed" in setup) == (mixing < 1)
+    own = run.tables["features"]["slope_above"]
+    np.testing.assert_allclose(np.diagonal(run.responses), own, atol=1e-5)
+
+
+def test_weights_of_incidental_load_into_the_authors_model(tmp_path):
+    run = alone({"family": "incidental", "n_features": 6, "n_neurons": 9, "n_steps": 8})
+    (weights,) = run.export(tmp_path / "tied.safetensors")
+    w = load_file(weights)["W"]
+    assert w.shape == (1, 6, 9)
+    hidden = torch.einsum("...ibf, ifh -> ...ibh", torch.eye(6)[None], w)
+    answers = torch.relu(torch.einsum("...ibh, ifh -> ...ibf", hidden, w))[0]
+    np.testing.assert_allclose(answers.T, run.responses, atol=1e-6)
+
+
+def test_quadratic_answers_single_features_and_keeps_its_own_names(tmp_path):
+    run = alone({"family": "quadratic", "n_features": 5, "d_hidden": 2, "n_steps": 8})
+    weights, setup = (load_file(path) for path in run.export(tmp_path / "q.safetensors"))
+    assert weights.keys() == {"w", "bias"} and setup.keys() == {"importance"}
+    answers = torch.square(torch.eye(5) @ weights["w"].T).sum(dim=1) + weights["bias"]
+    np.testing.assert_allclose(answers, run.responses, atol=1e-6)
 
 
 def test_another_family_keeps_its_own_names(tmp_path, monkeypatch):

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monosweep.analysis.tables.built_in import built_in
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.model.config import unknown_name
-from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.families.two_layer.config import TWO_LAYER, TwoLayerConfig
 from monosweep.sweep.store.schema import config_in
 
 Array = NDArray[np.float64]
@@ -35,9 +36,15 @@ def network_config(row: Mapping[str, Any]) -> TwoLayerConfig:
     """The config of a row of `trials`.
 
     Raises:
-        QueryError: if it is of another family, which has no such neurons.
+        QueryError: if it is of another family, which has no such neurons, or its activation is a user's own.
     """
-    config = config_in(row)
+    family, own = built_in(row["family"]), row.get("activation") not in (None, *_ACTIVATIONS)
+    if family == TWO_LAYER.name and own:
+        raise QueryError(
+            f"neurons' responses are drawn of {', '.join(_ACTIVATIONS)}; trial {row['trial_id']} has the activation "
+            f"{row['activation']} of a user's own; choose others with --where"
+        )
+    config = config_in({**row, "family": family})
     if not isinstance(config, TwoLayerConfig):
         raise QueryError(
             f"neurons' responses are drawn of two_layer networks; trial {row['trial_id']} is of family {config.family}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from monosweep.model.config import Meanings
 from monosweep.model.data.random import generator
@@ -65,6 +66,17 @@ class Incidental(Family):
         found = cls.curve(config, params, fixed)
         represented = int((params["w"].abs() > _REPRESENTS).any(dim=1).sum())
         return {**found, "n_dead": config.n_neurons - found["n_poly"] - found["n_mono"], "n_represented": represented}
+
+    @classmethod
+    def responses(cls, config: IncidentalConfig, params: Tensors, fixed: Tensors) -> Tensor:
+        """ŷ_i of feature j alone, without noise, (n_features, n_features)."""
+        return torch.relu(params["w"] @ params["w"].T)
+
+    @classmethod
+    def state_dict(cls, config: IncidentalConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """As the authors' `AutoEncoder` with tied weights has it (github.com/tmychow/accidental-polysemanticity), for
+        one instance: W (1, n, m)."""
+        return {"W": params["w"][None]}
 
     @classmethod
     def summary(cls, config: IncidentalConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:

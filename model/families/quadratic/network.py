@@ -120,6 +120,11 @@ class Quadratic(Family):
         }  # fmt: skip
 
     @classmethod
+    def responses(cls, config: QuadraticConfig, params: Tensors, fixed: Tensors) -> Tensor:
+        """ỹ, of which there is one, for each feature alone, (n_features,)."""
+        return _ACTIVATIONS[config.activation](params["w"]).sum(dim=0) + params["bias"]
+
+    @classmethod
     def summary(cls, config: QuadraticConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """As the base class says."""
         lines = {

@@ -97,6 +97,31 @@ class ResidMlp(Family):
         return {"features": {name: tensor.cpu().numpy() for name, tensor in columns.items()}}
 
     @classmethod
+    def responses(cls, config: ResidMlpConfig, params: Tensors, fixed: Tensors) -> Tensor:
+        """ŷ_i of feature j alone at 1, (n_features, n_features); twice the identity is right."""
+        x = torch.eye(config.n_features, dtype=params["w_in"].dtype, device=params["w_in"].device)
+        return (_off(replace(config, precision="fp64"), params, fixed, x, config.mixing) + 2 * x).T
+
+    @classmethod
+    def state_dict(cls, config: ResidMlpConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """As the first paper's code has them (`ResidualMLPModel` of github.com/ApolloResearch/apd, `ResidMLP` of
+        github.com/goodfire-ai/spd, both without biases): W_E (n, d), W_U (d, n), and of each layer i
+        layers.i.mlp_in.weight (k / n_layers, d) and layers.i.mlp_out.weight (d, k / n_layers)."""
+        named = {"W_E": fixed["embedding"], "W_U": fixed["embedding"].T}
+        for layer in range(config.n_layers):
+            named[f"layers.{layer}.mlp_in.weight"] = params["w_in"][layer]
+            named[f"layers.{layer}.mlp_out.weight"] = params["w_out"][layer]
+        return named
+
+    @classmethod
+    def setup(cls, config: ResidMlpConfig, params: Tensors, fixed: Tensors) -> Tensors:
+        """That code's label_coeffs (n), all 1; where `mixing` is below 1, also unmixed (n, n): x @ unmixed is to be
+        added to its answers, for it has no such knob."""
+        mixing = fixed["mixing"]
+        named = {"label_coeffs": torch.ones(config.n_features, dtype=mixing.dtype, device=mixing.device)}
+        return named if config.mixing == 1 else {**named, "unmixed": (config.mixing - 1) * mixing}
+
+    @classmethod
     def summary(cls, config: ResidMlpConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
         """As the base class says."""
         return {
