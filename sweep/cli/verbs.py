@@ -17,6 +17,7 @@ from monosweep.model.additions import is_own
 from monosweep.model.config import ConfigError, TrialConfig, UserError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.records import TrialStatus
+from monosweep.sweep.ahead import importing, load_torch
 from monosweep.sweep.cli.arguments import (
     BenchArgs,
     CompactArgs,
@@ -82,10 +83,12 @@ def launch(argv: Sequence[str]) -> int:
         LaunchArgs, spread_sets(argv), prog="monosweep launch",
         description="Train what SPEC asks for and the results root lacks; launch again to go on.",
     )  # fmt: skip
-    from monosweep.sweep.drive import LaunchOptions
-    from monosweep.sweep.drive import launch as launch_sweep
-    from monosweep.sweep.plan.budget import Budget
-    from monosweep.sweep.view.lines import launch_lines
+    load_torch()
+    with importing():
+        from monosweep.sweep.drive import LaunchOptions
+        from monosweep.sweep.drive import launch as launch_sweep
+        from monosweep.sweep.plan.budget import Budget
+        from monosweep.sweep.view.lines import launch_lines
 
     options = LaunchOptions(
         executor=args.executor, device=args.device, workers=worker_count(args.workers), address=args.address,
@@ -138,6 +141,7 @@ def trial(argv: Sequence[str], *, draw: Draw) -> int:
         TrialArgs, spread_sets(argv), prog="monosweep trial",
         description="Train one trial in this process, without Ray, and watch it.",
     )  # fmt: skip
+    load_torch()
     _check_plot(args.plot)
     config = _pick(_spec(args.spec, args.set), args.index)
     _check_drawn(args.plot, config)
@@ -156,6 +160,7 @@ def replay(argv: Sequence[str], *, draw: Draw) -> int:
         prog="monosweep replay",
         description="Train a trial again from its row alone, and compare every number.",
     )
+    load_torch()
     _check_plot(args.plot)
     from monosweep.sweep.store.root import Store
     from monosweep.sweep.store.schema import config_in
@@ -292,9 +297,10 @@ def _watch(
     config: TrialConfig, device: str, engine: Literal["auto", "solo", "packed", "vmapped"], debug: bool,
     until: int | None = None,
 ) -> TrainedTrial:  # fmt: skip
-    from monosweep.model.trained import changed
-    from monosweep.model.watch import watch_trial
-    from monosweep.sweep.view.trial import TrialDisplay
+    with importing():
+        from monosweep.model.trained import changed
+        from monosweep.model.watch import watch_trial
+        from monosweep.sweep.view.trial import TrialDisplay
 
     print(changed(config), file=sys.stderr)
     with TrialDisplay(until or config.n_steps) as display:

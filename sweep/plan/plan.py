@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.sweep.ahead import importing
 from monosweep.sweep.plan.packs import Pack, Useful, make_packs
 
 
@@ -80,7 +81,8 @@ def needed_bytes(device: str, pack: Pack) -> int:
 
 
 def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
-    from monosweep.model.memory import bytes_of_pack  # torch
+    with importing():
+        from monosweep.model.memory import bytes_of_pack  # torch
 
     try:
         return bytes_of_pack(config, device)

@@ -22,7 +22,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from scipy.linalg import cython_blas
 from threadpoolctl import ThreadpoolController
 
 from monosweep.model.engines.cpu.jit import compiled
@@ -97,6 +96,8 @@ def _register() -> None:
 def _address(routine: str) -> int | None:
     if (mkl := _mkl()) is not None:
         return ctypes.cast(getattr(mkl, routine), ctypes.c_void_p).value
+    from scipy.linalg import cython_blas  # a tenth of a second to import, for nothing where MKL multiplies
+
     if routine not in cython_blas.__pyx_capi__:
         return None
     capsule = cython_blas.__pyx_capi__[routine]
