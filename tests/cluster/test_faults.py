@@ -128,6 +128,24 @@ def test_the_head_is_lost_with_the_driver(
         assert f"{12 - len(before.statuses)} trials trained" in again.said()
 
 
+def test_the_raylet_beside_the_driver_is_lost(
+    cluster: RayCluster, spec: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """The driver was told of a cluster: the raylet is none of its own processes.  `ray start` ends with it."""
+    driver = cluster.launch(spec)
+    driver.wait_for(cluster.committed, 300)
+    assert cluster.head is not None
+    os.kill(cluster.raylet(cluster.head), signal.SIGKILL)
+    assert driver.finish() == 2, driver.said()
+    last = driver.said().strip().splitlines()[-1]
+    assert last.startswith("monosweep: a sweep needs the head of its cluster; that at "), driver.said()
+    assert last.endswith("launch the same command again once it is back") and "Traceback" not in driver.said()
+    for node in (cluster.head, *cluster.workers):
+        node.kill()
+    cluster.start(n_workers=2)
+    finish(cluster, cluster.launch(spec), undisturbed, tmp_path / "found")
+
+
 def test_the_control_service_of_the_head_is_lost(cluster: RayCluster, spec: Path) -> None:
     """The rest of the head lives, the driver too."""
     driver = cluster.launch(spec)
