@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -154,8 +154,11 @@ def _groups(
 ) -> Iterator[dict[str, frozenset[str]]]:
     """Parts of one sweep that together have about the largest size, with the packs to leave out of each."""
     sizes = {store.name_of(info): info.size for info in store.infos(table)}
+    tangled = {name for _, names in _twice(store, shown) for name in names}
+    for sweep in sorted({*map(sweep_of, tangled)}):
+        yield {name: shown[name] for name in sorted(tangled) if sweep_of(name) == sweep}
     group: dict[str, frozenset[str]] = {}
-    for name in sorted(shown, key=lambda name: (sweep_of(name), not is_merged(name), name)):
+    for name in sorted(shown.keys() - tangled, key=lambda name: (sweep_of(name), not is_merged(name), name)):
         small = sizes.get(name, LARGEST_BYTES) < LARGEST_BYTES / 2
         if not small or not (is_merged(name) or unit_in(name) in settled.get(sweep_of(name), ())):
             continue
@@ -165,6 +168,16 @@ def _groups(
             group = {}
         group[name] = shown[name]
     yield group
+
+
+def _twice(store: Store, shown: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Packs of which several parts show the same unit, and those parts; a compaction that lost its lease left them."""
+    holders = defaultdict[tuple[str, str], list[str]](list)
+    for name, elsewhere in shown.items():
+        for unit in units_in(store, name):
+            if pack_of(unit) not in elsewhere:
+                holders[sweep_of(name), unit].append(name)
+    return ((pack_of(unit), names) for (_, unit), names in holders.items() if len(names) > 1)
 
 
 def _same_pack(name: str, group: dict[str, frozenset[str]]) -> bool:
@@ -188,7 +201,8 @@ def _merge(store: Store, table: str, group: Mapping[str, frozenset[str]], lost: 
     for alike in _alike(rows):
         if len(alike) > 1:
             units = {unit for name in alike for unit in units_in(store, name) if pack_of(unit) not in group[name]}
-            merged = _stacked([rows[name] for name in alike])
+            twice = {pack for pack, _ in _twice(store, {name: group[name] for name in alike})}
+            merged = _stacked([*_each_once((rows[name] for name in alike), twice)])
             _put(store, merged_name(table, sweep_of(alike[0]), units), parquet(_whole(table, merged), units))
             yield len(alike)
 
@@ -199,6 +213,17 @@ def _but(rows: pa.Table, members: frozenset[tuple[str, str]]) -> pa.Table:
         return rows
     pairs = zip(rows["pack_id"].to_pylist(), rows["trial_id"].to_pylist(), strict=True)
     return rows.filter(pa.array([pair not in members for pair in pairs], pa.bool_()))
+
+
+def _each_once(tables: Iterable[pa.Table], packs: Collection[str]) -> Iterator[pa.Table]:
+    """Each member of some packs in the first of the tables alone."""
+    seen: frozenset[tuple[str, str]] = frozenset()
+    for rows in tables:
+        yield _but(rows, seen)
+        if not packs:
+            continue
+        held = zip(rows["pack_id"].to_pylist(), rows["trial_id"].to_pylist(), strict=True)
+        seen |= {member for member in held if member[0] in packs}
 
 
 def _alike(rows: Mapping[str, pa.Table]) -> list[list[str]]:

@@ -149,6 +149,11 @@ def test_members_that_left_their_pack_at_different_times_are_merged_together(sto
     assert len(store.pack_rows("s", "long")) == 5
 
 
+def merge(store: Store, table: str, group: dict[str, frozenset[str]]) -> None:
+    """As a compaction does that takes others for absent."""
+    assert sum(compaction._merge(store, table, group, {})) == len(group)
+
+
 def test_compactions_that_overlap_show_all_members_of_a_pack_once(store: Store) -> None:
     """One has seen less of it than the other, and merged it into what has more packs; then two members more."""
     commit(store, "long", [50, 51])
@@ -157,7 +162,7 @@ def test_compactions_that_overlap_show_all_members_of_a_pack_once(store: Store) 
     long = [name for name in shown_parts(store, "trials")[0] if "part-long-" in name]
     for some in ([name for name in names if "bad" not in name], long):
         for table in TABLES:
-            compaction._merge(store, table, {name.replace("trials", table): frozenset() for name in some}, {})
+            merge(store, table, {name.replace("trials", table): frozenset() for name in some})
     commit(store, "long", [53])
     assert [len(shown(store.root)[table]) for table in TABLES] == [15 * n for n in (1, 2, 3)]
     assert len(store.pack_rows("s", "long")) == 4
@@ -235,13 +240,34 @@ def test_a_pack_that_is_committed_while_parts_are_removed_stays(store: Store, mo
     assert [len(shown(store.root)[table]) for table in TABLES] == [(11 + n_late) * n for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("largest", [compaction.LARGEST_BYTES, 1], ids=["small", "too large to grow"])
+def test_merged_parts_that_hold_a_unit_twice_become_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    """Neither of two compactions that overlapped has seen all of a pack, and both have seen one of its units."""
+    store = Store.create(str(tmp_path / "out"))
+    for seed in (0, 1, 2):
+        commit(store, "long", [seed])
+    commit(store, "one", [10])
+    commit(store, "other", [11])
+    before, names = shown(store.root), sorted(shown_parts(store, "trials")[0])
+    long, (one,), (other,) = ([n for n in names if f"part-{pack}-" in n] for pack in ("long", "one", "other"))
+    for table in TABLES:
+        for some in ([*long[:2], one], [*long[1:], other]):
+            merge(store, table, {name.replace("trials", table): frozenset() for name in some})
+    monkeypatch.setattr(compaction, "LARGEST_BYTES", largest)
+    compact(store, grace_s=0)
+    assert shown(store.root) == before
+    assert (store.index().n_hidden, [len(parts(tmp_path / "out", table)) for table in TABLES]) == (0, [1, 1, 1])
+
+
 def test_two_compactions_that_overlap_show_every_pack_once(store: Store) -> None:
     """As if one had been stopped for longer than its lease: each has merged what the other has."""
     before = shown(store.root)
     for table in TABLES:
         names = {name: packs for name, packs in shown_parts(store, table)[0].items() if "bad" not in name}
         for some in (slice(0, 3), slice(2, 5)):
-            compaction._merge(store, table, dict(list(names.items())[some]), {})
+            merge(store, table, dict(list(names.items())[some]))
     assert shown(store.root) == before
     assert store.index().n_hidden == 0
     compact(store, grace_s=0)
