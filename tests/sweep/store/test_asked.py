@@ -57,7 +57,7 @@ def test_compactions_that_overlap_leave_each_trial_once(tmp_path: Path) -> None:
         store.ask("s", [config(seed)])
     names = listed(store, "asked")
     for some in (names[:3], names[1:]):
-        compaction._merge(store, "asked", dict.fromkeys(some, frozenset()), {})
+        assert list(compaction._merge(store, "asked", dict.fromkeys(some, frozenset()), {})) == [len(some)]
     compact(store, grace_s=0)
     (part,) = tmp_path.glob("asked/sweep=s/part-*.parquet")
     assert sorted(pq.ParquetFile(part).read()["trial_id"].to_pylist()) == sorted(ids(*range(4)))
