@@ -11,19 +11,21 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from monosweep.analysis.output import STDOUT, written
+from monosweep.analysis.tables.forms import for_parquet, for_people, for_programs
 from monosweep.analysis.tables.root import open_root
-from monosweep.analysis.tables.text import as_csv, as_json, as_table, fitted
+from monosweep.analysis.tables.text import as_json, as_table, csv_lines, fitted, json_lines
 from monosweep.model.config import UserError
 from monosweep.sweep.parse import parse
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from monosweep.analysis.tables.answer import Answer, Form
 
 TERMINAL_ROWS = 200
 """Rows that a terminal is shown; pipes and files get all."""
@@ -31,7 +33,9 @@ WATCH_S = 5
 """How long `report --watch` waits at least before it writes again."""
 RESTS = 4
 """How many times longer than it took: the sweep needs the processor."""
-TEXT: dict[str, Callable[[pa.Table], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
+ENDINGS = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table", "": "table"}
+"""Of --output, and the formats that they say."""
+PAGES = (".html", ".htm", "")
 
 
 class OutputError(UserError):
@@ -48,9 +52,9 @@ class QueryOptions:
     """One SELECT over the tables trials, curves, neurons and asked, or sweep('NAME'), the trials of a sweep; `describe
     trials` lists the columns."""
     format: Literal["auto", "table", "csv", "json", "parquet"] = "auto"
-    """How to write the answer; auto goes by the ending of --output, and is else a table."""
+    """How to write the answer; auto goes by the ending of --output, and is a table where there is none."""
     output: Annotated[str | None, arg(metavar="FILE")] = None
-    """Write to this file instead of stdout."""
+    """Write to this file, .csv, .json, .parquet or .txt, instead of stdout (-)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,18 @@ def query(argv: Sequence[str]) -> int:
     """
     options = parse(QueryOptions, argv, prog="monosweep query", description="Ask the tables of a results root in SQL.")
     form = _format(options)
-    if form == "parquet" and options.output is None and sys.stdout.isatty():
+    to_terminal = options.output in (None, STDOUT) and sys.stdout.isatty()
+    if form == "parquet" and to_terminal:
         raise OutputError("parquet is not text; add --output FILE, or send stdout to a file or pipe")
-    answer = open_root(options.out).sql(options.sql)
-    if options.output is None:
-        _to_stdout(answer, form)
+    root = open_root(options.out)
+    if form == "table" and to_terminal:
+        with closing(root.answer(options.sql, for_people, TERMINAL_ROWS)) as answer:
+            _show(answer)
     else:
-        with _written(options.output) as file:
-            _write(answer, form, file)
+        with closing(root.answer(options.sql, FORMS[form])) as answer, _written(options.output or STDOUT) as file:
+            WRITERS[form](answer, file)
+    if not answer.n_rows:
+        _remark("no rows")
     return 0
 
 
@@ -191,66 +199,84 @@ def report(argv: Sequence[str]) -> int:
     from monosweep.analysis.report.content import gather
     from monosweep.analysis.report.page import page
 
+    if options.to and os.path.splitext(options.to)[1].lower() not in PAGES:
+        raise OutputError(f"--to must end in .html; got {options.to}")
     root = open_root(options.out)
     selection = Selection(where=options.where, sweep=options.sweep, objectives=options.objectives)
     path = options.to or ("report.html" if "://" in options.out else os.path.join(options.out, "report.html"))
-    pause_s, written = WATCH_S, False
+    pause_s, shown = WATCH_S, False
     while True:
         began = time.monotonic()
         content = gather(root, selection, pause_s if options.watch else None)
         with _written(path, "--to") as file:
             file.write(page(content).encode())
-        if not written:
+        if not shown and path != STDOUT:
             print(path, flush=True)
         if not (options.watch and content.n_live):
             break
-        written, pause_s = True, max(WATCH_S, round(RESTS * (time.monotonic() - began)))
+        shown, pause_s = True, max(WATCH_S, round(RESTS * (time.monotonic() - began)))
         time.sleep(pause_s)
-    if options.watch and not written:
+    if options.watch and not shown:
         _remark(f"no sweep of {options.out} is running; the page was written once")
     return 0
 
 
 def _format(options: QueryOptions) -> str:
-    if options.format != "auto":
-        return options.format
-    ending = os.path.splitext(options.output or "")[1].lstrip(".").lower()
-    return ending if ending in ("csv", "json", "parquet") else "table"
+    ending = os.path.splitext(options.output or "")[1]
+    said = ENDINGS.get(ending.lower())
+    if options.format == "auto" and said is None:
+        known = ", ".join(name for name in ENDINGS if name)
+        raise OutputError(f"--output must end in one of {known}, or --format say what to write; got {options.output}")
+    if options.format != "auto" and ending and said not in (None, "table", options.format):
+        raise OutputError(f"--format must agree with the ending of --output; got {options.format} and {options.output}")
+    return str(said) if options.format == "auto" else options.format
 
 
-def _to_stdout(answer: pa.Table, form: str) -> None:
-    if form == "table" and sys.stdout.isatty():
-        shown = fitted(answer, shutil.get_terminal_size().columns, TERMINAL_ROWS)
-        print(shown.text)
-        if shown.left_out:
-            _remark(f"{shown.left_out} shown; name columns, add LIMIT, or use --format csv for all")
-    else:
-        sys.stdout.flush()
-        _write(answer, form, sys.stdout.buffer)
-    if not answer.num_rows:
-        _remark("no rows")
+def _show(answer: Answer) -> None:
+    """On a terminal."""
+    shown = fitted(answer.table(), answer.n_rows, shutil.get_terminal_size().columns)
+    print(shown.text)
+    if shown.left_out:
+        _remark(f"{shown.left_out}; name columns, add LIMIT, or use --format csv for all")
 
 
-def _write(answer: pa.Table, form: str, file: BinaryIO) -> None:
-    if form == "parquet":
-        import pyarrow.parquet as pq
+def _write_table(answer: Answer, file: BinaryIO) -> None:
+    file.write(as_table(answer.table()).encode() + b"\n")
 
-        pq.write_table(answer, file)
-    else:
-        file.write(TEXT[form](answer).encode() + b"\n")
+
+def _write_csv(answer: Answer, file: BinaryIO) -> None:
+    file.writelines(csv_lines(answer.schema, answer.batches()))
+
+
+def _write_json(answer: Answer, file: BinaryIO) -> None:
+    file.writelines(json_lines(answer.schema, answer.batches()))
+
+
+def _write_parquet(answer: Answer, file: BinaryIO) -> None:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, answer.schema) as sink:
+        for batch in answer.batches():
+            sink.write_batch(batch)
+
+
+FORMS: dict[str, Form] = {
+    "table": for_people, "csv": for_programs, "json": for_programs, "parquet": for_parquet
+}  # fmt: skip
+WRITERS: dict[str, Callable[[Answer, BinaryIO], None]] = {
+    "table": _write_table, "csv": _write_csv, "json": _write_json, "parquet": _write_parquet
+}  # fmt: skip
 
 
 @contextmanager
 def _written(path: str, option: str = "--output") -> Iterator[BinaryIO]:
-    """A file that appears whole or not at all."""
-    partial = f"{path}.{os.getpid()}.part"
+    """`written`, whose failures are told in words."""
     try:
-        with open(partial, "wb") as file:
+        with written(path) as file:
             yield file
-        os.replace(partial, path)
+    except BrokenPipeError:  # `head` had enough
+        raise
     except OSError as error:
-        with suppress(OSError):
-            os.remove(partial)
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}; choose another {option}") from None
 

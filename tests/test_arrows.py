@@ -127,11 +127,14 @@ ARROWS = {
     ],
     "sweep.bench": ["model.bench", "model.device", "sweep.text"],
     "analysis.knobs": ["model.config", "model.families"], "analysis.stats": [],
+    "analysis.output": [],
     "analysis.search": ["analysis.knobs", "analysis.stats", "model.records"],
     "analysis.tables": [
         "analysis.knobs", "analysis.search", "model.config", "model.families", "model.records", "sweep.store",
     ],
-    "analysis.figures": ["analysis.knobs", "analysis.search", "analysis.stats", "analysis.tables", "model.records"],
+    "analysis.figures": [
+        "analysis.knobs", "analysis.output", "analysis.search", "analysis.stats", "analysis.tables", "model.records",
+    ],
     "analysis.claims": ["analysis.knobs", "analysis.stats", "analysis.tables", "model.config", "model.records"],
     "analysis.panels": [],
     "analysis.report": [

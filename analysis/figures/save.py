@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from monosweep.analysis.figures.style import STYLE
 from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.output import written
 
 DPI = 200
 ENDINGS = (".png", ".pdf", ".svg")
@@ -22,30 +22,26 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         FigureError: if `path` cannot be written or has another ending than .png, .pdf or .svg.
     """
-    if path.suffix not in ENDINGS:
+    form = path.suffix.lower()
+    if form not in ENDINGS:
         raise FigureError(f"a figure's file must end in .png, .pdf or .svg; got {path}")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            figure.savefig(partial, dpi=DPI, metadata={"Date": None} if path.suffix == ".svg" else None)
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise FigureError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+    drawn = io.BytesIO()  # the formats jump about in what they write, which a pipe cannot
+    with mpl.rc_context(STYLE):
+        figure.savefig(drawn, format=form[1:], dpi=DPI, metadata={"Date": None} if form == ".svg" else None)
+    _save(drawn.getbuffer(), path)
 
 
 def save_text(text: str, path: Path) -> None:
     """Write `text` and the end of its last line; raises as `save`."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    _save(f"{text}\n".encode(), path)
+
+
+def _save(data: bytes | memoryview, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(f"{text}\n", encoding="utf-8")
-        os.replace(partial, path)
+        with written(path) as file:
+            file.write(data)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise FigureError(f"cannot write {path}: {error.strerror}; choose another folder") from None
 
 

@@ -30,6 +30,16 @@ def of_storage(error: BaseException) -> bool:
     return isinstance(error, (OSError, RuntimeError, duckdb.InternalException)) or type(error) is duckdb.Error
 
 
+def in_kind(error: Exception) -> Exception:
+    """An error of DuckDB's that came through Arrow, which keeps but its words (`Out of Range Error: …`), as itself."""
+    kind = str(error).partition(" Error: ")[0].replace(" ", "").lower()
+    kinds = {name.removesuffix("Exception").lower(): found for name, found in vars(duckdb).items()}
+    found = kinds.get(kind)
+    return (
+        found(str(error)) if isinstance(found, type) and issubclass(found, duckdb.Error) else RuntimeError(str(error))
+    )
+
+
 def accused(error: BaseException, used: Sequence[Part]) -> list[Part]:
     """The parts that an error of storage may lie in: those that it names, or all."""
     text = str(error)

@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from monosweep.analysis.knobs import sweepable
+from monosweep.analysis.tables.answer import Answer, Form, collect, distinct
 from monosweep.analysis.tables.columns import Columns, columns_of
 from monosweep.analysis.tables.faults import FAULTS, accused, of_storage, reason_of
 from monosweep.analysis.tables.guard import Parameters, QueryError, check_query, conditions
@@ -83,7 +84,7 @@ class Root:
 
         `from sweep('NAME')` is the trials of a sweep, whoever trained them; `trials.sweep` says who did.
         `parameters` are the values of `?` in order, or of `$name` by name.
-        A part that is damaged is named by `notice` and left out.
+        A part that is damaged is named by `notice` and left out, and a second column of one name is given another.
 
         >>> root.sql("select * from trials where lr < ?", [0.01])                # doctest: +SKIP
 
@@ -92,10 +93,19 @@ class Root:
                 and cannot be read.
         """
         check_query(query, parameters)
-        columns = self.columns()
-        tables = _mentioned(query, tuple(columns.tables))
-        values = parameters or None
-        return self._ask(columns, tables, lambda connection: connection.sql(query, params=values).to_arrow_table())
+        names, table = self._relation(query, parameters, lambda relation: (relation.columns, relation.to_arrow_table()))
+        return table.rename_columns(distinct(names, self._tell))
+
+    def answer(self, query: str, form: Form, most: int | None = None) -> Answer:
+        """The answer to one SELECT for writing: it need not fit memory, and each column has the form that `form` gives.
+
+        With `most` no more than the first rows are kept, and all counted.  Close the answer.
+
+        Raises:
+            QueryError: as `sql` does, or if there is no space for the answer.
+        """
+        check_query(query)
+        return self._relation(query, (), lambda relation: collect(relation, form, self._tell, most))
 
     def trials(self, where: str | None = None) -> pa.Table:
         """Rows of `trials` for which the SQL condition `where` holds.
@@ -200,6 +210,12 @@ class Root:
     def knobs(self, family: str = FIRST_FAMILY) -> tuple[str, ...]:
         """The columns of `trials` that specs set for trials of a family, without the seed."""
         return sweepable(self.columns().knobs.get(family, ()))
+
+    def _relation(self, query: str, values: Parameters, use: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        """What `use` makes of the answer to a query that has been checked."""
+        columns = self.columns()
+        tables = _mentioned(query, tuple(columns.tables))
+        return self._ask(columns, tables, lambda connection: use(connection.sql(query, params=values or None)))
 
     def _rows(self, table: str, where: str | None) -> pa.Table:
         return self.sql(f"SELECT * FROM {table} WHERE {conditions(where)}")

@@ -8,17 +8,29 @@ Its own choice would be `.tmp` in the user's working directory, without a bound.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 
 PREFIX = "monosweep-sql-"
 _SHARE = 0.5
 """How much of the space that is free there may be taken."""
 _TRIES = 10
+_IN_MEMORY = 2**26
+"""Bytes of an answer that take no file."""
+
+
+def spooled() -> IO[bytes]:
+    """A file without a name, of this process alone; in memory while it is small or where there is no folder for it."""
+    try:
+        return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=_place()))
+    except OSError:
+        return io.BytesIO()
 
 
 @contextmanager

@@ -1,18 +1,16 @@
-"""An Arrow table as text: aligned for people, CSV and JSON for programs.  Neither pandas nor pyarrow.dataset.
+"""Arrow tables as text: aligned for people, CSV and JSON for programs, batch by batch.  pandas has no part in it.
 
-Root.sql -> pa.Table -> as_table | as_csv | as_json -> stdout or a file
+Root.answer -> batches of forms.py's types -> csv_lines | json_lines | as_table -> stdout or a file
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,9 @@ SIGNIFICANT = 6
 CELL = 40
 """Widest cell on a terminal."""
 GAP = "  "
+_NAMED = 6
+"""Columns without room that are named."""
+_NEEDS_QUOTES = '^$|[",\r\n]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +47,53 @@ def as_table(table: pa.Table) -> str:
     return _plan_in(table) or "\n".join(_lines(_columns(table)))
 
 
-def fitted(table: pa.Table, width: int, rows: int) -> Fitted:
-    """As much of `as_table` as a terminal of `width` columns shows without wrapping; at most `rows` rows."""
+def fitted(table: pa.Table, n_rows: int, width: int) -> Fitted:
+    """As much of `as_table` as a terminal of `width` columns shows without wrapping; `table` has the first rows."""
     if plan := _plan_in(table):
         return Fitted(plan, None)
-    columns = _columns(table.slice(0, rows), CELL)
+    columns = _columns(table, CELL)
     shown = list(_that_fit(columns, width))
     missing = []
-    if table.num_rows > rows:
-        missing.append(f"{rows} of {table.num_rows} rows")
-    if len(shown) < len(columns):
-        missing.append(f"{len(shown)} of {len(columns)} columns")
+    if n_rows > table.num_rows:
+        missing.append(f"{table.num_rows:,} of {n_rows:,} rows")
+    if rest := [column.name for column in columns[len(shown) :]]:
+        more = f" and {len(rest) - _NAMED} more" if len(rest) > _NAMED else ""
+        missing.append(f"{len(shown)} of {len(columns)} columns shown, without {', '.join(rest[:_NAMED])}{more}")
+    elif missing:
+        missing[0] += " shown"
     return Fitted("\n".join(_lines(shown)), " and ".join(missing) or None)
 
 
 def as_csv(table: pa.Table) -> str:
-    """A header and one line per row; numbers in full, NULL empty, lists as JSON."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(table.column_names)
-    columns = [["" if v is None else _plain_text(v) for v in _values(column)] for column in table.columns]
-    writer.writerows(zip(*columns, strict=True))
-    return sink.getvalue().removesuffix("\n")
+    """`csv_lines` of a table, without the end of the last line."""
+    return b"".join(csv_lines(table.schema, table.to_batches())).decode().removesuffix("\n")
+
+
+def csv_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """A header and one line per row; numbers in full, NULL empty, an empty text in quotes, lists as JSON."""
+    header = pa.record_batch([pa.array([name]) for name in schema.names], names=schema.names)
+    for batch in chain([header] if schema.names else [], batches):
+        if batch.num_rows:
+            yield "".join(f"{line}\n" for line in _joined([_csv_cells(column) for column in batch.columns])).encode()
 
 
 def as_json(table: pa.Table) -> str:
+    """`json_lines` of a table, without the end of the last line."""
+    return b"".join(json_lines(table.schema, table.to_batches())).decode().removesuffix("\n")
+
+
+def json_lines(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """An array with one object per line; NaN and infinities, which JSON lacks, are null."""
-    names = [json.dumps(name) for name in table.column_names]
-    columns = [[json.dumps(_jsonable(v), ensure_ascii=False) for v in _values(c)] for c in table.columns]
-    pairs = (zip(names, row, strict=True) for row in zip(*columns, strict=True))
-    objects = ("{" + ", ".join(f"{name}: {value}" for name, value in row) + "}" for row in pairs)
-    return "[" + ",\n ".join(objects) + "]"
+    names = [json.dumps(name, ensure_ascii=False) for name in schema.names]
+    before = "["
+    for batch in batches:
+        columns = [[_json(value) for value in _values(column)] for column in batch.columns]
+        pairs = (zip(names, row, strict=True) for row in zip(*columns, strict=True))
+        objects = ["{" + ", ".join(f"{name}: {value}" for name, value in row) + "}" for row in pairs]
+        if objects:
+            yield (before + ",\n ".join(objects)).encode()
+            before = ",\n "
+    yield (before.replace(",\n ", "") + "]\n").encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,8 @@ class _Column:
     width: int
 
     def aligned(self, text: str) -> str:
-        return text.rjust(self.width) if self.right else text.ljust(self.width)
+        gap = " " * (self.width - _cells_of(text))
+        return gap + text if self.right else text + gap
 
 
 def _plan_in(table: pa.Table) -> str | None:
@@ -100,9 +118,9 @@ def _plan_in(table: pa.Table) -> str | None:
 def _columns(table: pa.Table, widest: int | None = None) -> list[_Column]:
     made = []
     for name, column in zip(table.column_names, table.columns, strict=True):
-        cells = [_clip(cell, widest) for cell in _cells(_values(column))]
+        cells = [_clip(cell, widest) for cell in _texts(_values(column))]
         head = _printable(name)
-        made.append(_Column(head, cells, _is_number(column.type), max(map(len, [head, *cells]))))
+        made.append(_Column(head, cells, _is_number(column.type), max(map(_cells_of, [head, *cells]))))
     return made
 
 
@@ -122,21 +140,49 @@ def _that_fit(columns: Sequence[_Column], width: int) -> Iterator[_Column]:
         yield column
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """Python values; a float32 becomes the shortest decimal that means it, a whole decimal an int."""
-    values: list[Any] = column.to_pylist()
-    if pa.types.is_float32(column.type):
-        return [None if v is None else float(str(np.float32(v))) for v in values]
-    if pa.types.is_decimal(column.type):
-        return [v if v is None else int(v) if v == v.to_integral_value() else float(v) for v in values]
-    return values
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Python values; a float32 becomes the shortest decimal that means it, however deep."""
+    return [_shortest(value, column.type) for value in column.to_pylist(maps_as_pydicts="strict")]
+
+
+def _shortest(value: Any, kind: pa.DataType) -> Any:
+    if value is None or not pa.types.is_nested(kind):
+        return float(str(np.float32(value))) if value is not None and pa.types.is_float32(kind) else value
+    if isinstance(value, list):
+        return [_shortest(v, kind.value_type) for v in value]
+    if pa.types.is_map(kind):
+        return {k: _shortest(v, kind.item_type) for k, v in value.items()}
+    return {k: _shortest(v, kind.field(k).type) for k, v in value.items()}
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _cells(values: list[Any]) -> list[str]:
+def _csv_cells(column: pa.Array) -> pa.Array:
+    """Text, in quotes where a comma, a quote or the end of a line is in it, or nothing at all."""
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_decimal(kind):
+        texts = pa.array([None if v is None else _plain_text(v) for v in _values(column)], pa.string())
+    else:
+        texts = column.cast(pa.string())
+    if not (_is_number(kind) or pa.types.is_boolean(kind)):
+        quotes = pc.match_substring_regex(texts, _NEEDS_QUOTES)
+        doubled = pc.replace_substring(texts, '"', '""')
+        texts = pc.if_else(quotes, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+    return texts.fill_null("")
+
+
+def _joined(columns: Sequence[pa.Array]) -> list[str]:
+    import pyarrow.compute as pc
+
+    lines: list[str] = pc.binary_join_element_wise(*columns, ",").to_pylist()
+    return lines
+
+
+def _texts(values: list[Any]) -> list[str]:
     floats = [v for v in values if isinstance(v, float)]
     decimals = _decimals(floats)
     return [_cell(v, decimals) for v in values]
@@ -158,32 +204,26 @@ def _cell(value: Any, decimals: int | None) -> str:
     if isinstance(value, float):
         fixed = decimals is not None and math.isfinite(value)
         return f"{value:.{decimals}f}" if fixed else f"{value:.{SIGNIFICANT}g}"
-    if isinstance(value, datetime):
-        value = value.replace(microsecond=0)
     return _printable(_plain_text(value))
 
 
 def _plain_text(value: Any) -> str:
-    plain = _jsonable(value)
-    if isinstance(value, float):
-        return repr(value)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if isinstance(value, str) else _json(value)
 
 
-def _jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+def _json(value: Any) -> str:
+    """As JSON has it; a decimal with its own digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
     if isinstance(value, dict):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return "{" + ", ".join(f"{_json(_plain_text(k))}: {_json(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "null"
     if isinstance(value, Decimal):
-        return float(value)
-    return value.hex() if isinstance(value, bytes) else str(value)
+        return f"{value:f}"
+    return json.dumps(value.hex() if isinstance(value, bytes) else value, ensure_ascii=False)
 
 
 def _printable(text: str) -> str:
@@ -192,4 +232,17 @@ def _printable(text: str) -> str:
 
 
 def _clip(text: str, widest: int | None) -> str:
-    return text if widest is None or len(text) <= widest else text[: widest - 1] + "…"
+    if widest is None or _cells_of(text) <= widest:
+        return text
+    while _cells_of(text) > widest - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _cells_of(text: str) -> int:
+    """How many cells of a terminal it takes: an ideograph two, an accent of its own none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -52,6 +52,8 @@ def test_results_go_to_stdout_and_remarks_to_stderr(troubled: Made) -> None:
         (("{root}/none", "select 1"), "no such folder"),
         (("{root}", "select 1", "--format", "xml"), "--format must be one of"),
         (("{root}", "select 1", "--output", "{root}/none/x.csv"), "cannot write .*No such file"),
+        (("{root}", "select 1", "--output", "x.xlsx"), r"must end in one of \.csv, .*\.txt, or --format say"),
+        (("{root}", "select 1", "--output", "x.json", "--format", "csv"), r"must agree .*got csv and x\.json"),
         (("{root}",), r"missing: SQL \(One SELECT"),
     ],
 )
@@ -63,7 +65,7 @@ def test_a_mistake_is_one_line_and_status_2(quick: Made, argv: tuple[str, ...], 
         query([a.format(root=quick.path) for a in argv])
 
 
-@pytest.mark.parametrize("ending", ["csv", "json", "parquet", "txt"])
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet", "txt", "JSON"])
 def test_the_output_file_decides_the_format(quick: Made, tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"answer.{ending}"
     assert query([str(quick.path), ALL, "--output", str(file)]) == 0
@@ -73,7 +75,7 @@ def test_the_output_file_decides_the_format(quick: Made, tmp_path: Path, ending:
         "parquet": lambda: pq.read_table(file).num_rows,
         "txt": lambda: len(file.read_text().splitlines()) - 2,
     }
-    assert rows[ending]() == 16
+    assert rows[ending.lower()]() == 16
     assert [f.name for f in tmp_path.iterdir() if f.is_file()] == [file.name]
 
 
@@ -83,6 +85,28 @@ def test_a_failed_write_keeps_the_old_file(quick: Made, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*answer\.csv: Is a directory; choose"):
         query([str(quick.path), ALL, "--output", str(folder)])
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("place", ["-", "/dev/stdout"])
+def test_output_may_be_stdout(quick: Made, capfd: pytest.CaptureFixture[str], place: str) -> None:
+    assert query([str(quick.path), "select 1 x", "--output", place, "--format", "csv"]) == 0
+    assert capfd.readouterr().out == "x\n1\n"
+
+
+def test_the_format_may_be_said_for_any_other_ending(quick: Made, tmp_path: Path) -> None:
+    assert query([str(quick.path), "select 1 x", "--output", str(tmp_path / "a.data"), "--format", "csv"]) == 0
+    assert (tmp_path / "a.data").read_text() == "x\n1\n"
+    with pytest.raises(OutputError, match=r"must end in one of .*got .*a\.csv\.gz"):
+        query([str(quick.path), "select 1 x", "--output", str(tmp_path / "a.csv.gz")])
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_a_full_stdout_is_one_line(quick: Made, form: str) -> None:
+    with open("/dev/full", "wb") as full:
+        argv = [*MONOSWEEP, "query", str(quick.path), "select range x from range(99999)", "--format", form]
+        ran = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "standard output cannot be: No space left on device" in ran.stderr
 
 
 def test_parquet_through_a_pipe(quick: Made) -> None:

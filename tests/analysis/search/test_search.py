@@ -261,4 +261,4 @@ def test_the_command_line_takes_a_sweep_and_objectives(few: Search, tmp_path: Pa
         [*command, "--sweep", "s", "--objectives", "mono_per_feature:max"], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "history.csv").read_text().splitlines()[1].endswith(",5000.0,0.25")
+    assert (tmp_path / "history.csv").read_text().splitlines()[1].endswith(",5000,0.25")
