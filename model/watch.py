@@ -1,27 +1,19 @@
 """Trials, watched: what `monosweep trial`, `monosweep replay` and a notebook train with.  No Ray, no files.
 
-The watcher shows progress; under `debug` the debugger opens at the step that went wrong, before it happens.
+The watcher shows progress; `debugging` opens the debugger at a step that goes wrong, or that was named.
 """
 
 from __future__ import annotations
 
-import bdb
-import pdb
-import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 from torch import Tensor
 
 from monosweep.model.config import TrialConfig, UserError
-from monosweep.model.device import reproducible
+from monosweep.model.debugging import Debug, debug_slice, post_mortem
 from monosweep.model.engines import EngineName
-from monosweep.model.engines.contract import Engine
-from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.source import in_users_code, one_line
-from monosweep.model.member import MemberState
 from monosweep.model.results import Weights
 from monosweep.model.trained import TrainedTrial
 from monosweep.model.trainer import PackTrainer, Record
@@ -48,12 +40,13 @@ class Watcher(Protocol):
 
 
 def watch_trial(
-    config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: bool = False,
+    config: TrialConfig, device: str, engine: EngineName, watcher: Watcher, debug: Debug | None = None,
     until: int | None = None,
 ) -> TrainedTrial:  # fmt: skip
     """Train one trial to its end, or into the debugger.
 
     Args:
+        debug: opens the debugger; left out, none opens.
         until: the recorded step at which it is stopped, as it was in a sweep.
 
     Raises:
@@ -69,7 +62,7 @@ def watch_trial(
 
 def watch_pack(
     configs: Sequence[TrialConfig], device: str, engine: EngineName, watcher: Watcher, record: Record = "final",
-    debug: bool = False, until: int | None = None,
+    debug: Debug | None = None, until: int | None = None,
 ) -> list[TrainedTrial]:  # fmt: skip
     """The same for trials that share a pack; `debug` and `until` are about one alone."""
     try:
@@ -79,7 +72,7 @@ def watch_pack(
         raise
     except Exception as error:
         if debug:
-            _post_mortem(error, watcher)
+            post_mortem(error, watcher.pause)
         if not isinstance(error, (RuntimeError, MemoryError)) and not in_users_code(error):
             raise  # ours to mend, not the user's
         raise TrialError(f"the trial could not be trained: {one_line(error)}") from error
@@ -89,15 +82,15 @@ def watch_pack(
     ]
 
 
-def _train(trainer: PackTrainer, watcher: Watcher, debug: bool, until: int | None) -> Weights:
+def _train(trainer: PackTrainer, watcher: Watcher, debug: Debug | None, until: int | None) -> Weights:
     """Train to the end, or to where it is stopped; the weights there, none of those that diverged."""
     kept: dict[str, Mapping[str, Tensor]] = {}
     while not trainer.done:
         before = trainer.take(trainer.members[0].trial_id) if debug else None
         snapshot = trainer.advance(SLICE_S)
         watcher.step(trainer.model_steps + sum(result.last_step for result in trainer.results()))
-        if before and trainer.diverged:
-            _debug_divergence(before, trainer, watcher)
+        if debug and before:
+            debug_slice(before, trainer, debug, watcher.pause)
         for point in snapshot.points if snapshot and not (before and trainer.diverged) else ():
             if point is not None:
                 watcher.point(point)
@@ -114,39 +107,3 @@ def _stop(trainer: PackTrainer) -> Weights:
     weights = trainer.weights(trial_id)
     trainer.stop(trial_id, "as its row says")
     return weights
-
-
-def _debug_divergence(before: MemberState, trainer: PackTrainer, watcher: Watcher) -> None:
-    """Train again from a little earlier, and stop in the debugger on entering the step that goes wrong."""
-    engine = trainer.seats.engine
-    with reproducible(trainer.device):
-        engine.put(0, before)
-        while _next_step_is_finite(engine):
-            pass
-        watcher.pause()
-        step = engine.steps[0] + 1
-        print(f"step {step} makes the loss or a parameter non-finite; the debugger stops on entering it:\n"
-              "  n, s     go on by a line, or into a call\n"
-              "  self     the engine: self.params(0), self.take(0)\n"
-              "  c        to the end of the step", file=sys.stderr)  # fmt: skip
-        take_step = engine.train_step if isinstance(engine, SoloEngine) else partial(engine.advance, 1)
-        try:
-            pdb.Pdb().runcall(take_step)
-        except bdb.BdbQuit:
-            return
-
-
-def _next_step_is_finite(engine: Engine) -> bool:
-    """Take one step; if it goes wrong, take it back and say no."""
-    before = engine.take(0)
-    loss = engine.advance(1)
-    if np.isfinite(loss).all() and not any(engine.overflowed()):
-        return True
-    engine.put(0, before)
-    return False
-
-
-def _post_mortem(error: BaseException, watcher: Watcher) -> None:
-    watcher.pause()
-    print(f"{one_line(error)}; the debugger stands where it was raised", file=sys.stderr)
-    pdb.post_mortem(error.__traceback__)

@@ -102,19 +102,19 @@ def _list(argv: Sequence[str]) -> int:
 
 
 def _trial(argv: Sequence[str]) -> int:
-    from monosweep.sweep.cli.verbs import trial
+    from monosweep.sweep.cli.trial_verbs import trial
 
     return trial(argv, draw=_draw_response)
 
 
 def _replay(argv: Sequence[str]) -> int:
-    from monosweep.sweep.cli.verbs import replay
+    from monosweep.sweep.cli.trial_verbs import replay
 
     return replay(argv, draw=_draw_response)
 
 
 def _weights(argv: Sequence[str]) -> int:
-    from monosweep.sweep.cli.verbs import weights
+    from monosweep.sweep.cli.trial_verbs import weights
 
     return weights(argv)
 

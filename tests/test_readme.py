@@ -52,7 +52,7 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures", "new", "measure"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/")
+ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|--break-at|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/")
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -114,12 +114,15 @@ def test_a_residual_mlp_is_trained_and_queried_as_shown(tmp_path):
     assert [row["mixing"] for row in found] == [0, 0.2, 0.4, 0.6, 0.8, 1] and set(found[0]) > {"advantage", "computed"}
 
 
-def test_replay_as_shown(folder):
+def an_id(folder):
     rows = run(["query", "results", "select trial_id from trials", "--format", "json"], folder)
-    trial_id = json.loads(rows.stdout)[0]["trial_id"]
+    return json.loads(rows.stdout)[0]["trial_id"]
+
+
+def test_replay_as_shown(folder):
     (argv,) = (argv for argv in commands() if argv[0] == "replay")
     assert re.fullmatch("[0-9a-f]{16}", argv[-1])
-    done = run([*argv[:-1], trial_id], folder)
+    done = run([*argv[:-1], an_id(folder)], folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("bit-equal on this machine")
 
@@ -128,6 +131,12 @@ def test_debugging_as_shown_stops_where_the_loss_breaks(folder):
     (argv,) = (argv for argv in commands() if "--pdb" in argv)
     done = run(argv, folder, stdin="p 6 * 7\nq\n")
     assert "(Pdb)" in done.stdout and "42" in done.stdout
+
+
+def test_debugging_a_trial_of_a_root_as_shown(folder):
+    (argv,) = (argv for argv in commands() if "--break-at" in argv)
+    done = run([an_id(folder)[:8] if word == "ec4271d1" else word for word in argv], folder, stdin="p self.step\nq\n")
+    assert "(Pdb) 2\n" in done.stdout and done.stderr.endswith("left in the debugger at step 3\n")
 
 
 def test_the_spec_is_one(folder):

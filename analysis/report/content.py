@@ -25,8 +25,6 @@ from monosweep.analysis.tables.root import Root
 
 MOST_JUDGED = 20_000
 """Trials beyond which the page leaves claims to `monosweep claims`."""
-_ALONE = "--set repeats=1 --set num_samples=1 --set search=null --set scheduler=null"
-"""For a spec all of whose knobs are set, of whatever it was the spec."""
 _STUDENT = 200
 """Degrees of freedom up to which the page knows Student's t."""
 
@@ -97,20 +95,14 @@ def _doc(root: Root, name: str) -> str:
 
 
 def _commands(root: Root, trials: Trials) -> list[list[str]]:
-    """(what it does, command), where TRIAL stands for the trial's id, SWEEP for who trained it, and SETS for its knobs.
-
-    A trial is debugged from the spec that its root keeps, which is near only in a folder.
-    """
-    here = "://" not in root.uri
-    out = shlex.quote(os.path.abspath(root.uri) if here else root.uri)
+    """(what it does, command), where TRIAL stands for the trial's id."""
+    out = shlex.quote(root.uri if "://" in root.uri else os.path.abspath(root.uri))
     figures = " ".join(trials.panels.figures)
     found = [
         ["train it again and compare every number", f"monosweep replay {out} TRIAL"],
         ["its curve", f"monosweep query {out} \"from curves where trial_id = 'TRIAL' order by step\""],
+        ["debug it", f"monosweep trial {out} TRIAL --pdb"],
     ]
-    if here:
-        spec = shlex.quote(os.path.join(os.path.abspath(root.uri), "sweeps", "SWEEP.json"))
-        found.append(["debug it", f"monosweep trial {spec} SETS {_ALONE} --pdb"])
     return found + ([["draw it", f"monosweep figures {out} {figures} --trial TRIAL"]] if figures else [])
 
 

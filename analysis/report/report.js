@@ -701,16 +701,9 @@ function trialNumbers() {
     ...list("Knobs that vary", [...family.knobs, "seed"]), ...list("Metrics", family.metrics), ...list("Knobs that do not vary", family.fixed), ...list("Where and when", others));
 }
 
-/* A knob as the shell takes it. */
-function set(name) {
-  const text = `${name}=${columns[name].raw(chosen)}`;
-  return `--set ${/^[\w.=+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`;
-}
-
 function trialCommands(id) {
-  const sets = [...family.knobs, "seed", ...family.fixed].filter((name) => columns[name] && isSet(columns[name].raw(chosen))).map(set).join(" ");
   const lines = family.commands.map(([what, command]) => {
-    const code = element("code", {}, command.replace("TRIAL", id).replace("SWEEP", columns.sweep.raw(chosen).replaceAll("/", ".")).replace("SETS", sets));
+    const code = element("code", {}, command.replace("TRIAL", id));
     const button = element("button", { type: "button", onclick: () => copy(code, button) }, "Copy");
     button.setAttribute("aria-label", `Copy the command: ${what}`);
     return element("div", { className: "command" }, button, element("span", {}, `${what}: `, code));

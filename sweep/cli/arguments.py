@@ -91,19 +91,24 @@ class CompactArgs:
 class TrialArgs:
     """Options of `trial`."""
 
-    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC")] = "quick"
-    """A preset's name or a YAML file."""
+    spec: Annotated[str, tyro.conf.Positional, arg(metavar="SPEC|OUT")] = "quick"
+    """A preset's name or a YAML file; with a TRIAL_ID, a results root."""
+    trial_id: Annotated[str | None, tyro.conf.Positional, arg(metavar="TRIAL_ID", help_behavior_hint="")] = None
+    """Of a trial of the results root, or a unique beginning of it; it is trained as its row says."""
     set: Annotated[Sets, arg(metavar="K=V")] = ()
     """Set a field of the trial, such as lr=0.01."""
     index: int = 1
     """Which of the spec's trials to train, from 1."""
     device: Device = "auto"
-    """Where to train."""
+    """Where to train; auto is the row's, or a GPU if there is one."""
     engine: Literal["auto", "solo", "packed", "vmapped"] = "auto"
-    """solo is the readable definition, packed the fast one of two_layer, vmapped packs any family; auto is the
-    fastest, or solo under --pdb."""
+    """solo is the readable definition, packed the fast one of two_layer, vmapped packs any family; auto is the row's,
+    or the fastest, or solo under --pdb."""
     pdb: Flag = False
-    """Open the debugger at the first non-finite loss or exception."""
+    """Open the debugger at the first non-finite loss or exception, in the solo engine's step unless --engine is
+    given."""
+    break_at: Annotated[int | None, arg(metavar="STEP", help_behavior_hint="")] = None
+    """Open the debugger on entering this step, from 1; implies --pdb."""
     plot: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Draw the response map into this .png, .pdf or .svg file."""
 

@@ -1,4 +1,4 @@
-"""A trial trained again, against its row: every number and a verdict.  Pure: `sweep.cli.verbs` trains."""
+"""A trial trained again, against its row: every number and a verdict.  Pure: `sweep.cli.trial_verbs` trains."""
 
 from __future__ import annotations
 

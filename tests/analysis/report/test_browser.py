@@ -6,7 +6,6 @@ import json
 import shlex
 import statistics
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from monosweep.analysis.report.content import gather
 from monosweep.analysis.report.page import page
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.spec.sweep_spec import expand, load_spec
 
 from ..conftest import Made, neurons_of, quick_trials, trial
 from .browser import chromium, complaints, look_at, until_drawn
@@ -154,8 +152,8 @@ def test_a_click_shows_the_trial(drawn: Chrome, rows: list[dict[str, Any]]) -> N
     commands = [code.text for code in drawn.find_elements(By.CSS_SELECTOR, "#trial code")]
     assert any(c.startswith("monosweep replay ") and c.endswith(row["trial_id"]) for c in commands)
     (debug,) = (shlex.split(c) for c in commands if "--pdb" in c)
-    sets = [value for option, value in pairwise(debug) if option == "--set"]
-    assert {config.trial_id for config in expand(load_spec(debug[2], sets))} == {row["trial_id"]}
+    assert debug[:2] == ["monosweep", "trial"] and debug[3:] == [row["trial_id"], "--pdb"]
+    assert open_root(debug[2]).trial(debug[3])["trial_id"] == row["trial_id"]
     (line,) = (t for t in traces(drawn, "traces") if t["name"] == "clicked")
     assert line["y"][-2] == pytest.approx(row["loss"], rel=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import signal
@@ -130,6 +131,64 @@ def test_the_debugger_opens_before_the_step_that_goes_wrong() -> None:
     assert "train_step()" in done.stdout
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+def test_a_diverged_row_is_debugged_by_its_id(root: Path) -> None:
+    """Its row is of the packed engine, and the debugger stands in the solo engine: where it was told to, and where the
+    row went wrong."""
+    row = Store.open(str(root)).trial_row(trial_id("wild", "lr=1e6"))
+    typed = "p self.name, self.step, self.config.lr\nc\n" * 2
+    done = run("trial", str(root), row["trial_id"][:7], "--pdb", "--break-at", "5", stdin=typed)
+    assert f"trial {row['trial_id']} of {root}: diverged, {row['error']}\n" in done.stderr
+    assert "\nstep 5; the debugger stops on entering it:\n" in done.stderr
+    found = re.search(r"step (\d+) makes the loss or a parameter non-finite \(diverged: (.*)\); the debug", done.stderr)
+    assert found and found[2] == row["error"] and row["engine"] == "packed"
+    first, second = re.findall(r"\('solo', (\d+), 1000000.0\)", done.stdout)
+    assert (int(first), int(second)) == (4, int(found[1]) - 1)
+    assert done.stdout.endswith(f"diverged: {row['error']}\n") and done.returncode == 1
+
+
+def test_what_is_looked_at_in_the_debugger_does_not_change_the_trial(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Store.open(str(root)).trial_row(trial_id())
+    monkeypatch.setattr("sys.stdin", io.StringIO("w\nc\n"))
+    assert main(["trial", str(root), row["trial_id"], "--break-at", "100"]) == 0
+    out, err = capsys.readouterr()
+    before, _, after = out.partition("(Pdb)")
+    assert "step 100; the debugger stops on entering it:\n" in err
+    assert "\n         64 " in before and "\n        128 " not in before and "        128 " in after
+    assert re.search(rf"^loss +{row['loss']:.6g}, least {row['min_loss']:.6g}$", after, re.M)
+
+
+def test_leaving_at_a_named_step_ends_the_trial(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("w\nq\n"))
+    assert main(["trial", "tiny", "--break-at", "3", "--engine", "packed"]) == 130
+    out, err = capsys.readouterr()
+    assert "engines/cpu/pack.py" in out and err.endswith("monosweep: left in the debugger at step 3\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["tiny", "--break-at", "0"], "--break-at must lie in 1 … 256, the steps of the trial; got 0"),
+        (["ROOT", "ID", "--break-at", "257"], "--break-at must lie in 1 … 256, the steps of the trial; got 257"),
+        (["ROOT", "ID", "--set", "lr=1"], "--set is about the trials of a SPEC; ID is trained as its row in ROOT says"),
+        (["ROOT", "ID", "--index", "2"], "--index is about the trials of a SPEC"),
+        (["ROOT", "ffffffff"], "no trial 'ffffffff' in "),
+        (["ROOT"], "ROOT is a results root; name one of its trials after it, or give a preset or a YAML file"),
+    ],
+)
+def test_what_cannot_be_debugged_is_one_line(
+    root: Path, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"ROOT": str(root), "ID": trial_id()}
+    assert main(["trial", *(known.get(word, word) for word in argv)]) == 2
+    for name, value in known.items():
+        message = message.replace(name, value)
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"monosweep: {message}")
 
 
 def test_the_debugger_opens_where_an_exception_was_raised() -> None:
@@ -278,6 +337,13 @@ def test_a_curve_that_differs_is_an_alarm(doctored: Callable[..., Path], capsys:
     assert main(["replay", str(doctored("curves", mean_bias=0.5)), trial_id()]) == 1
     out = capsys.readouterr().out
     assert "curve: 9 of 63 numbers differ, first mean_bias at step 1: 0.5 in the row" in out
+
+
+def test_a_row_names_its_engine_and_how_a_gpu_was_made_to_train(
+    doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(doctored(engine="packed, fused, captured")), trial_id()]) == 0
+    assert capsys.readouterr().out.endswith("bit-equal on this machine\n")
 
 
 def test_a_failed_row_has_nothing_to_compare(doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

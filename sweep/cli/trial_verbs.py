@@ -1,0 +1,245 @@
+"""The verbs about one trial: trial, replay, weights.  Arguments in, an exit status out.
+
+A trial is one of a spec, or one of a results root by its id, which is trained again as its row says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monosweep.model.additions import is_own
+from monosweep.model.config import ConfigError, TrialConfig, UserError
+from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.records import TrialStatus
+from monosweep.sweep.ahead import importing, load_torch
+from monosweep.sweep.cli.arguments import ReplayArgs, TrialArgs, WeightsArgs, spread_sets
+from monosweep.sweep.parse import parse
+
+if TYPE_CHECKING:
+    from monosweep.model.debugging import Debug
+    from monosweep.model.engines import EngineName
+    from monosweep.model.trained import TrainedTrial
+    from monosweep.sweep.store.root import Store
+
+Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
+"""Draws a trial's response map from its weights into a file."""
+
+DIVERGED = 1
+DIFFERS = 1
+_FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    """What is to be trained, and how."""
+
+    config: TrialConfig
+    device: str
+    engine: EngineName
+    until: int | None = None
+    """The recorded step at which it is stopped; None for its end."""
+
+
+def trial(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep trial`."""
+    args = parse(
+        TrialArgs, spread_sets(argv), prog="monosweep trial",
+        description="Train one trial of a SPEC, or of a results root by its id, in this process, and watch it.",
+    )  # fmt: skip
+    load_torch()
+    _check_plot(args.plot)
+    training = _of_spec(args) if args.trial_id is None else _of_root(args, args.trial_id)
+    _check_drawn(args.plot, training.config)
+    watched = _watch(training, _debug(args, training))
+    _print_outcome(watched)
+    _plot(args.plot, watched, draw)
+    return DIVERGED if watched.result.status == TrialStatus.DIVERGED else 0
+
+
+def replay(argv: Sequence[str], *, draw: Draw) -> int:
+    """`monosweep replay`."""
+    args = parse(
+        ReplayArgs,
+        argv,
+        prog="monosweep replay",
+        description="Train a trial again from its row alone, and compare every number.",
+    )
+    load_torch()
+    _check_plot(args.plot)
+    store, row, config = _row_of(args.out, args.trial_id)
+    _check_drawn(args.plot, config)
+    watched, ok = _replayed(store, row, config, args.device or row["device"])
+    _plot(args.plot, watched, draw)
+    return 0 if ok else DIFFERS
+
+
+def weights(argv: Sequence[str]) -> int:
+    """`monosweep weights`."""
+    args = parse(
+        WeightsArgs, argv, prog="monosweep weights",
+        description="Write a trial's weights as public code loads them; trained again, and checked, if none were kept.",
+    )  # fmt: skip
+    from monosweep.model.look import trained_of
+    from monosweep.model.trained import export
+    from monosweep.sweep.store.weights import last_weights
+
+    store, row, config = _row_of(args.out, args.trial_id)
+    kept = last_weights(store, row)
+    if kept is None:
+        watched, ok = _replayed(store, row, config, row["device"])
+        if not ok or not watched.weights:
+            return DIFFERS
+        kept = watched.weights
+    for path in export(trained_of(config, kept), args.to or f"{row['trial_id']}.safetensors"):
+        print(path)
+    return 0
+
+
+def _row_of(out: str, trial_id: str) -> tuple[Store, Mapping[str, Any], TrialConfig]:
+    """A trial of a results root, by its id or a unique beginning of it."""
+    from monosweep.sweep.store.root import Store
+    from monosweep.sweep.store.schema import config_in
+
+    store = Store.open(out)
+    row = store.trial_row(trial_id)
+    store.load_families()
+    return store, row, config_in(row)
+
+
+def _as_row_says(row: Mapping[str, Any], config: TrialConfig, device: str) -> _Training:
+    """As it was trained, on `device`; on one of another kind, in the engine that is the fastest there."""
+    engine: Any = row["engine"].split(",")[0] if device == row["device"] else "auto"
+    until = row["last_step"] if row["status"] == TrialStatus.STOPPED else None
+    return _Training(config=config, device=device, engine=engine, until=until)
+
+
+def _replayed(store: Store, row: Mapping[str, Any], config: TrialConfig, device: str) -> tuple[TrainedTrial, bool]:
+    """A trial trained again from its row, and whether it is as it should be."""
+    curve_rows = store.curve_rows(row["trial_id"], row["pack_id"])
+    watched = _watch(_as_row_says(row, config, device))
+    return watched, _print_comparison(row, curve_rows, watched)
+
+
+def _of_root(args: TrialArgs, trial_id: str) -> _Training:
+    for option, given in (("--set", args.set), ("--index", args.index != 1)):
+        if given:
+            raise ConfigError(
+                f"{option} is about the trials of a SPEC; {trial_id} is trained as its row in {args.spec} says; "
+                f"leave it out, or give a SPEC"
+            )
+    _, row, config = _row_of(args.spec, trial_id)
+    print(f"trial {row['trial_id']} of {args.spec}: {row['status']}{_why(row)}", file=sys.stderr)
+    device = row["device"] if args.device == "auto" else args.device
+    if device == "cuda" and args.device == "auto":
+        from monosweep.model.device import resolve
+
+        device = resolve("auto")
+    training = _as_row_says(row, config, device)
+    failed = row["status"] == TrialStatus.FAILED  # what raised is read best where one trial trains alone
+    engine = args.engine if args.engine != "auto" else "solo" if failed and _debugs(args) else training.engine
+    return _Training(config=config, device=device, engine=engine, until=training.until)
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    return f", {row['error']}" if row["error"] else ""
+
+
+def _of_spec(args: TrialArgs) -> _Training:
+    from monosweep.sweep.spec.sweep_spec import expand, load_spec
+    from monosweep.sweep.store.marker import MARKER
+
+    if "://" in args.spec or (Path(args.spec) / MARKER).is_file():
+        raise ConfigError(
+            f"{args.spec} is a results root; name one of its trials after it, or give a preset or a YAML file"
+        )
+    spec = load_spec(args.spec, args.set)
+    configs = expand(spec)
+    if not 1 <= args.index <= len(configs):
+        raise ConfigError(f"--index must lie in 1 … {len(configs)}, the trials of {spec.name}; got {args.index}")
+    config = configs[args.index - 1]
+    which = f", {args.index} of {len(configs)} (--index picks another)" if len(configs) > 1 else ""
+    print(f"trial {config.trial_id} of {spec.name}{which}", file=sys.stderr)
+    engine = "solo" if _debugs(args) and args.engine == "auto" else args.engine
+    return _Training(config=config, device=args.device, engine=engine)
+
+
+def _debugs(args: TrialArgs) -> bool:
+    return args.pdb or args.break_at is not None
+
+
+def _debug(args: TrialArgs, training: _Training) -> Debug | None:
+    """What the debugger is to open for, and in whose step."""
+    if not _debugs(args):
+        return None
+    from monosweep.model.debugging import Debug
+
+    debug = Debug(break_at=args.break_at, engine="solo" if args.engine == "auto" else args.engine)
+    debug.check(training.config, training.until)
+    return debug
+
+
+def _check_plot(path: str | None) -> None:
+    """Complain before the training rather than after it."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in _FIGURE_SUFFIXES:
+        raise UserError(f"--plot takes a file that ends in {', '.join(_FIGURE_SUFFIXES)}; got {path!r}")
+    if not Path(path).parent.is_dir():
+        raise UserError(f"--plot cannot write {path!r}: no folder {str(Path(path).parent)!r}; make it first")
+
+
+def _check_drawn(path: str | None, config: TrialConfig) -> None:
+    """The same, once it is known what would be drawn."""
+    if path is not None and not isinstance(config, TwoLayerConfig):
+        raise UserError(f"--plot draws the neurons of two_layer networks; the trial is of family {config.family}")
+    if path is not None and is_own(config):
+        raise UserError("--plot draws what relu, gelu and solu answer; the trial's activation is of your own file")
+
+
+def _watch(training: _Training, debug: Debug | None = None) -> TrainedTrial:
+    with importing():
+        from monosweep.model.trained import changed
+        from monosweep.model.watch import watch_trial
+        from monosweep.sweep.view.trial import TrialDisplay
+
+    config = training.config
+    print(changed(config), file=sys.stderr)
+    with TrialDisplay(training.until or config.n_steps) as display:
+        return watch_trial(config, training.device, training.engine, display, debug, training.until)
+
+
+def _print_outcome(watched: TrainedTrial) -> None:
+    result = watched.result
+    print(f"\n{watched.outcome}")
+    how = f"{result.wall_time_s:.1f} s of training, {watched.engine} engine on {watched.device}"
+    print(how, file=sys.stderr)
+
+
+def _plot(path: str | None, watched: TrainedTrial, draw: Draw) -> None:
+    if path is None:
+        return
+    if not watched.weights:
+        raise UserError("--plot needs the weights of a completed trial; this one diverged; try a lower lr")
+    draw(watched.weights, watched.result.config, path)
+    print(path)
+
+
+def _print_comparison(row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: TrainedTrial) -> bool:
+    """The tables and the verdict of a replay; whether it is as it should be."""
+    from monosweep.model.device import device_name
+    from monosweep.model.families import description_of
+    from monosweep.model.family import names as field_names
+    from monosweep.model.records import Losses
+    from monosweep.sweep.view.replay import compare, compare_curve, describe, provenance_here, verdict
+
+    result = watched.result
+    names = (*field_names(Losses), *field_names(description_of(result.config).metrics))
+    ending = compare(row, result.status, result.last_step, result.metrics, names)
+    curve = compare_curve(curve_rows, result.curve)
+    judged = verdict(row, [*ending, *curve], provenance_here(row, device_name(watched.device)))
+    print(f"\n{describe(ending, curve)}\n{judged.text}")
+    return judged.ok
