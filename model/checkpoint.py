@@ -141,6 +141,12 @@ def serialise(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
     return data
 
 
+def weights_bytes(weights: Mapping[str, Mapping[str, Tensor]], step: int) -> bytes:
+    """Members' weights as safetensors, all after so many steps: `{trial_id}/{name}`."""
+    tensors = {f"{trial_id}/{name}": t for trial_id, named in weights.items() for name, t in named.items()}
+    return serialise(tensors, {"step": str(step)})
+
+
 def _metadata(data: bytes) -> dict[str, str]:
     """The metadata of safetensors bytes: eight bytes of length, then JSON."""
     length = int.from_bytes(data[:8], "little")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_type_hints
 
@@ -71,6 +71,10 @@ class TrialConfig(_Named):
     """Of one of our families with functions of a user's file: which one."""
     ACTIVATIONS: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     """Of such a family: the user's own values of the knob `activation`."""
+    WITHOUT: ClassVar[tuple[str, ...]] = ()
+    """Fields of this class that mean nothing to a family: neither knobs nor columns, and always at their defaults."""
+    DEVICES: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    """What a family's trials may be trained on."""
 
     family: Shape[str] = ""
     """What kind of model the trial trains: `two_layer`, or the file and class of one's own."""
@@ -256,7 +260,13 @@ def once_a_class(function: Callable[[Any], T]) -> Callable[[Any], T]:
 def field_types(config: type[Any]) -> dict[str, Any]:
     """The fields of a family's config, in order, and their types."""
     hints = get_type_hints(config)
-    return {f.name: hints[f.name] for f in fields(config)}
+    return {f.name: hints[f.name] for f in config_fields(config)}
+
+
+def config_fields(config: type[Any]) -> list[Field[Any]]:
+    """Those that a family has, in order."""
+    without = getattr(config, "WITHOUT", ())
+    return [f for f in fields(config) if f.name not in without]
 
 
 @once_a_class
@@ -266,17 +276,17 @@ def field_defaults(config: type[Any]) -> dict[str, Any]:
     Raises:
         ConfigError: if a field of a user's own has none.
     """
-    for f in fields(config):
+    for f in config_fields(config):
         if f.default is MISSING:
             raise ConfigError(f"{config.__name__}.{f.name} must have a default, as every knob has; give it one")
-    return {f.name: f.default for f in fields(config)}
+    return {f.name: f.default for f in config_fields(config)}
 
 
 @once_a_class
 def shape_fields(config: type[Any]) -> tuple[str, ...]:
     """Fields that all members of a pack share; the others are vectors over the pack."""
     hints = get_type_hints(config, include_extras=True)
-    return tuple(f.name for f in fields(config) if _SHAPE in getattr(hints[f.name], "__metadata__", ()))
+    return tuple(f.name for f in config_fields(config) if _SHAPE in getattr(hints[f.name], "__metadata__", ()))
 
 
 def shape_of(config: TrialConfig) -> tuple[Any, ...]:

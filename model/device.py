@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from monosweep.model.config import ConfigError
 from monosweep.model.engines.cpu import gemm
+from monosweep.model.processor import processor_name
 
 
 def resolve(device: str) -> str:
@@ -32,12 +31,7 @@ def device_name(device: str) -> str:
     """The GPU's name, such as `NVIDIA H100 80GB HBM3`, or the processor's with the kernels that multiply on it."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({gemm.kernels()})"
+    return f"{processor_name()} ({gemm.kernels()})"
 
 
 def compute(device: str) -> None:

@@ -18,7 +18,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
 from monosweep.model.config import ConfigError, TrialConfig, field_types, once_a_class, shape_fields
-from monosweep.model.records import Nothing
+from monosweep.model.records import CurvePoint, Losses, Nothing
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Sampler = Callable[[int], Tensors]
     Columns = Mapping[str, ndarray]
 
+NETWORK = "network"
+"""The kind of a family whose trials are networks."""
 Knobs = Mapping[str, Any]
 """Numbers that differ between the members of a pack: floats in the solo engine, tensors without dimensions in packs."""
 
@@ -86,6 +88,12 @@ class Description:
     """A dataclass: columns of `curves` besides step, losses and rate."""
     tables: Mapping[str, type] = field(default_factory=dict)
     """Tables of the family's own by name: dataclasses with a field `step`, which the trainer fills."""
+    losses: type = Losses
+    """A dataclass of `loss` and `min_loss`: what they mean in `trials`."""
+    point: type = CurvePoint
+    """A dataclass: what `curves` holds of each recorded step besides `curve`."""
+    kind: str = NETWORK
+    """How its trials come to their rows: as networks that are trained, or as another of `model.kinds`."""
 
     @property
     def name(self) -> str:
@@ -203,9 +211,10 @@ class Family:
         found = []
         for member in members:
             parts = member.parts
-            curve = _reported(cls, "curve", cls.CurveMetrics, cls.curve(*parts))
-            metrics = _reported(cls, "metrics", cls.Metrics, cls.metrics(*parts)) if final else None
-            found.append(Look(curve, metrics, _tables(cls, cls.rows(*parts)) if rows else {}))
+            curve = record_reported(f"{cls.__name__}.curve", cls.CurveMetrics, cls.curve(*parts))
+            metrics = record_reported(f"{cls.__name__}.metrics", cls.Metrics, cls.metrics(*parts)) if final else None
+            tables = tables_reported(f"{cls.__name__}.rows", cls.Tables, cls.rows(*parts), ("step",)) if rows else {}
+            found.append(Look(curve, metrics, tables))
         return found
 
     @classmethod
@@ -299,11 +308,15 @@ class _Unread:
         raise ConfigError(f"members of a pack may differ in {self.name}; {fix}")
 
 
-def _reported(family: type[Family], method: str, record: type, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a family reports, as plain values."""
-    _check_names(family, f"{method} must give", names(record), found)
+def record_reported(method: str, record: type, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a family's method, such as `Toy.metrics`, reports of a record, as plain values.
+
+    Raises:
+        ConfigError: if it is not what the record says.
+    """
+    _check_names(f"{method} must give", names(record), found)
     kinds = field_types(record)
-    return {name: reported(f"{family.__name__}.{method}: {name}", kinds[name], found[name]) for name in kinds}
+    return {name: reported(f"{method}: {name}", kinds[name], found[name]) for name in kinds}
 
 
 def reported(what: str, kind: Any, value: Any) -> Any:
@@ -330,26 +343,35 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
 
 
-def _tables(family: type[Family], found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, ndarray]]:
-    """The columns of a family's tables, as arrays."""
+def tables_reported(
+    method: str, records: Mapping[str, type], found: Mapping[str, Mapping[str, Any]], but: tuple[str, ...] = ()
+) -> dict[str, dict[str, ndarray]]:
+    """The columns of tables that a family's method reports, as arrays.
+
+    Args:
+        but: columns that it leaves to others.
+
+    Raises:
+        ConfigError: if it is not what the records say.
+    """
     import numpy as np  # whoever looks has it
 
-    _check_names(family, "rows must give the tables", tuple(family.Tables), found)
+    _check_names(f"{method} must give the tables", tuple(records), found)
     tables = {}
-    for table, record in family.Tables.items():
-        _check_names(family, f"rows must give of {table}", tuple(n for n in names(record) if n != "step"), found[table])
+    for table, record in records.items():
+        _check_names(f"{method} must give of {table}", tuple(n for n in names(record) if n not in but), found[table])
         given = found[table].items()
         tables[table] = {name: np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for name, v in given}
         lengths = {name: len(values) for name, values in tables[table].items()}
         if len(set(lengths.values())) > 1:
-            raise ConfigError(f"{family.__name__}.rows: columns of {table} must be of one length; got {lengths}")
+            raise ConfigError(f"{method}: columns of {table} must be of one length; got {lengths}")
     return tables
 
 
-def _check_names(family: type[Family], what: str, wanted: tuple[str, ...], found: Mapping[str, Any]) -> None:
+def _check_names(what: str, wanted: tuple[str, ...], found: Mapping[str, Any]) -> None:
     if set(found) != set(wanted):
         given = ", ".join(found) or "nothing"
-        raise ConfigError(f"{family.__name__}.{what} {', '.join(wanted) or 'nothing'}; got {given}")
+        raise ConfigError(f"{what} {', '.join(wanted) or 'nothing'}; got {given}")
 
 
 def names(record: type) -> tuple[str, ...]:

@@ -1,20 +1,23 @@
 """A member: a trial while it is in a pack, as something that can be taken out of it and put into another.
 
 Checkpoints, halving a pack, leaving, joining, resuming and moving between engines are all `take` and `put` of these.
+Torch-free to import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
-from torch import Tensor
 
 from monosweep.model.config import TrialConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Rows = dict[str, dict[str, list[ndarray]]]
 """What was recorded for a family's tables: by table and column, one array for each recorded step."""

@@ -13,7 +13,7 @@ from monosweep.model.config import TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.family import Look, names
 from monosweep.model.member import MemberState, Rows
-from monosweep.model.records import CurvePoint, TrialStatus
+from monosweep.model.records import TrialStatus
 from monosweep.model.results import TrialResult
 
 
@@ -61,7 +61,7 @@ class Notes:
             error=error,
             last_step=step,
             metrics=metrics,
-            curve=_columns((*names(CurvePoint), *names(description.curve)), self.curve),
+            curve=_columns((*names(description.point), *names(description.curve)), self.curve),
             tables={
                 table: {name: _joined(self.rows.get(table, {}).get(name, [])) for name in names(record)}
                 for table, record in description.tables.items()

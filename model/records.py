@@ -37,7 +37,7 @@ class Losses:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CurvePoint:
+class Point:
     """One trial at one recorded step, 1, 2, 4, … and the last, whatever its family."""
 
     step: int
@@ -46,6 +46,12 @@ class CurvePoint:
     """Windowed task loss, as in `trials`."""
     min_loss: float
     """Least mean loss so far, as in `trials`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint(Point):
+    """The same of a network, which is trained."""
+
     lr: float
     """Scheduled learning rate that the step used."""
 

@@ -1,20 +1,21 @@
-"""What training leaves: a trial's result, a pack's snapshots, and weights as bytes."""
+"""What training leaves: a trial's result, and a pack's snapshots.  Torch-free to import."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import ndarray
-from torch import Tensor
 
-from monosweep.model.checkpoint import serialise
 from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Columns = Mapping[str, ndarray]
-Weights = Mapping[str, Mapping[str, Tensor]]
+Weights = Mapping[str, Mapping[str, "Tensor"]]
 """Members' tensors on the host: by trial_id, then by name."""
 
 
@@ -54,9 +55,3 @@ class Snapshot:
     """Members that have ended: they are in the pack no more."""
     weights: Mapping[int, Weights] = field(default_factory=dict)
     """By their own step, the members looked at whose weights are to be kept."""
-
-
-def weights_bytes(weights: Weights, step: int) -> bytes:
-    """Members' weights as safetensors, all after so many steps: `{trial_id}/{name}`."""
-    tensors = {f"{trial_id}/{name}": t for trial_id, named in weights.items() for name, t in named.items()}
-    return serialise(tensors, {"step": str(step)})

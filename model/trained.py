@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monosweep.model.checkpoint import serialise
 from monosweep.model.config import ConfigError, TrialConfig
-from monosweep.model.families import family_of
+from monosweep.model.families import family_of, summary_of
 from monosweep.model.family import Trained
 from monosweep.model.look import trained_of
 from monosweep.model.records import TrialStatus
@@ -133,7 +133,7 @@ class TrainedTrial:
         if metrics is None:
             return {str(self.status): str(self.result.error)}
         rows = {"loss": f"{metrics['loss']:.6g}, least {metrics['min_loss']:.6g}"}
-        return rows | dict(family_of(self.config).summary(self.config, metrics))
+        return rows | dict(summary_of(self.config, metrics))
 
     @property
     def _model(self) -> Trained:

@@ -238,6 +238,9 @@ class PackTrainer:
         """The results of all who have left with one, in the order in which they came."""
         return [self._left[place] for place in sorted(self._left)]
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def to_bytes(self, code: str = "") -> bytes:
         """A checkpoint of those in training: `from_bytes` continues bit for bit, if the `code` is the same."""
         members = [self.take(config.trial_id) for config in self.members]

@@ -10,10 +10,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from monosweep.model.config import TrialConfig, UserError
+from monosweep.model.config import ConfigError, TrialConfig, UserError
 from monosweep.model.debugging import Debug, debug_slice, post_mortem
 from monosweep.model.engines import EngineName
+from monosweep.model.families import description_of
 from monosweep.model.families.source import in_users_code, one_line
+from monosweep.model.family import NETWORK
+from monosweep.model.kinds import kind_of
+from monosweep.model.kinds.contract import Trainer
 from monosweep.model.results import Weights
 from monosweep.model.trained import TrainedTrial
 from monosweep.model.trainer import PackTrainer, Record
@@ -66,7 +70,7 @@ def watch_pack(
 ) -> list[TrainedTrial]:  # fmt: skip
     """The same for trials that share a pack; `debug` and `until` are about one alone."""
     try:
-        trainer = PackTrainer(configs, device, record, engine, keep_weights="final")
+        trainer = _begun(configs, device, engine, record, until)
         weights = _train(trainer, watcher, debug, until)
     except UserError:
         raise
@@ -82,14 +86,26 @@ def watch_pack(
     ]
 
 
-def _train(trainer: PackTrainer, watcher: Watcher, debug: Debug | None, until: int | None) -> Weights:
+def _begun(
+    configs: Sequence[TrialConfig], device: str, engine: EngineName, record: Record, until: int | None
+) -> Trainer:
+    """A pack of any kind; an engine is for networks."""
+    if description_of(configs[0]).kind == NETWORK:
+        return PackTrainer(configs, device, record, engine, keep_weights="final")
+    kind = kind_of(configs[0])
+    if engine not in ("auto", kind.engine_name(configs[0], device)):
+        raise ConfigError(f"trials of {configs[0].family} are no networks, and have no engine {engine}; leave it out")
+    return kind.start(configs, device, together=until is not None)
+
+
+def _train(trainer: Trainer, watcher: Watcher, debug: Debug | None, until: int | None) -> Weights:
     """Train to the end, or to where it is stopped; the weights there, none of those that diverged."""
     kept: dict[str, Mapping[str, Tensor]] = {}
     while not trainer.done:
-        before = trainer.take(trainer.members[0].trial_id) if debug else None
+        before = trainer.take(trainer.members[0].trial_id) if debug and isinstance(trainer, PackTrainer) else None
         snapshot = trainer.advance(SLICE_S)
         watcher.step(trainer.model_steps + sum(result.last_step for result in trainer.results()))
-        if debug and before:
+        if debug and before and isinstance(trainer, PackTrainer):
             debug_slice(before, trainer, debug, watcher.pause)
         for point in snapshot.points if snapshot and not (before and trainer.diverged) else ():
             if point is not None:
@@ -101,9 +117,9 @@ def _train(trainer: PackTrainer, watcher: Watcher, debug: Debug | None, until: i
     return kept
 
 
-def _stop(trainer: PackTrainer) -> Weights:
+def _stop(trainer: Trainer) -> Weights:
     """Have the trial leave as a judge has it leave; its weights."""
     trial_id = trainer.members[0].trial_id
     weights = trainer.weights(trial_id)
-    trainer.stop(trial_id, "as its row says")
+    trainer.stop_all({trial_id: "as its row says"})
     return weights

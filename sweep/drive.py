@@ -248,7 +248,7 @@ class _Launch:
         missing = self._affordable([*stands.missing, *stands.to_come], resumed)
         with (
             stop_signals() as stopping,
-            ready(self.options, len(missing), stopping, self.say) as there,
+            ready(self.options, missing, stopping, self.say) as there,
         ):
             with self._told("planning packs"):
                 packs = packs_for(missing, resumed, self.spec.pack_size, there.site)

@@ -92,13 +92,14 @@ ARROWS = {
     "model.config": [], "model.additions": ["model.config"], "model.records": [], "model.precision": ["model.config"],
     "model.schedule": ["model.config"],
     "model.data": ["model.config"], "model.geometry": [], "model.machine_code": [],
-    "model.member": ["model.config"],
     "model.optimizers": ["model.config"],
     "model.losses": ["model.config", "model.schedule"],
     "model.family": ["model.config", "model.records"],
+    "model.procedure": ["model.config", "model.family", "model.records"],
+    "model.member": ["model.config"], "model.results": ["model.config", "model.records"],
     "model.families": [
         "model.additions", "model.config", "model.data", "model.family", "model.geometry", "model.precision",
-        "model.records", "model.schedule",
+        "model.procedure", "model.records", "model.schedule",
     ],
     "model.engines": [
         "model.additions", "model.config", "model.data", "model.device", "model.families", "model.family",
@@ -252,7 +253,7 @@ def test_a_package_alone_brings_nothing(package: str) -> None:
 FREE_OF_TORCH = [
     "model.config", "model.records", "sweep.store.schema", "sweep.spec.sweep_spec", "sweep.plan.packs",
     "sweep.store.root", "sweep.parse", "sweep.cli.verbs", "sweep.drive", "sweep.view.live", "sweep.view.status",
-    "sweep.work.pack",
+    "sweep.work.pack", "sweep.work.rows", "model.kinds.procedures",
 ]  # fmt: skip
 
 

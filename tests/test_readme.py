@@ -156,7 +156,7 @@ def test_the_spec_that_searches_is_one(folder):
 
 
 def test_the_family_is_one(folder):
-    code, _ = blocks("py")
+    code, *_ = blocks("py")
     (spec,) = (block for block in blocks("text") if block.startswith("base:"))
     (folder / "toy.py").write_text(code)
     (folder / "toy.yaml").write_text(spec)
@@ -165,9 +165,19 @@ def test_the_family_is_one(folder):
     assert done.returncode == 0 and "3 trials trained" in done.stdout, done.stderr
 
 
+def test_the_procedure_is_one(tmp_path):
+    *_, code = blocks("py")
+    (tmp_path / "guess.py").write_text(code)
+    (tmp_path / "guess.yaml").write_text(
+        "base: {family: 'guess.py:Guess', n_steps: 64}\nspace: {width: {grid: [1, 2]}}\n"
+    )
+    done = run(["launch", "guess.yaml", "--executor", "inline", "--out", "guesses"], tmp_path)
+    assert done.returncode == 0 and "2 trials trained in" in done.stdout and "2 of 2 completed" in done.stdout, done
+
+
 def test_a_toy_model_of_ones_own_as_shown(tmp_path):
     """Begun, launched, queried; then metrics and activations of a file, in training and afterwards."""
-    _, additions = blocks("py")
+    _, additions, _ = blocks("py")
     (tmp_path / "mine.py").write_text(additions)
     mine = [argv for argv in commands() if re.search("mine|my_toy", str(argv))]
     assert [argv[0] for argv in mine] == ["new", "launch", "query", "launch", "measure", "query"]

@@ -1,6 +1,7 @@
 """Which families there are: the one place in which a family's name leads to what it is and to what it does.
 
-Ours are folders of two files: `config` says what a family is and is torch-free, `network` what it does.  A user's is a
+Ours are folders of two files: `config` says what a family is and is torch-free, `network` or, where trials are plain
+functions, `procedure` what it does.  A user's is a
 class in a file of its own (`user_file`), or one of ours with functions of such a file (`extended`).
 """
 
@@ -20,8 +21,9 @@ from monosweep.model.families.resid_mlp.config import RESID_MLP
 from monosweep.model.families.source import Source, is_reference, read_source
 from monosweep.model.families.superposition.config import SUPERPOSITION
 from monosweep.model.families.two_layer.config import TWO_LAYER
-from monosweep.model.families.user_file import family_in
+from monosweep.model.families.user_file import AnyFamily, family_in
 from monosweep.model.family import Description, Family
+from monosweep.model.procedure import PROCEDURE, Procedure
 
 
 def _two_layer() -> type[Family]:
@@ -61,18 +63,21 @@ _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
     TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
     RESID_MLP.name: _resid_mlp, QUADRATIC.name: _quadratic,
 }  # fmt: skip
+_PROCEDURES: Mapping[str, Callable[[], type[Procedure]]] = {}
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
 
 
 @cache
-def load(source: Source) -> type[Family]:
+def load(source: Source) -> AnyFamily:
     """The family that a text defines, or one of ours with what it adds.
 
     Raises:
         ConfigError: naming file and line, if it cannot be run or defines no such family.
     """
     name = source.class_name
+    if name in OURS and name not in _NETWORKS:
+        raise source.error(None, f"{name} has no networks that functions could be added to; write a Procedure instead")
     family = extended(source, OURS, _NETWORKS[name]()) if name in OURS else family_in(source, OURS)
     config: Any = family.Config
     config.FAMILY, config.DIGEST, config.SOURCE = source.family, source.digest, source
@@ -148,11 +153,30 @@ def _latest(name: str) -> Source:
 
 
 def family_of(config: TrialConfig) -> type[Family]:
-    """What a trial's family does; imports torch."""
+    """What a trial's family does; imports torch.
+
+    Raises:
+        ConfigError: if its trials are no networks.
+    """
     if config.FAMILY in _NETWORKS:
         return _NETWORKS[config.FAMILY]()
-    source = _source_of(config)
-    return load(source)
+    found = None if config.FAMILY in OURS else load(_source_of(config))
+    if found is None or not issubclass(found, Family):
+        raise ConfigError(f"trials of {config.FAMILY} are no networks: they have neither weights nor responses")
+    return found
+
+
+def procedure_of(config: TrialConfig) -> type[Procedure]:
+    """What a trial's family does whose trials are plain functions; imports no torch."""
+    found: AnyFamily = _PROCEDURES[config.FAMILY]() if config.FAMILY in OURS else load(_source_of(config))
+    assert issubclass(found, Procedure)
+    return found
+
+
+def summary_of(config: TrialConfig, metrics: Mapping[str, Any]) -> Mapping[str, str]:
+    """How a trial ended, losses aside, for people."""
+    is_procedure = description_of(config).kind == PROCEDURE
+    return procedure_of(config).summary(config, metrics) if is_procedure else family_of(config).summary(config, metrics)
 
 
 def description_of(config: TrialConfig) -> Description:

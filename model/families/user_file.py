@@ -8,12 +8,18 @@ from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_origin
 
-from monosweep.model.config import TrialConfig, field_types, shape_fields, unknown_name
+from monosweep.model.config import TrialConfig, config_fields, field_types, shape_fields, unknown_name
 from monosweep.model.families.source import Source, kind_and_words, run
 from monosweep.model.family import Family, names
+from monosweep.model.procedure import Procedure, ProcedureConfig
+
+_BASES = (Family, Procedure)
 
 
-def family_in(source: Source, ours: Collection[str]) -> type[Family]:
+AnyFamily = type[Family] | type[Procedure]
+
+
+def family_in(source: Source, ours: Collection[str]) -> AnyFamily:
     """The family that a class of a text is.
 
     Args:
@@ -26,11 +32,12 @@ def family_in(source: Source, ours: Collection[str]) -> type[Family]:
     module = run(source)
     found = vars(module).get(source.class_name)
     if found is None:
-        known = [name for name, value in vars(module).items() if _is_family(value) and value is not Family]
+        known = [name for name, value in vars(module).items() if _is_family(value) and value not in _BASES]
         raise source.error(None, unknown_name("class", source.class_name, known or [*ours]))
     place = _classes(tree).get(source.class_name)
     if not _is_family(found):
-        raise source.error(_line(place), f"{source.class_name} must be a subclass of monosweep.model.Family")
+        bases = "monosweep.model.Family or Procedure"
+        raise source.error(_line(place), f"{source.class_name} must be a subclass of {bases}")
     _check_family(source, found, place)
     config: Any = found.Config
     config.FAMILY = source.family
@@ -38,25 +45,29 @@ def family_in(source: Source, ours: Collection[str]) -> type[Family]:
         config()
     except Exception as error:
         raise source.error(_line(_member(place, "Config")), f"a Config of defaults: {kind_and_words(error)}") from error
-    family: type[Family] = found
+    family: AnyFamily = found
     return family
 
 
 def _is_family(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Family)
+    return isinstance(value, type) and issubclass(value, _BASES)
 
 
-def _check_family(source: Source, family: type[Family], place: ast.ClassDef | None) -> None:
-    for method in ("start", "sample", "loss"):
+def _check_family(source: Source, family: AnyFamily, place: ast.ClassDef | None) -> None:
+    of_networks = issubclass(family, Family)
+    for method in ("start", "sample", "loss") if of_networks else ("run",):
         if _own(family, method) is None and not (method == "sample" and _own(family, "sampler")):
             raise source.error(_line(place), f"{family.__name__} must have a method {method}")
+    base = TrialConfig if of_networks else ProcedureConfig
     config, line = getattr(family, "Config", None), _line(_member(place, "Config")) or _line(place)
-    if not (isinstance(config, type) and issubclass(config, TrialConfig) and config.__module__ == family.__module__):
-        raise source.error(line, f"{family.__name__} must have a nested class Config(TrialConfig), its knobs")
+    if not (isinstance(config, type) and issubclass(config, base) and config.__module__ == family.__module__):
+        raise source.error(line, f"{family.__name__} must have a nested class Config({base.__name__}), its knobs")
+    if of_networks and issubclass(config, ProcedureConfig):
+        raise source.error(line, f"{family.__name__} is a Family, whose Config is a TrialConfig; got a ProcedureConfig")
     if not is_dataclass(config) or "__dataclass_fields__" not in vars(config):
         raise source.error(line, "Config must be decorated with @dataclass(frozen=True, kw_only=True)")
     _check_knobs(source, config, _member(place, "Config"))
-    for record in ("Metrics", "CurveMetrics"):
+    for record in ("Metrics", "CurveMetrics") if of_networks else ("Metrics", "Losses"):
         _check_record(source, getattr(family, record), _member(place, record), record)
     for table, record_of in family.Tables.items():
         _check_record(source, record_of, _member(place, record_of.__name__), f"Tables[{table!r}]")
@@ -64,19 +75,20 @@ def _check_family(source: Source, family: type[Family], place: ast.ClassDef | No
             raise source.error(_line(place), f"Tables[{table!r}] must have a field step, which the trainer fills")
 
 
-def _own(family: type[Family], name: str) -> Any:
+def _own(family: AnyFamily, name: str) -> Any:
     """A method that the base class does not have so."""
-    found, base = getattr(family, name), getattr(Family, name)
+    found, base = getattr(family, name), getattr(Family if issubclass(family, Family) else Procedure, name)
     return None if getattr(found, "__func__", found) is base.__func__ else found
 
 
 def _check_knobs(source: Source, config: type[TrialConfig], place: ast.ClassDef | None) -> None:
-    base, shapes = field_types(TrialConfig), shape_fields(TrialConfig)
+    of_all = ProcedureConfig if issubclass(config, ProcedureConfig) else TrialConfig
+    base, shapes = field_types(of_all), shape_fields(of_all)
     try:
         kinds = field_types(config)
     except Exception as error:  # a name that an annotation uses
         raise source.error(_line(place), f"the types of Config's fields: {kind_and_words(error)}") from error
-    for field in fields(config):
+    for field in config_fields(config):
         line, kind = _line(_member(place, field.name)) or _line(place), kinds[field.name]
         if field.default is MISSING:
             raise source.error(line, f"{field.name} must have a default, as every knob has")

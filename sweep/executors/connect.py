@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +50,14 @@ class Cluster:
 
 
 @contextmanager
-def connected(address: str | None, n_workers: int | None, n_gpus: int | None = None) -> Iterator[Cluster]:
+def connected(
+    address: str | None, n_workers: int | None, n_gpus: int | None = None, modules: Sequence[str] = ()
+) -> Iterator[Cluster]:
     """A running cluster at `address`, or a Ray of our own on loopback that ends with the block.
 
     Args:
         n_gpus: of a Ray of our own, which does not count every GPU that torch finds; left out, those that it counts.
+        modules: what workers of a Ray of our own import before they are given a pack.
 
     Raises:
         ConfigError: if there is no cluster at `address`, or this process is connected to a Ray already.
@@ -70,7 +73,7 @@ def connected(address: str | None, n_workers: int | None, n_gpus: int | None = N
         try:
             with _same_signals():
                 if address is None:
-                    own_ray.start(scratch, n_workers, n_gpus, quiet)
+                    own_ray.start(scratch, n_workers, n_gpus, quiet, modules)
                 else:
                     _connect(address, quiet)
             yield _cluster(scratch)

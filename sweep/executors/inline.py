@@ -96,7 +96,7 @@ def _one_after_another(work: Work, queue: Queue, should_stop: Callable[[], bool]
 def _train_here(work: Work, queue: Queue, pack: Pack, should_stop: Callable[[], bool]) -> None:
     orders = [Orders()]
     try:
-        queue.began(pack.pack_id, _HERE, check_device(work.settings.device), oom_kills())
+        queue.began(pack.pack_id, _HERE, check_device(work.settings.device, pack), oom_kills())
         for progress in pack_slices(work.store, work.sweep, pack, work.settings, should_stop, orders.pop):
             orders[:] = [queue.heard(progress)]
     except MachineError as error:
@@ -252,7 +252,7 @@ def _serve(pipe: Connection, work: Work, place: str) -> None:
         os.environ[_VISIBLE] = place.removeprefix("GPU ")
     try:
         while (pack := pipe.recv()) is not None:
-            pipe.send(_Began(check_device(work.settings.device), oom_kills()))
+            pipe.send(_Began(check_device(work.settings.device, pack), oom_kills()))
             told = _Told(pipe)
             for progress in pack_slices(work.store, work.sweep, pack, work.settings, told.to_stop, told.orders):
                 pipe.send(progress)

@@ -10,7 +10,7 @@ which they listen.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,10 @@ _OBJECT_STORE_BYTES = 256 * 2**20
 _MEMORY = Path("/dev/shm")
 """Where Ray has its object store, if there is room."""
 _SETTINGS = {
-    "preload_python_modules": ["monosweep.sweep.executors.tune", "monosweep.model.trainer"],
     "idle_worker_killing_time_threshold_ms": 60_000,
 }
-"""A worker imports what trains before it is given a pack; torch alone takes a second or more.  And it is not ended,
-as it would be after a second, while Tune has taken its core and not yet asked for it."""
+"""A worker is not ended, as it would be after a second, while Tune has taken its core and not yet asked for it."""
+_PRELOADED = "monosweep.sweep.executors.tune"
 _TOO_SLOW = "timed out during startup"
 _LOOPBACK = "127.0.0.1"
 
@@ -47,8 +46,13 @@ def locked() -> Iterator[None]:
     read_token_again()
 
 
-def start(scratch: Path, n_workers: int | None, n_gpus: int | None, quiet: Mapping[str, Any]) -> None:
+def start(
+    scratch: Path, n_workers: int | None, n_gpus: int | None, quiet: Mapping[str, Any], modules: Sequence[str] = ()
+) -> None:
     """`ray.init` for this machine alone, with all its files in `scratch`.
+
+    Args:
+        modules: what a worker imports before it is given a pack; torch alone takes a second or more.
 
     Raises:
         UserError: if Ray does not start in time, or not as it must be.
@@ -63,7 +67,7 @@ def start(scratch: Path, n_workers: int | None, n_gpus: int | None, quiet: Mappi
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=str(scratch / "ray"),  # Ray opens it to everybody, but nobody else comes through `scratch`
                 _plasma_directory=None if has_room(_MEMORY, _OBJECT_STORE_BYTES) else str(scratch),
-                _system_config=_SETTINGS,
+                _system_config={**_SETTINGS, "preload_python_modules": [_PRELOADED, *modules]},
                 **quiet,
             )
     except Exception as error:  # Ray raises no more special one, after half a minute

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from monosweep.model import machine_code
 from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.kinds import module_of
 from monosweep.sweep.executors import inline
 from monosweep.sweep.executors.head import Execute, Head
 from monosweep.sweep.executors.shipping import lent
@@ -53,27 +54,28 @@ class Ready:
 
 
 @contextmanager
-def ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
-    """The executor for so many trials, for the length of a block; a dry run starts nothing.
+def ready(options: LaunchOptions, trials: Sequence[TrialConfig], stopping: Stopping, say: Say) -> Iterator[Ready]:
+    """The executor for these trials, for the length of a block; a dry run starts nothing.
 
     Args:
         say: is told what is waited for, if it takes long.
 
     Raises:
-        ConfigError: if a cluster has no place for a pack.
+        ConfigError: if a cluster has no place for a pack, or the device is none for a trial.
     """
+    options = replace(options, device=_for(options.device, trials))
     if options.address is None and not options.dry_run and (problem := machine_code.problem()):
         say(problem)
-    with lent(stand_in()), _ready(options, n_trials, stopping, say) as there:
+    with lent(stand_in()), _ready(options, trials, stopping, say) as there:
         yield there
 
 
 @contextmanager
-def _ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
+def _ready(options: LaunchOptions, trials: Sequence[TrialConfig], stopping: Stopping, say: Say) -> Iterator[Ready]:
     if options.executor == "inline" or (options.dry_run and options.address is None):
         yield Ready(site=_here(options)[0], execute=partial(inline.execute, hurried=stopping.hurried))
     elif options.address is None:
-        with _own_ray(options, n_trials, stopping, say) as own:
+        with _own_ray(options, trials, stopping, say) as own:
             yield own
     else:
         with _cluster(options, options.address, stopping, say) as cluster:
@@ -81,16 +83,18 @@ def _ready(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) 
 
 
 @contextmanager
-def _own_ray(options: LaunchOptions, n_trials: int, stopping: Stopping, say: Say) -> Iterator[Ready]:
+def _own_ray(options: LaunchOptions, trials: Sequence[TrialConfig], stopping: Stopping, say: Say) -> Iterator[Ready]:
     """A Ray on this machine that ends with the block."""
-    _import_meanwhile("monosweep.model.trainer")
+    modules = sorted({module_of(config) for config in trials})
+    for module in modules:
+        _import_meanwhile(module)
     with ExitStack() as ending:
         with told_if_long("waiting for Ray to start", say):
             from monosweep.sweep.executors import connect, tune  # Ray
 
             here, packs_per_gpu = _here(options)
             gpus = n_gpus() if here.device == "cuda" else 0
-            own = connect.connected(None, min(here.n_workers, n_trials), gpus)
+            own = connect.connected(None, min(here.n_workers, len(trials)), gpus, modules)
             cluster = ending.enter_context(own)
         useful = _asked_there(here.device, stopping.told, say)
         site = replace(here, useful=useful)
@@ -183,6 +187,16 @@ def _asked_apart(group: Sequence[TrialConfig], fits: int) -> int:
 
 def _cluster_device(device: str, n_gpus: int) -> str:
     return ("cuda" if n_gpus else "cpu") if device == "auto" else device
+
+
+def _for(device: str, trials: Sequence[TrialConfig]) -> str:
+    """The device that was asked for, if it is one for all of them; the processor where none takes another."""
+    for config in trials:
+        if device not in ("auto", *config.DEVICES):
+            is_for = " or ".join(config.DEVICES)
+            raise ConfigError(f"trials of {config.family} are for --device {is_for}; got {device}")
+    others = any("cuda" in config.DEVICES for config in trials)
+    return "cpu" if device == "auto" and not others else device
 
 
 def _import_meanwhile(module: str) -> None:

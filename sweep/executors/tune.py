@@ -224,7 +224,8 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
             time.sleep(_REPORT_S)
         if here in given["left_out"] or here in given["avoid"]:
             return _Report(refused=True)
-        name, pack = check_device(work.settings.device), given["pack"].pack
+        pack = given["pack"].pack
+        name = check_device(work.settings.device, pack)
         self._slices = pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving, self._ordered)
         self._has_begun = True
         return _Report(began=(here, name, oom_kills()))

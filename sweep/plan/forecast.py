@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from monosweep.model.config import TrialConfig, shape_of
+from monosweep.model.kinds import kind_of
+from monosweep.model.kinds.contract import Trainer
 from monosweep.sweep.plan.packs import MULTIPLY_ADDS_PER_S, Pack
 
 BUDGET_S = 2.0
@@ -79,24 +81,29 @@ def _cost(pack: Pack) -> float:
 
 def _pace(pack: Pack, device: str, seconds: float) -> _Pace:
     """Of a pack, from training it for about so many seconds."""
-    from monosweep.model.trainer import PackTrainer  # torch
-
     n_members = int(_LONGEST_STEP_S * MULTIPLY_ADDS_PER_S / pack.configs[0].step_cost())
     configs = pack.configs[: max(1, n_members)]
-    trainer = PackTrainer(configs, device)
+    trainer = kind_of(configs[0]).start(configs, device)
     intervals: list[tuple[int, int, float]] = []
     deadline = time.perf_counter() + seconds
     waited = 0.0
     while not trainer.done and (len(intervals) < _LEAST_INTERVALS or time.perf_counter() < deadline):
         start, busy = time.perf_counter(), time.process_time()
-        step, n_members = trainer.step, len(trainer.members)
+        before = _done(trainer)
         snapshot = trainer.advance(max(0.0, deadline - start))
         busy, passed = time.process_time() - busy, time.perf_counter() - start
-        intervals.append((n_members * (trainer.step - step), n_members * bool(snapshot), busy))
+        looks = sum(point is not None for point in snapshot.points) if snapshot else 0
+        intervals.append((_done(trainer) - before, looks, busy))
         waited += max(0.0, passed - busy)
+    trainer.close()
     pace = _fitted(intervals[1:] or intervals, configs[0])  # the first has something compiled
     shared = 1 + waited / max(sum(busy for _, _, busy in intervals), 1e-9)
     return _Pace(step_s=pace.step_s * shared, look_s=pace.look_s * shared)
+
+
+def _done(trainer: Trainer) -> int:
+    """Steps of all members, those who have ended too."""
+    return trainer.model_steps + sum(result.last_step for result in trainer.results())
 
 
 def _fitted(intervals: Sequence[tuple[int, int, float]], config: TrialConfig) -> _Pace:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from monosweep.model.checkpoint_header import CheckpointError, damaged, told
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import config_from
+from monosweep.model.kinds import kind_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Index, Store, count_by_status
@@ -146,13 +147,12 @@ def _saved(pack_id: str, metadata: Mapping[str, str]) -> _Saved:
 
 def _cut(store: Store, sweep: str, saved: _Saved, pack: Pack, say: Callable[[str], None]) -> bool:
     """Have some trials of a checkpoint go on by themselves, from one of their own; whether that can be."""
-    from monosweep.model.checkpoint import from_bytes, to_bytes  # torch
-
+    kind = kind_of(pack.configs[0])
     try:
         ids = {config.trial_id for config in pack.configs}
-        members, about = from_bytes(store.load_checkpoint(sweep, saved.pack_id) or b"", ids, training_code())
+        members, about = kind.from_bytes(store.load_checkpoint(sweep, saved.pack_id) or b"", ids, training_code())
     except CheckpointError as error:
         say(f"the checkpoint of pack {saved.pack_id} {error.problem}; its trials start over")
         return False
-    store.save_checkpoint(sweep, pack.pack_id, to_bytes(members, about, training_code()))
+    store.save_checkpoint(sweep, pack.pack_id, kind.to_bytes(members, about, training_code()))
     return True

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from monosweep.model.config import ConfigError, TrialConfig
+from monosweep.model.kinds import kind_of
 from monosweep.sweep.ahead import importing
 from monosweep.sweep.plan.packs import Pack, Useful, make_packs
 
@@ -82,10 +83,9 @@ def needed_bytes(device: str, pack: Pack) -> int:
 
 def _footprint(device: str, config: TrialConfig) -> tuple[int, int]:
     with importing():
-        from monosweep.model.memory import bytes_of_pack  # torch
-
+        kind = kind_of(config)
     try:
-        return bytes_of_pack(config, device)
+        return kind.bytes_of_pack(config, device)
     except ConfigError:
         raise
     except Exception:  # a family of a user's is measured by what it makes; if it raises, that is its trials' failure

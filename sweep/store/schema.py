@@ -21,10 +21,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, config_fields, field_types
 from monosweep.model.families import OURS, config_of, config_of_trial, load
 from monosweep.model.family import Description
-from monosweep.model.records import CurvePoint, Float32, Int32, Losses, TrialStatus
+from monosweep.model.records import Float32, Int32, TrialStatus
 
 SCHEMA_VERSION = 2
 """Raised when a column changes its meaning or goes, or older versions would misread a root; a new nullable column does
@@ -52,7 +52,8 @@ class Provenance:
     wall_time_s: float
     """This trial's equal share of its pack's training time, in seconds."""
     engine: str
-    """`packed`, `vmapped` or `solo`; `packed, fused, captured` where a GPU's kernels and a CUDA graph did the work."""
+    """`packed`, `vmapped` or `solo`; `packed, fused, captured` where a GPU's kernels and a CUDA graph did the work;
+    `function` of a trial that is no network."""
     device: str
     """`cpu` or `cuda`; where it ended."""
     device_name: str
@@ -62,7 +63,7 @@ class Provenance:
     """What trained the trial: the version of monosweep, a digest of its sources and, where they were a git checkout,
     its commit (`edited` if they differed from it), as in 0.1.0+src.3f2a9c81d0e4.git.7ff8610."""
     library_versions: str
-    """Versions of Python, torch, numpy and pyarrow."""
+    """Versions of Python, torch, numpy and pyarrow; of a trial that is no network of SciPy in place of torch."""
     schema_version: int = SCHEMA_VERSION
     """Version of this table's layout."""
     finished_at: datetime
@@ -105,8 +106,8 @@ class Column:
 
 def _parts(table: str, family: Description) -> tuple[type, ...]:
     shared: dict[str, tuple[type, ...]] = {
-        "trials": (Key, family.config, Losses, family.metrics, Provenance),
-        "curves": (Key, CurvePoint, family.curve),
+        "trials": (Key, family.config, family.losses, family.metrics, Provenance),
+        "curves": (Key, family.point, family.curve),
         ASKED: (Asked,),
     }
     return shared[table] if table in shared else (Key, family.tables[table])
@@ -127,7 +128,7 @@ _NAMES: dict[type, tuple[str, ...]] = {part: tuple(f.name for f in fields(part))
 
 def columns(table: str, family: Description = FIRST) -> tuple[Column, ...]:
     """The columns that a family's trials have in `trials`, `curves`, `asked` or a table of its own, in order."""
-    nullable = (Losses, family.metrics)  # a trial that did not complete has no metrics
+    nullable = (family.losses, family.metrics)  # a trial that did not complete has no metrics
     return tuple(column for part in _parts(table, family) for column in _columns_of(part, part in nullable))
 
 
@@ -210,7 +211,7 @@ def _columns_of(part: type, nullable: bool) -> list[Column]:
             f.name, _arrow_type(hints[f.name], f"{part.__name__}.{f.name}"), docs.get(f.name, ""),
             nullable or (NoneType in get_args(hints[f.name]) and not (is_config and f.name in _ALWAYS)),
         )
-        for f in fields(part)
+        for f in (config_fields(part) if is_config else fields(part))
     ]  # fmt: skip
 
 

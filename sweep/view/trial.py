@@ -60,8 +60,8 @@ class TrialDisplay:
 
 
 def _columns(point: Mapping[str, Any]) -> list[str]:
-    """What a line shows: losses, what the family adds, and the rate at the end."""
-    return [*(name for name in point if name != "lr"), "lr"]
+    """What a line shows: losses, what the family adds, and the rate at the end, if there is one."""
+    return sorted(point, key=lambda name: name == "lr")
 
 
 def _width(name: str) -> int:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import TrialConfig
+from monosweep.model.kinds import kind_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store
@@ -27,17 +28,16 @@ def missing(rows: Mapping[str, TrialStatus], pack: Pack) -> list[TrialConfig]:
 
 def split(store: Store, sweep: str, pack: Pack, rest: Sequence[TrialConfig]) -> tuple[Pack, Pack]:
     """Two packs of some members of a pack, which go on from its checkpoint if there is a good one."""
-    from monosweep.model.checkpoint import from_bytes, to_bytes  # torch
-
+    kind = kind_of(rest[0])
     middle = len(rest) // 2
     parts = Pack(tuple(rest[:middle])), Pack(tuple(rest[middle:]))
     data = store.load_checkpoint(sweep, pack.pack_id)
     if data is not None:
         with suppress(CheckpointError):  # else they start over
             for part in parts:
-                members, about = from_bytes(data, {config.trial_id for config in part.configs}, training_code())
+                members, about = kind.from_bytes(data, {config.trial_id for config in part.configs}, training_code())
                 if len(members) == len(part.configs):
-                    store.save_checkpoint(sweep, part.pack_id, to_bytes(members, about, training_code()))
+                    store.save_checkpoint(sweep, part.pack_id, kind.to_bytes(members, about, training_code()))
     store.drop_checkpoint(sweep, pack.pack_id)
     return parts
 
@@ -54,9 +54,7 @@ def fail(
     Raises:
         StoreError: if they cannot be written.
     """
-    from monosweep.model.engines import engine_name  # torch
-
-    engine = engine_name(configs[0], device)
+    engine = kind_of(configs[0]).engine_name(configs[0], device)
     tables = failed_tables(pack.pack_id, configs, error, engine, device, device_name)
     store.commit(sweep, pack.pack_id, tables)
     store.drop_checkpoint(sweep, pack.pack_id)

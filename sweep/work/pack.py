@@ -1,6 +1,6 @@
 """One pack on one worker: train, checkpoint, and commit the rows of those who leave.  Both executors drive this module.
 
-    Pack -> model.trainer.PackTrainer -> rows with provenance -> Store.commit
+    Pack -> model.kinds: Trainer -> rows with provenance -> Store.commit
 
 Trouble with training is a trial's own only if it fails alone (`failures`), and if it is none of the machine's
 (`faults`).  Trouble with the store is nobody's failure: it stops the sweep.
@@ -11,13 +11,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from monosweep.model.checkpoint_header import CheckpointError
 from monosweep.model.config import ConfigError, TrialConfig
 from monosweep.model.families.source import kind_and_words, one_line
+from monosweep.model.kinds import kind_of
+from monosweep.model.kinds.contract import Trainer
+from monosweep.model.member import MemberState
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.machine import total_memory
 from monosweep.sweep.plan.packs import Pack
@@ -31,7 +34,6 @@ from monosweep.sweep.work.rows import process_here, tables_from
 
 if TYPE_CHECKING:
     from monosweep.model.results import Snapshot, TrialResult
-    from monosweep.model.trainer import PackTrainer
 
 _CHECKPOINT_AFTER_S = (5.0, 45.0)
 """A node that stops may give no time for a checkpoint, so the last one should be young; with slices of at most ten
@@ -85,17 +87,16 @@ def pack_slices(
     yield training.progress(over=True)
 
 
-def check_device(device: str) -> str:
-    """The name of the device that trains in this process, once it has computed something.
+def check_device(device: str, pack: Pack) -> str:
+    """The name of the device that is to train a pack in this process, once it has computed something.
 
     Raises:
         MachineError: if it cannot.
     """
     try:
-        from monosweep.model.device import compute, device_name  # torch
-
-        compute(device)
-        return device_name(device)
+        kind = kind_of(pack.configs[0])
+        kind.check_device(device)
+        return kind.device_name(device)
     except Exception as error:
         raise MachineError(Cause.MACHINE, kind_and_words(error)) from None
 
@@ -168,7 +169,10 @@ class _Training:
 
     def _attempt(self, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
         """Train to the end; `lacking` always holds the members that have no row yet."""
-        trainer = self._trainer(pack, lacking)
+        with closing(self._trainer(pack, lacking)) as trainer:
+            yield from self._to_the_end(trainer, pack, lacking)
+
+    def _to_the_end(self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
         self._stop_members(trainer, pack, lacking, dict(pack.leaving))
         self.current_steps = trainer.model_steps
         if not trainer.done:
@@ -177,7 +181,7 @@ class _Training:
         while not trainer.done and not self.stopped:
             snapshot = self._advance(trainer, pack)
             if snapshot and snapshot.left:
-                self._commit(pack, snapshot.left, trainer.how)
+                self._commit(pack, snapshot.left, trainer.how, trainer.device)
                 lacking[:] = trainer.members
             self.current_steps = trainer.model_steps
             self.stopped = not trainer.done and self.should_stop()
@@ -194,7 +198,7 @@ class _Training:
             self.store.drop_checkpoint(self.sweep, pack.pack_id)
 
     def _ordered(
-        self, trainer: PackTrainer, pack: Pack, lacking: list[TrialConfig], seen: Sequence[Seen]
+        self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig], seen: Sequence[Seen]
     ) -> Iterator[PackProgress]:
         """Report, and do what is ordered then."""
         yield self.progress(seen=seen)
@@ -210,23 +214,21 @@ class _Training:
             self.store.save_checkpoint(self.sweep, pack.pack_id, _to_bytes(trainer))
             self.stopped = self.released = True
 
-    def _stop_members(
-        self, trainer: PackTrainer, pack: Pack, lacking: list[TrialConfig], stop: Mapping[str, str]
-    ) -> None:
+    def _stop_members(self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig], stop: Mapping[str, str]) -> None:
         """Have members leave; whoever has nothing to show yet, since its checkpoint is gone, does not."""
         there = {config.trial_id for config in trainer.members if trainer.points(config.trial_id)}
         with _training():
             left = trainer.stop_all({trial_id: why for trial_id, why in stop.items() if trial_id in there})
         if left:
-            self._commit(pack, left, trainer.engine)
+            self._commit(pack, left, trainer.engine, trainer.device)
             lacking[:] = trainer.members
 
-    def _history(self, trainer: PackTrainer) -> list[Seen]:
+    def _history(self, trainer: Trainer) -> list[Seen]:
         """The rungs that members had reached before this worker took them."""
         found = [(config, *point) for config in trainer.members for point in trainer.points(config.trial_id)]
         return [self._as_seen(config, point, judged) for config, point, judged in found if self._is_rung(config, point)]
 
-    def _seen(self, trainer: PackTrainer, snapshot: Snapshot | None) -> list[Seen]:
+    def _seen(self, trainer: Trainer, snapshot: Snapshot | None) -> list[Seen]:
         """The rungs that members have just reached."""
         there = {config.trial_id for config in trainer.members}
         pairs = zip(trainer.configs, snapshot.points if snapshot else (), strict=False)
@@ -240,18 +242,16 @@ class _Training:
     def _as_seen(self, config: TrialConfig, point: Mapping[str, Any], judged: bool) -> Seen:
         return Seen(trial_id=config.trial_id, step=point["step"], values=point, judged=judged)
 
-    def _trainer(self, pack: Pack, rest: Sequence[TrialConfig]) -> PackTrainer:
+    def _trainer(self, pack: Pack, rest: Sequence[TrialConfig]) -> Trainer:
         """From the pack's checkpoint if there is a good one, else from the start."""
-        from monosweep.model.trainer import PackTrainer  # torch
-
         self._gather(pack, rest)
         data = self.store.load_checkpoint(self.sweep, pack.pack_id)
         if data is not None and (trainer := self._resumed(pack, rest, data)):
             return trainer
         with _training():
-            return PackTrainer(
-                rest, self.settings.device, self.settings.record_neurons, keep_weights=self.settings.save_weights,
-                process=process_here(self.settings.device),
+            return kind_of(rest[0]).start(
+                rest, self.settings.device, self.settings.record_neurons, self.settings.save_weights,
+                process=process_here(rest[0], self.settings.device), together=self.settings.rungs is not None,
             )  # fmt: skip
 
     def _gather(self, pack: Pack, rest: Sequence[TrialConfig]) -> None:
@@ -259,15 +259,13 @@ class _Training:
         sources = [source for source in pack.sources if source != pack.pack_id]
         if not sources or self.store.load_checkpoint(self.sweep, pack.pack_id) is not None:
             return
-        from monosweep.model.checkpoint import from_bytes, to_bytes  # torch
-        from monosweep.model.member import MemberState  # torch
-
+        kind = kind_of(rest[0])
         found: dict[str, MemberState] = {}
         about: dict[str, Any] = {}
         for source in pack.sources:
             data = self.store.load_checkpoint(self.sweep, source)
             try:
-                members, about = from_bytes(data or b"", {config.trial_id for config in rest}, training_code())
+                members, about = kind.from_bytes(data or b"", {config.trial_id for config in rest}, training_code())
             except CheckpointError as error:
                 problem = f"the checkpoint of pack {source} is not readable ({error})"
                 self.warnings.append(f"{problem}; its trials start over")
@@ -275,16 +273,15 @@ class _Training:
             found |= {member.config.trial_id: member for member in members}
         if found:
             states = [found.get(config.trial_id, MemberState(config=config)) for config in rest]
-            self.store.save_checkpoint(self.sweep, pack.pack_id, to_bytes(states, about, training_code()))
+            self.store.save_checkpoint(self.sweep, pack.pack_id, kind.to_bytes(states, about, training_code()))
 
-    def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> PackTrainer | None:
-        from monosweep.model.trainer import PackTrainer  # torch
-
+    def _resumed(self, pack: Pack, rest: Sequence[TrialConfig], data: bytes) -> Trainer | None:
         try:
             with _training():
-                trainer = PackTrainer.from_bytes(
+                trainer = kind_of(rest[0]).resume(
                     data, self.settings.device, {config.trial_id for config in rest}, self.settings.record_neurons,
-                    self.settings.save_weights, code=training_code(), process=process_here(self.settings.device),
+                    self.settings.save_weights, training_code(), process_here(rest[0], self.settings.device),
+                    self.settings.rungs is not None,
                 )  # fmt: skip
         except CheckpointError as error:
             self._warn(pack, error.problem)
@@ -297,21 +294,21 @@ class _Training:
     def _warn(self, pack: Pack, problem: str) -> None:
         self.warnings.append(f"the checkpoint of pack {pack.pack_id} {problem}; the pack starts over")
 
-    def _advance(self, trainer: PackTrainer, pack: Pack) -> Snapshot | None:
-        from monosweep.model.results import weights_bytes  # torch
-
+    def _advance(self, trainer: Trainer, pack: Pack) -> Snapshot | None:
         before = trainer.model_steps
         with _training():
             snapshot = trainer.advance(max_seconds=self.settings.slice_s)
         left = sum(result.last_step for result in snapshot.left) if snapshot else 0
         self.trained_steps += trainer.model_steps + left - before
         for step, weights in snapshot.weights.items() if snapshot else ():
+            from monosweep.model.checkpoint import weights_bytes  # torch
+
             with _training():
                 data = weights_bytes(weights, step)
             self.store.save_weights(self.sweep, pack.pack_id, step, weights, data)
         return snapshot
 
-    def _is_due(self, trainer: PackTrainer, snapshot: Snapshot | None, age_s: float) -> bool:
+    def _is_due(self, trainer: Trainer, snapshot: Snapshot | None, age_s: float) -> bool:
         if trainer.done or self.stopped:
             return self.stopped
         if snapshot is not None:
@@ -319,9 +316,9 @@ class _Training:
         least, most = _CHECKPOINT_AFTER_S
         return age_s >= min(most, max(least, self.saving_s / _SHARE_FOR_SAVING))
 
-    def _commit(self, pack: Pack, left: Sequence[TrialResult], engine: str) -> None:
+    def _commit(self, pack: Pack, left: Sequence[TrialResult], engine: str, device: str) -> None:
         with _training():  # a user's own may give what its columns do not hold
-            tables = tables_from(pack.pack_id, left, engine, self.settings.device)
+            tables = tables_from(pack.pack_id, left, engine, device)
         self.store.commit(self.sweep, pack.pack_id, tables)
         for result in left:
             self._settle(result.config, result.status)
@@ -360,6 +357,6 @@ def _training() -> Iterator[None]:
         raise _TrainingError(text or told(error), cause) from None
 
 
-def _to_bytes(trainer: PackTrainer) -> bytes:
+def _to_bytes(trainer: Trainer) -> bytes:
     with _training():
         return trainer.to_bytes(training_code())

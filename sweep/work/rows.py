@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -16,6 +17,7 @@ import pyarrow as pa
 from monosweep.model.config import TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.family import Description
+from monosweep.model.kinds import kind_of
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import Key, Provenance, arrow_schema, arrow_table, tables_of, trial_row
 from monosweep.sweep.version import code_version
@@ -41,7 +43,7 @@ def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, devic
             Key(trial_id=result.config.trial_id, pack_id=pack_id), result.config, _metrics(result),
             _provenance(
                 result.config, result.status, result.error, result.last_step, result.wall_time_s, engine, device,
-                [json.loads(process) for process in result.trained_by] or [_process(device)],
+                [json.loads(process) for process in result.trained_by] or [_process(result.config, device)],
             ),
         )
         for result in results
@@ -60,7 +62,7 @@ def failed_tables(
     Args:
         device_name: of where it was tried; left out, this process's.
     """
-    process, family = _process(device, device_name), description_of(configs[0])
+    process, family = _process(configs[0], device, device_name), description_of(configs[0])
     rows = [
         trial_row(
             Key(trial_id=config.trial_id, pack_id=pack_id), config, None,
@@ -72,23 +74,18 @@ def failed_tables(
     return {"trials": arrow_table("trials", rows, family), **empty}
 
 
-def process_here(device: str) -> str:
-    """What is kept with a member of the process that trains it."""
-    return json.dumps(_process(device))
+def process_here(config: TrialConfig, device: str) -> str:
+    """What is kept with a member, such as `config`, of the process that trains it."""
+    return json.dumps(_process(config, device))
 
 
-def _process(device: str, device_name: str | None = None) -> dict[str, str]:
+def _process(config: TrialConfig, device: str, device_name: str | None = None) -> dict[str, str]:
     """What rows name of a process that trained, by column."""
+    kind = kind_of(config)
     return {
-        "device_name": device_name or _device_name(device), "code_version": code_version(),
-        "library_versions": _library_versions(),
+        "device_name": device_name or kind.device_name(device), "code_version": code_version(),
+        "library_versions": library_versions(kind.LIBRARIES),
     }  # fmt: skip
-
-
-def _device_name(device: str) -> str:
-    from monosweep.model.device import device_name  # torch
-
-    return device_name(device)
 
 
 def _metrics(result: TrialResult) -> Mapping[str, Any] | None:
@@ -124,14 +121,10 @@ def _provenance(
 
 
 @cache
-def _library_versions() -> str:
-    libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "numpy", "pyarrow"))
-    return f"python {platform.python_version()}, {libraries}"
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
-        return "unknown"
+def library_versions(packages: tuple[str, ...]) -> str:
+    """Python's version, and those of the packages that are installed, as rows say them."""
+    found = [f"python {platform.python_version()}"]
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join(found)

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch_optimizer
 
+from monosweep.model.checkpoint import weights_bytes
 from monosweep.model.config import ConfigError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.results import weights_bytes
 from monosweep.model.trainer import PackTrainer
 
 from .rows import bits, finish

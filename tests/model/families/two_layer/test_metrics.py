@@ -9,11 +9,11 @@ import safetensors.torch
 import torch
 from scipy import special
 
+from monosweep.model.checkpoint import weights_bytes
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.metrics import features_by_n_mono, neuron_stats
 from monosweep.model.families.two_layer.weights import Weights, activate, activation_slope, initial_weights
 from monosweep.model.geometry import capacities
-from monosweep.model.results import weights_bytes
 from monosweep.model.trainer import PackTrainer
 
 ACT = {
