@@ -83,11 +83,13 @@ def weights(argv: Sequence[str]) -> int:
         WeightsArgs, argv, prog="monosweep weights",
         description="Write a trial's weights as public code loads them; trained again, and checked, if none were kept.",
     )  # fmt: skip
+    from monosweep.model.families import family_of
     from monosweep.model.look import trained_of
     from monosweep.model.trained import export
     from monosweep.sweep.store.weights import last_weights
 
     store, row, config = _row_of(args.out, args.trial_id)
+    family_of(config)  # who has no weights is told before anything is trained again
     kept = last_weights(store, row)
     if kept is None:
         watched, ok = _replayed(store, row, config, row["device"])
