@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from monosweep.sweep.store.root import Store
-from processes import Driver, gone
+from processes import Driver, gone, is_training
 from same_tables import read_rows
 
 KILLS = 10
@@ -31,18 +31,21 @@ RUNGS = (4096, 8192, 16384, 32768)
 
 
 @pytest.mark.long
-def test_a_search_that_is_killed_ten_times_has_one_row_a_trial_and_judges_no_rung_afresh(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_search_that_is_killed_ten_times_has_one_row_a_trial_and_judges_no_rung_afresh(
+    tmp_path: Path, executor: str
+) -> None:
     spec, out = tmp_path / "s.yaml", tmp_path / "out"
     spec.write_text(_SPEC)
     chance, before = random.Random(0), dict[str, tuple[str, int]]()
     kills = Counter[str]()
     for n in range(KILLS):
-        driver = Driver(spec, out, "--executor", "inline", "--workers", "2")
+        driver = Driver(spec, out, "--executor", executor, "--workers", "2")
         there = len(driver.parts())
         driver.wait_for(lambda there=there, parts=driver.parts: len(parts()) > there, 300)
         time.sleep(chance.uniform(0, 1))
         family = driver.family()
-        workers = [pid for pid, command in family.items() if "spawn_main" in command]
+        workers = [pid for pid, command in family.items() if "spawn_main" in command or is_training(command)]
         if n % 2 and workers:
             kill(chance.choice(workers))
             kills["worker"] += 1
@@ -55,7 +58,7 @@ def test_a_search_that_is_killed_ten_times_has_one_row_a_trial_and_judges_no_run
         assert before.items() <= rows.items(), "who has a row keeps it"
         before = rows
         assert len(rows) < 160, f"too fast to be killed {KILLS} times: {n + 1}"
-    last = Driver(spec, out, "--executor", "inline", "--workers", "2")
+    last = Driver(spec, out, "--executor", executor, "--workers", "2")
     assert last.process.wait(600) == 0, last.said()
     rows = ended(out)
     assert before.items() <= rows.items()

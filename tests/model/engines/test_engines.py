@@ -1,7 +1,6 @@
 """The oracle: the packed engine, with gradients by hand, against autograd and torch_optimizer.Lamb."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -21,7 +20,8 @@ from monosweep.model.precision import round_to_tf32
 TASKS = ("decoder", "reprojector", "abs")
 ACTIVATIONS = ("relu", "gelu", "solu")
 SCHEDULES = ("cosine", "constant", "cosine_to_zero")
-COMBINATIONS = [*itertools.product(TASKS, ACTIVATIONS, SCHEDULES)]
+COMBINATIONS = [(TASKS[i], ACTIVATIONS[j], SCHEDULES[(i + j) % 3]) for i in range(3) for j in range(3)]
+"""A Latin square: each value with each value of the others."""
 TOLERANCE = {"fp32": 1e-4, "fp64": 1e-9}
 
 

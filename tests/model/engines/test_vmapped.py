@@ -1,7 +1,5 @@
 """The engine for any family, held to the solo engine by training the first family on it."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +11,10 @@ from monosweep.model.families import config_of
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.network import TwoLayer
 
-COMBINATIONS = [
-    *itertools.product(
-        ("decoder", "reprojector", "abs"), ("relu", "gelu", "solu"), ("cosine", "constant", "cosine_to_zero")
-    )
-]
+TASKS, ACTIVATIONS = ("decoder", "reprojector", "abs"), ("relu", "gelu", "solu")
+SCHEDULES = ("cosine", "constant", "cosine_to_zero")
+COMBINATIONS = [(TASKS[i], ACTIVATIONS[j], SCHEDULES[(i + j) % 3]) for i in range(3) for j in range(3)]
+"""A Latin square: each value with each value of the others."""
 KNOBS = [
     {"bias_offset": -1, "bias_decay": 3.0}, {"bias_offset": 0.5, "bias_decay": 0.1, "l1": 0.01},
     {"l1": 0.01, "activation": "gelu"}, {"feature_dist": "power_law", "feature_prob": 0.3},
