@@ -1,4 +1,4 @@
-"""The README's commands do what it says: each is run, on the `tiny` sweep where it says `quick`."""
+"""The commands of README and its pages do what they say: each is run, on the `tiny` sweep where it says `quick`."""
 
 import json
 import re
@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from monosweep.model.families import OURS
+from monosweep.sweep.__main__ import VERBS
 from monosweep.sweep.store.schema import ASKED, TABLES, markdown, tables_of
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
+README = PAGES[ROOT / "README.md"]
+TEXT = "\n".join(PAGES.values())
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    """Of all pages; one that two of them show is there once."""
+    return list(dict.fromkeys(re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)))
 
 
 def commands():
@@ -27,8 +31,8 @@ def commands():
     for block in blocks("sh"):
         words = shlex.split(re.sub(r"^\s*\S*monosweep", "\0", block, flags=re.MULTILINE), comments=True)
         starts = [i for i, word in enumerate(words) if word == "\0"]
-        found += [words[a + 1 : b] for a, b in pairwise([*starts, len(words)])]
-    return found
+        found += [tuple(words[a + 1 : b]) for a, b in pairwise([*starts, len(words)])]
+    return list(dict.fromkeys(found))
 
 
 def run(argv, folder, stdin=""):
@@ -68,7 +72,7 @@ def test_launching_as_shown_trains_and_then_extends(tmp_path):
     launches = [
         [re.sub("^quick$", "tiny", w) for w in argv]
         for argv in commands()
-        if argv[:2] == ["launch", "quick"] and "mine" not in str(argv)
+        if argv[:2] == ("launch", "quick") and "mine" not in str(argv)
     ]
     assert [run([*argv, "--executor", "inline"], tmp_path).returncode for argv in launches] == [0, 0]
     counted = run(["query", "results", "select count(*) as n from trials", "--format", "json"], tmp_path)
@@ -76,7 +80,7 @@ def test_launching_as_shown_trains_and_then_extends(tmp_path):
 
 
 def test_a_batch_of_the_paper_can_be_launched_as_shown(tmp_path):
-    (argv,) = (argv for argv in commands() if argv[:2] == ["launch", "small/LR3"])
+    (argv,) = (argv for argv in commands() if argv[:2] == ("launch", "small/LR3"))
     done = run([*argv, "--dry-run"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "24 trials" in done.stdout
@@ -209,7 +213,7 @@ def test_the_python_example(folder):
 
 @pytest.mark.parametrize("table", [*TABLES, "features", "blocks", ASKED])
 def test_the_columns_are_documented_as_they_are(table):
-    shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
+    shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", TEXT, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table)
 
 
@@ -226,10 +230,33 @@ OF_OTHERS = [
 
 @pytest.mark.parametrize(("family", "table"), OF_OTHERS)
 def test_columns_of_other_families_are_documented_as_they_are(family, table):
-    shown = re.search(rf"<!-- columns of {table}, {family} -->\n(.*?)\n<!-- end -->", README, flags=re.DOTALL)
+    shown = re.search(rf"<!-- columns of {table}, {family} -->\n(.*?)\n<!-- end -->", TEXT, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table, OURS[family])
 
 
-def test_the_figures_are_there():
-    paths = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert len(paths) == 3 and all((ROOT / path).stat().st_size > 10_000 for path in paths)
+def test_every_link_leads_somewhere():
+    """Files are there, sections too; figures hold something."""
+    n_figures = 0
+    for page, text in PAGES.items():
+        for figure, link in re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", text):
+            if link.startswith("https://"):
+                continue
+            name, _, section = link.partition("#")
+            there = (page.parent / name).resolve() if name else page
+            assert there.is_file(), f"{page.name}: {link}"
+            assert not section or section in sections(there), f"{page.name}: {link}"
+            n_figures += bool(figure) and there.stat().st_size > 10_000
+    assert n_figures >= 3
+
+
+def sections(page):
+    """What its headings are called in links."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE), re.M
+    )
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_verb_is_in_its_table():
+    rows = [f"| `monosweep {name}` | {verb.help} |" for name, verb in VERBS.items()]
+    assert "\n".join(["| command | |", "|---|---|", *rows]) in README
