@@ -6,6 +6,7 @@ Root + names + Selection -> draw -> PNG and PDF; of a search also its table, as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monosweep.analysis.families.two_layer import FAMILY
@@ -13,6 +14,7 @@ from monosweep.analysis.families.two_layer.figures import FIGURES
 from monosweep.analysis.figures.data import Selection, load
 from monosweep.analysis.figures.save import save_both, save_text
 from monosweep.analysis.figures.search import SEARCH_FIGURES
+from monosweep.analysis.figures.style import footed
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers import figures as papers
 from monosweep.analysis.papers.figures import PAPER_FIGURES
@@ -69,16 +71,19 @@ def _of_family(
             raise
         note(f"no {', '.join(wanted)} figure: {error}")
         return
+    told: list[str] = []
     for name in wanted:
+        own = replace(data, notes=[*data.notes])
         try:
-            figure = FIGURES[name](data) if name in FIGURES else paint(name, data, selection.by)
+            figure = FIGURES[name](own) if name in FIGURES else paint(name, own, selection.by)
         except UserError as error:
             if name in names:
                 raise
             note(f"no {name} figure: {error}")
             continue
-        yield save_both(figure, Path(folder) / f"{name}.png")
-    for text in dict.fromkeys(data.notes):
+        yield save_both(footed(figure, own.notes), Path(folder) / f"{name}.png")
+        told += own.notes
+    for text in dict.fromkeys(told):
         note(text)
 
 

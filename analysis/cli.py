@@ -79,7 +79,8 @@ class FiguresOptions:
     to: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder for the figures; else OUT/figures, or ./figures where OUT is a URI."""
     by: Annotated[str | None, arg(metavar="COLUMN")] = None
-    """The swept column that colours traces and is the axis of mono and means; else the one with most values."""
+    """The swept column, or expression of such (n_neurons / n_features), that colours traces and is the axis of mono and
+    means; else the one with most values."""
     where: Annotated[str | None, arg(metavar="SQL")] = None
     """Draw only trials for which this condition holds, such as "sweep = 'quick'"."""
 
@@ -146,6 +147,9 @@ def figures(argv: Sequence[str]) -> int:
         UserError: if the arguments or the root are at fault, or a named figure lacks its data.
     """
     options = parse(FiguresOptions, argv, prog="monosweep figures", description="Draw figures from a results root.")
+    from monosweep.analysis.figures import load_matplotlib
+
+    load_matplotlib()
     from monosweep.analysis.catalogue import draw  # matplotlib takes half a second
     from monosweep.analysis.figures.data import Selection
 

@@ -6,15 +6,22 @@ The seed is never a knob: trials that differ in nothing else are repeats of one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 from monosweep.model.config import OPTIMIZER_KNOBS, UserError, field_defaults, unknown_name
 from monosweep.model.families import OURS
 
 _NO_KNOBS = ("seed", "family")
+_MANY_DIGITS = 10**15
+"""Whole numbers from here on are said by their first digits."""
+_WITHOUT_REPEATS = 4
+"""So many values tell that a knob goes with another where none of them is there twice."""
 Row = dict[str, Any]
+Scale = Literal["linear", "log", "symlog"]
 
 
 class FigureError(UserError):
@@ -77,14 +84,35 @@ def axis(rows: Sequence[Row], knobs: Sequence[str], by: str | None) -> str:
 
 def grouped(rows: Sequence[Row], knobs: Sequence[str], by: str) -> list[Group]:
     """One group per combination of the swept knobs other than `by`, in the order of their values."""
-    others = [name for name in swept(rows, knobs) if name != by and not _follows(rows, name, by)]
+    with_it = companions(rows, knobs, by)
+    others = [name for name in swept(rows, knobs) if name != by and name not in with_it]
     of_optimizer = OPTIMIZER_KNOBS if "optimizer" in others else ()
     names = [name for name in others if name not in of_optimizer or not _follows(rows, name, "optimizer")]
-    keys = ordered({tuple(row[name] for name in names) for row in rows})
-    return [
-        Group(tuple(zip(names, key, strict=True)), [r for r in rows if tuple(r[n] for n in names) == key])
-        for key in keys
-    ]
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return [Group(tuple(zip(names, key, strict=True)), found[key]) for key in ordered(found)]
+
+
+def companions(rows: Sequence[Row], knobs: Sequence[str], by: str) -> tuple[str, ...]:
+    """The knobs that go with the one on the axis, as batch_size may with n_neurons: functions of it that only rise or
+    only fall.  Draws at random are such functions too, of which few rise or fall throughout."""
+    values = {row[by] for row in rows}
+    if len(values) < _WITHOUT_REPEATS and len(rows) == len(values):
+        return ()
+    return tuple(
+        name for name in swept(rows, knobs) if name != by and _follows(rows, name, by) and _monotone(rows, name, by)
+    )
+
+
+def _monotone(rows: Sequence[Row], name: str, by: str) -> bool:
+    """Whether one rises or falls with the other; words do with words."""
+    if not all(is_number(row[by]) for row in rows):
+        return True
+    if not all(is_number(row[name]) for row in rows):
+        return False
+    steps = [b - a for (_, a), (_, b) in pairwise(sorted({(row[by], row[name]) for row in rows}))]
+    return all(step >= 0 for step in steps) or all(step <= 0 for step in steps)
 
 
 def by_value(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
@@ -115,7 +143,13 @@ def shown(name: str, value: Any) -> str:
     """A knob's value: short, and with a real minus sign."""
     if name == "feature_prob" and value <= 0.5 and (1 / value).is_integer():
         return f"1/{round(1 / value)}"
-    return f"{value:g}".replace("-", "−") if is_number(value) else str(value)
+    return _number(value).replace("-", "−") if is_number(value) else str(value)
+
+
+def _number(value: float) -> str:
+    """Six digits; all of a whole number's, in threes where they are many."""
+    whole = math.isfinite(value) and value == int(value) and abs(value) < _MANY_DIGITS
+    return f"{int(value):,}" if whole and abs(value) >= 10_000 else f"{value:g}"
 
 
 _NAMED = {
@@ -132,6 +166,15 @@ def named(name: str) -> str:
 
 def words(name: str) -> str:
     return name.replace("_", " ")
+
+
+def scale_of(values: Sequence[Any]) -> Scale:
+    """What axis suits: `log` if they are spread over decades, `symlog` if all but zeros are."""
+    if spread_over_decades(values):
+        return "log"
+    positive = [v for v in values if is_number(v) and v > 0]
+    with_zero = all(is_number(v) and v >= 0 for v in values) and len(positive) < len(values)
+    return "symlog" if with_zero and len(positive) > 1 and spread_over_decades(positive) else "linear"
 
 
 def spread_over_decades(values: Sequence[Any]) -> bool:

@@ -157,6 +157,9 @@ def _report(argv: Sequence[str]) -> int:
 
 def _draw_response(weights: Mapping[str, Any], config: TrialConfig, path: str) -> None:
     """The response map of one trial, for --plot; kept here because sweep/ may not import analysis/."""
+    from monosweep.analysis.figures import load_matplotlib
+
+    load_matplotlib()
     from monosweep.analysis.families.two_layer.response_map import draw_response
 
     draw_response(weights, cast("TwoLayerConfig", config), path)  # the verbs have seen to that

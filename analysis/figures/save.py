@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from monosweep.analysis.figures.style import STYLE
+from monosweep.analysis.figures.style import in_our_style
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.output import written
 
@@ -26,9 +25,20 @@ def save(figure: Figure, path: Path) -> None:
     if form not in ENDINGS:
         raise FigureError(f"a figure's file must end in .png, .pdf or .svg; got {path}")
     drawn = io.BytesIO()  # the formats jump about in what they write, which a pipe cannot
-    with mpl.rc_context(STYLE):
-        figure.savefig(drawn, format=form[1:], dpi=DPI, metadata={"Date": None} if form == ".svg" else None)
+    about = {"Date": None} if form == ".svg" else None
+    with in_our_style():  # tight, so that legends and notes are whole however wide they are
+        _hold_legends(figure)
+        figure.savefig(drawn, format=form[1:], dpi=DPI, metadata=about, bbox_inches="tight", pad_inches=0.08)
     _save(drawn.getbuffer(), path)
+
+
+def _hold_legends(figure: Figure) -> None:
+    """Where the layout puts them: saving the figure tight would move them to the edges of what is saved."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in (figure, *figure.subfigs):
+        for legend in part.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, 1), part.transSubfigure)
 
 
 def save_text(text: str, path: Path) -> None:

@@ -156,7 +156,7 @@ def test_response_maps_count_as_the_tables_do(quick: Made) -> None:
 
 def test_mono_against_a_knob(quick: Made) -> None:
     info = mono_info(two_layer(opened(quick), Selection()))
-    assert (info.by, info.log_x, len(info.series)) == ("lr", True, 2)
+    assert (info.by, info.scale, len(info.series)) == ("lr", "log", 2)
     zero = info.series[1]
     assert zero.values == list(RATES) and len(zero.x) == 8
     np.testing.assert_allclose(zero.medians["mono_per_feature"], MONO[0.0], atol=0.03)
@@ -279,7 +279,7 @@ def test_words_on_the_axis_and_many_groups(made: Made, tmp_path: Path) -> None:
     notes: list[str] = []
     drawn = list(draw(opened(made), tmp_path, ["mono", "traces"], Selection(by="activation"), notes.append))
     assert [p.name for p in drawn] == ["mono.png", "traces.png"]
-    assert notes == ["6 of 10 combinations of bias_offset drawn; choose with --where"]
+    assert notes == []
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "solu"])

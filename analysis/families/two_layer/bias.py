@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monosweep.analysis.families.two_layer.metrics import MONO, POLY
 from monosweep.analysis.families.two_layer.networks import chosen
 from monosweep.analysis.figures.data import Array, Data, column_of
-from monosweep.analysis.figures.style import PANEL, grid, styled
+from monosweep.analysis.figures.style import PANEL, panels, styled
 from monosweep.analysis.knobs import FigureError, Row
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
@@ -63,9 +63,8 @@ def _panel(root: Root, title: str, row: Row) -> BiasPanel | None:
 @styled
 def bias(info: BiasInfo) -> Figure:
     """Neurons by rank of their bias, in three kinds."""
-    n = len(info.panels)
-    figure, axes = grid(1, n, max(4.6, PANEL * n + 0.8), 3.2, sharey=True)
-    for ax, panel in zip(axes[0], info.panels, strict=True):
+    figure, axes = panels(len(info.panels), PANEL, 3.2, room=0.8, least=4.6, sharey=True)
+    for ax, panel in zip(axes, info.panels, strict=True):
         rank = np.arange(1, len(panel.bias) + 1)
         ax.axhline(0, color="#999999", lw=0.8)
         for mask, colour, name in (
@@ -80,6 +79,6 @@ def bias(info: BiasInfo) -> Figure:
         ax.set_xlabel("neuron, by bias")
         # sorted values leave this corner free
         ax.legend(loc="lower right", markerscale=2, handletextpad=0.2, reverse=True)
-    axes[0, 0].set_ylabel("bias")
+    axes[0].set_ylabel("bias")
     figure.suptitle("Bias of monosemantic and polysemantic neurons")
     return figure

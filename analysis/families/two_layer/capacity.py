@@ -128,7 +128,7 @@ def _trials(ax: Axes, info: CapacityInfo) -> None:
     ax.get_lines()[0].set_label("d/N, the most of a linear map")
     ax.set_xlabel("monosemantic neurons per feature")
     ax.set_ylabel("mean capacity of a feature")
-    ax.set_ylim(0, 1)
+    ax.set_ylim(-0.02, 1.02)  # whole marks
 
 
 def _features(ax: Axes, trials: list[Trial]) -> None:

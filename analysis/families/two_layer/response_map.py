@@ -21,7 +21,7 @@ from monosweep.analysis.families.two_layer.networks import chosen
 from monosweep.analysis.families.two_layer.responses import Displayed, displayed, network_config, responses
 from monosweep.analysis.figures.data import Data
 from monosweep.analysis.figures.save import save
-from monosweep.analysis.figures.style import grid, styled
+from monosweep.analysis.figures.style import panels, styled
 from monosweep.analysis.knobs import Row, shown
 from monosweep.analysis.tables.root import Root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
@@ -64,9 +64,8 @@ def _map(title: str, weights: Mapping[str, NDArray[np.floating]], config: TwoLay
 @styled
 def response(info: ResponseInfo) -> Figure:
     """A panel for each map."""
-    n = len(info.maps)
-    figure, axes = grid(1, n, max(4.4, 3.1 * n + 0.9), 4.4)
-    draw_maps(figure, list(axes[0]), info.maps)
+    figure, axes = panels(len(info.maps), 3.1, 4.4, room=0.9, least=4.4)
+    draw_maps(figure, axes, info.maps)
     figure.suptitle("What each neuron answers")
     return figure
 

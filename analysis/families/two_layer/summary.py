@@ -43,7 +43,7 @@ def summary_info(data: Data) -> SummaryInfo:
 def _maps(data: Data, found: PointsInfo) -> Iterator[Map]:
     saved = {row["trial_id"] for row in data.with_weights()}
     value = _telling_value(found.series[0], found.series[-1])
-    groups = data.groups()
+    groups = data.groups(len(data.rows))
     for label, rows in groups[:1] + groups[1:][-1:]:
         same = [row for row in rows if value is None or row[data.by] == value]
         if kept := [row for row in same if row["trial_id"] in saved]:
@@ -60,7 +60,7 @@ def _telling_value(one: Series, other: Series) -> Any | None:
 
 def _claim(data: Data, found: PointsInfo) -> str | None:
     """The headline, as far as it is true of these trials: more monosemantic neurons at no higher loss."""
-    offsets = [{row["bias_offset"] for row in rows} for _, rows in data.groups()]
+    offsets = [{row["bias_offset"] for row in rows} for _, rows in data.groups(len(data.rows))]
     if len(offsets) != 2 or not (max(offsets[0]) < 0 and offsets[1] == {0.0}):
         return None
     negative, zero = found.series
@@ -83,10 +83,8 @@ def summary(info: SummaryInfo) -> Figure:
     figure = Figure(figsize=(7.6, 6.9 if below else 3.4), layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=(1, 1.12)) if below else [figure]
     left, right = parts[0].subplots(1, 2)
-    series_lines(left, info.points, PER_FEATURE)
-    series_lines(right, info.points, LOSS)
-    # from zero, because the finding is that the losses are the same
-    right.set_ylim(0, 1.15 * max(float(s.points[LOSS.name].max()) for s in info.points.series))
+    series_lines(left, info.points, info.points.series, PER_FEATURE)
+    series_lines(right, info.points, info.points.series, LOSS)
     series_legend(parts[0], left)
     if below:
         axes = parts[1].subplots(1, len(info.maps), squeeze=False)
