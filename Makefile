@@ -8,6 +8,7 @@
 # make small-paper       every batch of the paper in small (72 minutes on two busy cores), and its findings; resumable
 # make cluster-test      three nodes in network namespaces, and what happens to them (root, iproute2; eleven minutes)
 # make chaos             trials under 150 random faults of nine kinds; CHAOS_SEED=… CHAOS_EVENTS=… CHAOS_KINDS=… (half an hour; gcc, some as root)
+# make test-long         the tests that `make test` leaves out for their length, chaos and clusters aside (half an hour)
 # make test-ray          what starts Ray, on the oldest and the newest release that pyproject.toml allows
 # make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3
@@ -19,7 +20,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test test-ray check bench bench-overhead gpu-check bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
+.PHONY: sweep test test-long test-ray check bench bench-overhead gpu-check bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -30,6 +31,9 @@ sweep: $(VENV)/installed
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-long: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest -m long --ignore tests/chaos --ignore tests/cluster
 
 # Another release of Ray lies before the installed one on the path.  Warnings that an old one raises are its own.
 RAY_RELEASES ?= 2.52.0 2.60.*

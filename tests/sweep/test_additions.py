@@ -67,6 +67,7 @@ def test_replay_needs_no_file(launched: tuple[Path, str, str], tmp_path: Path) -
         assert "largest_weight" in done.stdout and (row["activation"] == "leaky" or "\nbit-equal on" in done.stdout)
 
 
+@pytest.mark.long
 def test_ray_trains_the_same(launched: tuple[Path, str, str], tmp_path: Path) -> None:
     (tmp_path / "additions.py").write_text(TEXT)
     done = monosweep(tmp_path, "launch", "tiny", *SETS, "--out", "results", "--workers", "1")
