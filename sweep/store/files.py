@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -166,17 +167,32 @@ class Storage:
         self._do("write", name, lambda: self._put(name, data), patience_s)
 
     def put_first(self, name: str, data: bytes) -> None:
-        """Write a file into a root, which is made if there is none, unless such a file is there already.
-
-        On object stores, and where there are no hard links, the last one wins of those who write at the same time.
-        """
+        """Write a file into a root, which is made if there is none, unless such a file is there already."""
         if self.local and self._do("write", name, lambda: here.put_first(self.path(name), data)) is not None:
             return
-        start = time.monotonic()
         if not self.exists(name):
-            self._do("write", name, lambda: self._put(name, data))
-            # Where this took long, that of another who has seen no file either may take longer.
-            time.sleep(max(SETTLE_S, 3 * (time.monotonic() - start)))
+            self._put_oldest(name, data)
+
+    def _put_oldest(self, name: str, data: bytes) -> None:
+        """As `put_first`, where the last one wins of those who write at the same time.
+
+        Each writes its own beside it, and all take the oldest by the store's clock, which counts seconds at least: one
+        who has been held up since it looked is never the oldest, or has been seen.
+        """
+        own = f".{name}.0-{secrets.token_hex(8)}.tmp"
+        self._do("write", name, lambda: self._put(own, data))
+        time.sleep(SETTLE_S)
+        with suppress(GoneError):  # whose own has gone has written the file
+            oldest = min(self._beside(name), key=lambda info: (info.mtime_ns, info.base_name))
+            taken = self.get(oldest.base_name)
+            if not self.exists(name):
+                self._do("write", name, lambda: self._put(name, taken))
+        self.remove(own)
+
+    def _beside(self, name: str) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self.base)
+        found = self._do("list", "", lambda: self.filesystem.get_file_info(selector))
+        return [info for info in found if info.base_name.startswith(f".{name}.0-")]
 
     def remove(self, name: str, patience_s: float | None = None) -> None:
         """Remove a file; nothing if it is not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -11,9 +12,11 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -25,6 +28,8 @@ from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.executors import inline
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.store import files
+from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.marker import MARKER
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.lines import launch_lines
@@ -107,6 +112,28 @@ def test_of_several_that_begin_at_once_all_have_the_same_root(
 
         assert at_once(4, create) == [identity(out)] * 4
         assert len(Store.open(str(out)).sweeps()) == 4
+
+
+def test_where_nothing_tells_who_was_first_all_take_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long each is held up between its look and its writing."""
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def late(storage: Storage, name: str, data: bytes) -> None:
+        if MARKER in name:
+            time.sleep(Random(f"{os.getpid()} {name}").uniform(0, 0.4))
+        put(storage, name, data)
+
+    put = Storage._put
+    monkeypatch.setattr(Storage, "_put", late)
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(files, "SETTLE_S", 0.05)
+    for i in range(5):
+        out = tmp_path / f"out{i}"
+        assert at_once(4, lambda out=out: str(Store.create(str(out)).identity)) == [identity(out)] * 4  # type: ignore[misc]
+        assert os.listdir(out) == [MARKER]
 
 
 def test_an_older_root_gets_one_identity_from_several(tmp_path: Path) -> None:
