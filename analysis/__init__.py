@@ -1,7 +1,8 @@
 """Questions to a results root: SQL, figures, claims.  Never imports ray or torch.
 
-    >>> from monosweep.analysis import open_root
-    >>> open_root("results").sql("select lr, avg(loss) from trials group by lr").to_pandas()   # doctest: +SKIP
+    >>> from monosweep.analysis import open_root, plot
+    >>> root = open_root("results")                                             # doctest: +SKIP
+    >>> root.trials.filter("lr < 0.01").df(), plot.mono(root, by="lr")          # doctest: +SKIP
 
 The names below are for users; a name's module is imported when it is first asked for.
 """
@@ -19,22 +20,29 @@ if TYPE_CHECKING:
     from monosweep.analysis.families.two_layer.response_map import draw_response
     from monosweep.analysis.figures.data import Selection
     from monosweep.analysis.knobs import FigureError
+    from monosweep.analysis.notebook import Results, Trial, open_root
     from monosweep.analysis.papers.studies import STUDIES, check
-    from monosweep.analysis.tables.root import QueryError, Root, RootError, open_root
+    from monosweep.analysis.plotting import plot
+    from monosweep.analysis.tables.root import QueryError, Root, RootError
+    from monosweep.analysis.tables.rows import Rows
 
 __all__ = [
     "STUDIES",
     "FigureError",
     "QueryError",
+    "Results",
     "Root",
     "RootError",
+    "Rows",
     "Selection",
     "Study",
+    "Trial",
     "Verdict",
     "check",
     "draw",
     "draw_response",
     "open_root",
+    "plot",
 ]
 
 _HOMES = {
@@ -44,8 +52,11 @@ _HOMES = {
     "families.two_layer.response_map": ("draw_response",),
     "figures.data": ("Selection",),
     "knobs": ("FigureError",),
+    "notebook": ("Results", "Trial", "open_root"),
     "papers.studies": ("STUDIES", "check"),
-    "tables.root": ("QueryError", "Root", "RootError", "open_root"),
+    "plotting": ("plot",),
+    "tables.root": ("QueryError", "Root", "RootError"),
+    "tables.rows": ("Rows",),
 }
 """Which module has which of the names."""
 

@@ -55,7 +55,7 @@ def test_files_of_our_names_change_nothing(executor: str, command: tuple[str, ..
     run(*command, "launch", "tiny", "--out", "out", "--executor", executor, folder=folder, **path)
     count = "select count(*) as n from trials where status = 'completed'"
     assert run(*command, "query", "out", count, "--format", "csv", folder=folder, **path).split() == ["n", "4"]
-    trained = "from monosweep.analysis import open_root; print(open_root('out').trials().num_rows)"
+    trained = "from monosweep.analysis import open_root; print(len(open_root('out').trials))"
     assert run(sys.executable, "-c", trained, folder=folder, **path).split() == ["4"]
 
 

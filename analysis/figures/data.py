@@ -285,7 +285,7 @@ def _nothing(root: Root, selection: Selection, family: str, completed: str) -> s
 
 
 def _completed(root: Root, trial_id: str, family: str) -> Row:
-    row = root.trial(trial_id)
+    row = root.row(trial_id)
     if built_in(row["family"]) != family:
         raise FigureError(f"trial {row['trial_id']} is of family {row['family']}; these figures are of {family}")
     if row["status"] != TrialStatus.COMPLETED:

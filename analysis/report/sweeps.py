@@ -10,9 +10,9 @@ from typing import Any
 
 from monosweep.analysis.figures.data import Selection
 from monosweep.analysis.tables.guard import conditions
+from monosweep.analysis.tables.overview import reasons as told_reasons
 from monosweep.analysis.tables.root import Root
 from monosweep.analysis.tables.storage import quoted
-from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.names import in_path
 from monosweep.sweep.view.counts import Heartbeat
 
@@ -58,30 +58,14 @@ def source(selection: Selection) -> str:
 
 def progress(root: Root, selection: Selection) -> list[Progress]:
     """The sweeps of a root, or the one selected; by name."""
-    only = "true" if selection.sweep is None else f"m.sweep = {quoted(selection.sweep)}"
-    counts = ", ".join(f"count(*) FILTER (t.status = {quoted(status)}) AS {status.value}" for status in TrialStatus)
-    rows = root.sql(
-        f"""
-        WITH members AS (SELECT sweep, trial_id FROM asked UNION SELECT sweep, trial_id FROM trials
-                         WHERE sweep NOT IN (SELECT sweep FROM asked))
-        SELECT m.sweep, count(*) AS asked, {counts}
-        FROM members m LEFT JOIN trials t USING (trial_id) WHERE {only} GROUP BY m.sweep ORDER BY m.sweep
-        """
-    ).to_pylist()
-    return [_with_beat(root, row) for row in rows]
+    rows = root.sweeps if selection.sweep is None else root.sweeps.filter(f"sweep = {quoted(selection.sweep)}")
+    return [_with_beat(root, row) for row in rows.arrow().to_pylist()]
 
 
 def reasons(root: Root, selection: Selection) -> list[Reason]:
     """Why trials failed or diverged, the most frequent first."""
-    ended = f"status IN ({quoted(TrialStatus.FAILED)}, {quoted(TrialStatus.DIVERGED)})"
-    rows = root.sql(
-        f"""
-        SELECT status, coalesce(nullif(trim(split_part(error, chr(10), 1)), ''), 'no reason told') AS line,
-            count(*) AS n, min(trial_id) AS trial_id
-        FROM {source(selection)} WHERE {conditions(selection.where, ended)}
-        GROUP BY ALL ORDER BY n DESC, status, line LIMIT {MOST_REASONS}
-        """
-    ).to_pylist()
+    query = told_reasons(source(selection), conditions(selection.where))
+    rows = root.sql(f"{query} LIMIT {MOST_REASONS}").to_pylist()
     return [Reason(**row) for row in rows]
 
 

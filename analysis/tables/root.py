@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
@@ -24,16 +25,18 @@ from monosweep.analysis.knobs import sweepable
 from monosweep.analysis.tables.answer import Answer, Form, collect, distinct
 from monosweep.analysis.tables.columns import Columns, columns_of
 from monosweep.analysis.tables.faults import FAULTS, accused, of_storage, reason_of
-from monosweep.analysis.tables.guard import Parameters, QueryError, check_query, conditions
+from monosweep.analysis.tables.guard import Parameters, QueryError, check_query
 from monosweep.analysis.tables.interrupt import interruptible
 from monosweep.analysis.tables.opening import opened
+from monosweep.analysis.tables.overview import SWEEPS, reasons
 from monosweep.analysis.tables.parts import Parts
+from monosweep.analysis.tables.rows import Rows, table_of
 from monosweep.analysis.tables.search import Search, searched, searches
 from monosweep.analysis.tables.spill import spill_settings
-from monosweep.analysis.tables.storage import Files, Part, Piece, RootError, first_line
+from monosweep.analysis.tables.storage import Files, Part, Piece, RootError, first_line, identifier
 from monosweep.analysis.tables.views import create_members, create_raw, create_shown, doubled, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
-from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig
+from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
 from monosweep.sweep.store.parts import Beaten, holder_of
 from monosweep.sweep.store.schema import ASKED, config_in
 
@@ -107,28 +110,48 @@ class Root:
         check_query(query)
         return self._relation(query, (), lambda relation: collect(relation, form, self._tell, most))
 
-    def trials(self, where: str | None = None) -> pa.Table:
-        """Rows of `trials` for which the SQL condition `where` holds.
+    @property
+    def trials(self) -> Rows:
+        """A row per trial."""
+        return table_of(self.sql, "trials")
+
+    @property
+    def curves(self) -> Rows:
+        """A row per trial and recorded step."""
+        return table_of(self.sql, "curves")
+
+    @property
+    def neurons(self) -> Rows:
+        """A row per neuron of a `two_layer` trial."""
+        return table_of(self.sql, "neurons")
+
+    def table(self, name: str) -> Rows:
+        """One of the tables of this root, such as `features` of another family.
 
         Raises:
-            QueryError: as `sql` does, or if `where` is not one condition.
+            QueryError: if there is none of that name.
         """
-        return self._rows("trials", where)
+        known = tuple(self.columns().tables)
+        if name not in known:
+            raise QueryError(unknown_name("table", name, known))
+        return table_of(self.sql, identifier(name))
 
-    def curves(self, where: str | None = None) -> pa.Table:
-        """Rows of `curves`, as `trials`."""
-        return self._rows("curves", where)
+    @property
+    def sweeps(self) -> Rows:
+        """A row per sweep: the trials that it was asked for, and how many of them ended in which way."""
+        return Rows(self.sql, SWEEPS)
 
-    def neurons(self, where: str | None = None) -> pa.Table:
-        """Rows of `neurons`, as `trials`."""
-        return self._rows("neurons", where)
+    @property
+    def failures(self) -> Rows:
+        """Why trials failed or diverged: a row per first line of a reason, the most frequent first."""
+        return Rows(self.sql, reasons())
 
     def hidden_rows(self) -> dict[str, int]:
         """How many rows of each table the views hide: superseded by a retry, or not committed."""
         columns = self.columns()
         return self._ask(columns, columns.packed, lambda connection: hidden_rows(connection, columns.packed))
 
-    def trial(self, trial_id: str) -> dict[str, Any]:
+    def row(self, trial_id: str) -> dict[str, Any]:
         """The row of one trial; the first digits of its id are enough if they are unambiguous.
 
         Raises:
@@ -149,9 +172,9 @@ class Root:
         """What the trial was trained from.
 
         Raises:
-            QueryError: as `trial` does, or if the trial is of a user's family that this process has not met.
+            QueryError: as `row` does, or if the trial is of a user's family that this process has not met.
         """
-        row = self.trial(trial_id)
+        row = self.row(trial_id)
         try:
             return config_in(row)
         except ConfigError as error:
@@ -164,7 +187,7 @@ class Root:
         Raises:
             QueryError: if there is no such trial, or its weights were not saved.
         """
-        row = self.trial(trial_id)
+        row = self.row(trial_id)
         if found := last_weights(self.files, row):
             return found
         raise QueryError(
@@ -216,9 +239,6 @@ class Root:
         columns = self.columns()
         tables = _mentioned(query, tuple(columns.tables))
         return self._ask(columns, tables, lambda connection: use(connection.sql(query, params=values or None)))
-
-    def _rows(self, table: str, where: str | None) -> pa.Table:
-        return self.sql(f"SELECT * FROM {table} WHERE {conditions(where)}")
 
     def _ask(self, columns: Columns, tables: Sequence[str], question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """The answer from a fresh connection with these views; without the parts that are damaged."""
@@ -284,13 +304,13 @@ class Root:
             self._notice(message)
 
 
-def open_root(root: str, notice: Callable[[str], None] = _to_stderr) -> Root:
+def open_root(root: str | Path, notice: Callable[[str], None] = _to_stderr) -> Root:
     """Open a results root: a folder, or a URI such as `s3://bucket/results`.
 
     Raises:
         RootError: if there is nothing, it is not a results root, or a newer monosweep made it.
     """
-    return Root(root, opened(root), notice)
+    return Root(str(root), opened(str(root)), notice)
 
 
 def _but(piece: Piece, lost: Beaten) -> Piece:

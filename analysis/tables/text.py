@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from html import escape
 from itertools import chain
 from typing import Any
 
@@ -62,6 +63,20 @@ def fitted(table: pa.Table, n_rows: int, width: int) -> Fitted:
     elif missing:
         missing[0] += " shown"
     return Fitted("\n".join(_lines(shown)), " and ".join(missing) or None)
+
+
+def as_html(table: pa.Table) -> str:
+    """`as_table` for a notebook.
+
+    >>> as_html(pa.table({"lr": [0.01]}))
+    '<table><tr><th>lr</th></tr><tr><td style="text-align: right">0.01</td></tr></table>'
+    """
+    columns = _columns(table, CELL)
+    lines = ["".join(f"<th>{escape(column.name)}</th>" for column in columns)]
+    tags = ['<td style="text-align: right">' if column.right else "<td>" for column in columns]
+    for row in zip(*(column.cells for column in columns), strict=True):
+        lines.append("".join(f"{tag}{escape(text)}</td>" for tag, text in zip(tags, row, strict=True)))
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def as_csv(table: pa.Table) -> str:

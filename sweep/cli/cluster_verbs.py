@@ -118,15 +118,17 @@ def list(argv: Sequence[str]) -> int:
     if not rows:
         print(f"no sweeps in {without_secrets(args.out)} yet")
         return 0
-    print(table(("sweep", "state", "done", "failed", "running", "of", "driven by"), rows, right=(2, 3, 4, 5)))
+    heads = ("sweep", "state", "done", "diverged", "failed", "running", "of", "driven by")
+    print(table(heads, rows, right=(2, 3, 4, 5, 6)))
     return 0
 
 
 def _listed(sweep: SweepStatus) -> tuple[str, ...]:
+    from monosweep.sweep.view.lines import state_of
+
     counts, lease = sweep.counts, sweep.lease
-    state = "running" if lease or sweep.live else "unfinished" if counts.missing else "done"
-    numbers = (counts.ended - counts.failed, counts.failed, counts.running, counts.total)
-    return (sweep.sweep, state, *map(str, numbers), lease.who if lease else "")
+    numbers = (counts.completed + counts.stopped, counts.diverged, counts.failed, counts.running, counts.total)
+    return (sweep.sweep, state_of(sweep), *map(str, numbers), lease.who if lease else "")
 
 
 def _say(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class Heartbeat:
     running: int
     """Trials in training."""
     speed: Speed
+    best: Mapping[str, float] = field(default_factory=dict)
+    """The best that trials of this launch have shown so far (`sweep.work.best`)."""
 
     def to_json(self) -> dict[str, Any]:
         """For `Store.write_heartbeat`."""
@@ -88,4 +90,5 @@ class Heartbeat:
             state=values["state"], pid=int(values["pid"]), host=values["host"], running=int(values["running"]),
             updated_at=datetime.fromisoformat(values["updated_at"]).astimezone(UTC),
             speed=Speed(**{name: None if value is None else float(value) for name, value in values["speed"].items()}),
+            best={str(name): float(value) for name, value in values.get("best", {}).items()},
         )  # fmt: skip

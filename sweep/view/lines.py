@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from monosweep.sweep.text import duration
@@ -43,7 +44,7 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
 def status_lines(sweeps: list[SweepStatus]) -> Iterator[str]:
     """A line per sweep, then what concerns the whole results root."""
     for sweep in sweeps:
-        yield f"{sweep.sweep}: {describe(sweep.counts, sweep.speed)} ({_activity(sweep)})"
+        yield f"{sweep.sweep}: {describe(sweep.counts, sweep.speed, sweep.best)} ({_activity(sweep)})"
     if not sweeps:
         return
     if sweeps[0].n_hidden:
@@ -66,7 +67,7 @@ def compact_lines(done: Compacted) -> Iterator[str]:
         yield f"{part} cannot be read; launch its sweep again to train its trials anew"
 
 
-def describe(counts: Counts, speed: Speed) -> str:
+def describe(counts: Counts, speed: Speed, best: Mapping[str, float] = MappingProxyType({})) -> str:
     """One line for people.
 
     >>> describe(Counts(total=16, completed=4, running=8), Speed())
@@ -76,16 +77,40 @@ def describe(counts: Counts, speed: Speed) -> str:
     '4/16 trials done · 1 failed · 310 trials/h · 5,000 steps/s · 1 min left'
     >>> describe(Counts(total=16, completed=2, stopped=9, running=5), Speed())
     '11/16 trials done, 9 of them stopped early · 5 running'
+    >>> describe(Counts(total=16, running=8), Speed(), {"loss": 0.27321, "mono_per_feature": 0.375})
+    '0/16 trials done · 8 running · best loss 0.2732, mono per feature 0.375'
     """
+    return " · ".join(filter(None, (counted(counts), paced(speed, best), left(speed))))
+
+
+def counted(counts: Counts) -> str:
+    """How many trials have come how far."""
     early = f", {counts.stopped} of them stopped early" if counts.stopped else ""
     parts = [f"{counts.completed + counts.stopped}/{counts.total} trials done{early}"]
     rest = ("diverged", "failed", "running")
     parts += [f"{getattr(counts, name)} {name}" for name in rest if getattr(counts, name)]
+    return " · ".join(parts)
+
+
+def paced(speed: Speed, best: Mapping[str, float]) -> str:
+    """The best so far, and how fast it goes; nothing of what is not known yet."""
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in best.items())
+    parts = [f"best {shown}"] if shown else []
     if speed.trials_per_hour is not None:
         parts += [f"{speed.trials_per_hour:,.0f} trials/h", f"{speed.steps_per_s:,.0f} steps/s"]
-    if speed.seconds_left is not None:
-        parts.append(f"{duration(speed.seconds_left)} left")
     return " · ".join(parts)
+
+
+def left(speed: Speed) -> str:
+    """The time that is left; nothing before there is an estimate."""
+    return "" if speed.seconds_left is None else f"{duration(speed.seconds_left)} left"
+
+
+def state_of(sweep: SweepStatus) -> str:
+    """`active`, `done` or `unfinished`, as `status` and `list` say."""
+    if sweep.lease or sweep.live:
+        return "active"
+    return "unfinished" if sweep.counts.missing else "done"
 
 
 def _would(plan: Plan) -> str:
@@ -112,10 +137,9 @@ def _others(counts: Counts) -> str:
 
 
 def _activity(sweep: SweepStatus) -> str:
+    state = state_of(sweep)
     if sweep.lease:
-        return f"active: {sweep.lease.who}"
-    if sweep.live:
-        return "active"
-    if not sweep.counts.missing:
-        return "done"
-    return f"not active; last {sweep.updated_at:%Y-%m-%d %H:%M} UTC" if sweep.updated_at else "not active"
+        return f"{state}: {sweep.lease.who}"
+    if state == "unfinished" and sweep.updated_at:
+        return f"{state}; last {sweep.updated_at:%Y-%m-%d %H:%M} UTC"
+    return state

@@ -19,20 +19,23 @@ from typing import Literal
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.counts import Counts, Heartbeat, Speed
-from monosweep.sweep.view.lines import describe
-from monosweep.sweep.work.contract import PackProgress
+from monosweep.sweep.view.lines import counted, describe, left, paced
+from monosweep.sweep.work.best import best_of
+from monosweep.sweep.work.contract import Failure, PackProgress
 
 HEARTBEAT_S = 5.0
 _TICK_S = 0.5
 _FIRST_LINE_S = 2.0
 _LINE_S = 10.0
 _RATE_WINDOW_S = 60.0
+_LEAST_BAR, _MOST_BAR = 10, 40
 _SURE_AFTER_S = 10.0
 """Of training: until then nothing is said of the time that is left."""
 
@@ -59,6 +62,8 @@ class Progress:
         self._packs: dict[str, PackProgress] = {}
         self._running: dict[str, int] = {}
         self._trained = 0
+        self._best: dict[str, float] = {}
+        self._told: set[str] = set()
         self._samples = deque[tuple[float, int]]()
         """When how many steps had been trained, over the last minute and not before the first report of any: to start a
         worker takes long, and says nothing of how fast it is going to train."""
@@ -94,7 +99,10 @@ class Progress:
         """A worker reports."""
         for warning in progress.warnings:
             self.note(warning)
+        for failure in progress.failures:
+            self._tell(failure)
         with self._lock:
+            self._best = best_of([self._best, progress.best])
             last = self._packs.get(progress.pack_id)
             done_before = last.trained_steps if last else 0
             # A pack that was taken over starts counting again.
@@ -126,6 +134,12 @@ class Progress:
     def note(self, line: str) -> None:
         """Say something that stays on the screen."""
         self._console.print(Text(line), soft_wrap=True)
+
+    def _tell(self, failure: Failure) -> None:
+        """A reason is told once; how many have failed, the counts say."""
+        if failure.error not in self._told:
+            self._told.add(failure.error)
+            self.note(str(failure))
 
     def _pass_on_notes(self) -> None:
         for line in self._store.notes():
@@ -165,7 +179,7 @@ class Progress:
                 self._beat("running")
                 next_beat = now + HEARTBEAT_S
             if now >= next_line and not self._console.is_terminal:
-                self._console.print(Text(describe(self.counts(), self.speed())), soft_wrap=True)
+                self._console.print(Text(describe(self.counts(), self.speed(), self._best)), soft_wrap=True)
                 next_line = now + _LINE_S
 
     def _sample(self, now: float) -> None:
@@ -179,13 +193,18 @@ class Progress:
     def _render(self) -> Group:
         with self._lock:
             done = sum(progress.model_steps for progress in self._packs.values())
-        bar = ProgressBar(total=max(self._n_steps, 1), completed=done, width=40)
-        return Group(bar, Text(describe(self.counts(), self.speed())))
+        speed, total = self.speed(), max(self._n_steps, 1)
+        beside = " · ".join(filter(None, (f"{100 * done // total} % of {total:,} steps", left(speed))))
+        width = max(_LEAST_BAR, min(_MOST_BAR, self._console.width - len(beside) - 1))
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=total, completed=done, width=width), Text(beside))
+        return Group(bar, Text(counted(self.counts())), Text(paced(speed, self._best)))
 
     def _beat(self, state: Literal["running", "finished", "stopped"]) -> None:
         beat = Heartbeat(
             state=state, pid=os.getpid(), host=socket.gethostname(), updated_at=datetime.now(UTC),
             running=self.counts().running, speed=self.speed(),
+            best=self._best,
         )  # fmt: skip
         # A display is not worth a sweep: if the store is really broken, the next commit says so.
         with suppress(StoreError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,6 +26,8 @@ class SweepStatus:
     sweep: str
     counts: Counts
     speed: Speed
+    best: Mapping[str, float]
+    """The best that trials of the launch at work have shown so far; empty if there is none."""
     live: bool
     """Whether a driver is at work: its heartbeat is fresh."""
     updated_at: datetime | None
@@ -59,6 +62,7 @@ def _status(store: Store, sweep: str, index: Index) -> SweepStatus:
             len(asked.trial_ids), count_by_status(index.statuses, asked.trial_ids), beat.running if beat and live else 0
         ),
         speed=beat.speed if beat and live else Speed(),
+        best=beat.best if beat and live else {},
         live=live,
         updated_at=beat.updated_at if beat else None,
         n_hidden=index.n_hidden,

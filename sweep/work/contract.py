@@ -69,6 +69,18 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A member whose row says `failed`."""
+
+    trial_id: str
+    error: str
+    """Why, in one line."""
+
+    def __str__(self) -> str:
+        return f"trial {self.trial_id} failed: {self.error}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
     """What a worker is to do before it trains on."""
 
@@ -102,5 +114,9 @@ class PackProgress:
     """Members that have reached a rung; where a pack goes on, also those that had before."""
     left: tuple[Left, ...] = ()
     """Members that have got their rows since the last report."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """The best that its members have shown at recorded steps (`sweep.work.best`)."""
+    failures: tuple[Failure, ...] = ()
+    """Members that have failed since the last report."""
     warnings: tuple[str, ...] = ()
     """What the user should hear about since the last report."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,8 @@ from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import needed_bytes
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.version import code_version, training_code
-from monosweep.sweep.work.contract import Left, Orders, PackProgress, Seen, Settings
+from monosweep.sweep.work.best import best_of
+from monosweep.sweep.work.contract import Failure, Left, Orders, PackProgress, Seen, Settings
 from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.faults import Cause, MachineError, cause_of
 from monosweep.sweep.work.rows import process_here, tables_from
@@ -124,18 +125,23 @@ class _Training:
     ended: Counter[TrialStatus] = field(default_factory=Counter)
     left: list[Left] = field(default_factory=list)
     """Who has got its row since the last report."""
+    best: dict[str, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    """Since the last report."""
     warnings: list[str] = field(default_factory=list)
 
     def progress(self, over: bool = False, seen: Sequence[Seen] = ()) -> PackProgress:
         told, self.warnings = (*self.warnings, *self.store.notes()), []
         left, self.left = tuple(self.left), []
+        failures, self.failures = tuple(self.failures), []
         gone = over and self.released
         return PackProgress(
             pack_id=self.pack.pack_id, ended=dict(self.ended), trained_steps=self.trained_steps,
             n_trials=sum(self.ended.values()) if gone else len(self.pack.configs),
             model_steps=self.settled_steps + (0 if gone else self.current_steps),
             finished=over and not self.stopped, stopped=over and self.stopped and not self.released,
-            released=over and self.released, seen=tuple(seen), left=left, warnings=told,
+            released=over and self.released, seen=tuple(seen), left=left, warnings=told, best=dict(self.best),
+            failures=failures,
         )  # fmt: skip
 
     def train(self, pack: Pack) -> Iterator[PackProgress]:
@@ -161,6 +167,7 @@ class _Training:
         _raise_if_machine(*trouble, lacking, self.settings.device)
         if len(lacking) == 1:
             fail(self.store, self.sweep, pack, lacking, trouble[0], self.settings.device)
+            self.failures.append(Failure(trial_id=lacking[0].trial_id, error=trouble[0]))
             self._settle(lacking[0], TrialStatus.FAILED)
             return
         for half in split(self.store, self.sweep, pack, lacking):
@@ -175,11 +182,13 @@ class _Training:
     def _to_the_end(self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig]) -> Iterator[PackProgress]:
         self._stop_members(trainer, pack, lacking, dict(pack.leaving))
         self.current_steps = trainer.model_steps
+        self._better(point for config in trainer.members for point, _ in trainer.points(config.trial_id))
         if not trainer.done:
             yield from self._ordered(trainer, pack, lacking, self._history(trainer))
         saved_at = time.monotonic()
         while not trainer.done and not self.stopped:
             snapshot = self._advance(trainer, pack)
+            self._better(point for point in (snapshot.points if snapshot else ()) if point)
             if snapshot and snapshot.left:
                 self._commit(pack, snapshot.left, trainer.how, trainer.device)
                 lacking[:] = trainer.members
@@ -196,6 +205,9 @@ class _Training:
                 yield from self._ordered(trainer, pack, lacking, self._seen(trainer, snapshot))
         if not self.stopped:
             self.store.drop_checkpoint(self.sweep, pack.pack_id)
+
+    def _better(self, points: Iterable[Mapping[str, Any]]) -> None:
+        self.best = best_of([self.best, *points])
 
     def _ordered(
         self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig], seen: Sequence[Seen]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from monosweep.model.config import TrialConfig, UserError
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.work.blame import Loss, Places
-from monosweep.sweep.work.contract import MAX_RETRIES, Orders, PackProgress, Work
+from monosweep.sweep.work.contract import MAX_RETRIES, Failure, Orders, PackProgress, Work
 from monosweep.sweep.work.failures import fail, missing, settled_progress, split
 from monosweep.sweep.work.faults import Cause
 from monosweep.sweep.work.feed import Feed
@@ -246,6 +246,7 @@ class Queue:
             error = f"its worker died {len(case.deaths)} times ({loss.reason})"
             name = self._places.device_name(case.deaths[-1][0])
             fail(self._work.store, self._work.sweep, case.pack, rest, error, self._work.settings.device, name)
+            self._listener.note(str(Failure(trial_id=rest[0].trial_id, error=error)))
         self._close(case)
 
     def _halve(self, case: _Case, rest: list[TrialConfig], suspect: bool) -> None:

@@ -116,7 +116,7 @@ def opened(made: Made, said: list[str] | None = None) -> Root:
 def test_rows_that_name_no_family_are_two_layer(both: Made) -> None:
     counts = opened(both).sql("select family, count(*) n from trials group by all order by all").to_pylist()
     assert counts == [{"family": TOY, "n": 3}, {"family": FAMILY, "n": 16}]
-    assert opened(both).trials("family = 'two_layer' and lr = 0.01").num_rows == 4
+    assert len(opened(both).trials.filter("family = 'two_layer' and lr = 0.01")) == 4
 
 
 def test_columns_are_those_of_all_families_and_null_where_a_row_has_none(both: Made) -> None:
@@ -138,13 +138,13 @@ def test_a_knob_that_an_older_part_lacks_is_at_its_familys_default(both: Made) -
     both.write("trials", "older", "p7", [trial("p7", lr=0.3)], lacks=["bias_reg", "bias_decay_mode", "l1", "mean_bias"])
     old = opened(both).sql("select bias_reg, bias_decay_mode, l1, mean_bias from trials where lr = 0.3").to_pylist()
     assert old == [{"bias_reg": 0.0, "bias_decay_mode": "rate", "l1": 0.0, "mean_bias": None}]
-    assert opened(both).trials("bias_reg = 0 and lr = 0.3").num_rows == 1
+    assert len(opened(both).trials.filter("bias_reg = 0 and lr = 0.3")) == 1
 
 
 def test_a_batch_holds_what_an_older_part_lacks_at_its_default(made: Made) -> None:
     row = trial("p0", **(TwoLayerConfig(lr=0.01).to_dict()))
     made.write("trials", "s", "p0", [row], lacks=["connectivity", "bias_reg", "bias_reg_target"])
-    (shown,) = opened(made).trials().to_pylist()
+    (shown,) = opened(made).trials.arrow().to_pylist()
     assert PAPER.batches["LR1"].holds(shown)
 
 
@@ -199,7 +199,7 @@ def test_a_description_that_is_none_is_left_out_once(quick: Made, content: str) 
     said: list[str] = []
     root = opened(quick, said)
     for _ in range(2):
-        assert root.trials().num_rows == 16
+        assert len(root.trials) == 16
     (text,) = said
     assert text.startswith("left out families/x.json, which must hold a name and columns by table; got b")
 
@@ -285,5 +285,5 @@ def test_a_root_without_the_family_says_so(other: Made, capsys: pytest.CaptureFi
 def test_claims_are_judged_by_their_family_alone(both: Made) -> None:
     """Even where another's trials are of the very size."""
     write(both.path, "trials", [toy(7, n_features=512, d_embed=64, pack_id="t7")], part="t7")
-    assert opened(both).trials("n_features = 512 and d_embed = 64").num_rows == 1
+    assert len(opened(both).trials.filter("n_features = 512 and d_embed = 64")) == 1
     assert {verdict.size for verdict in check(opened(both))} == {"small"}

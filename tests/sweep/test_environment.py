@@ -20,7 +20,7 @@ if __name__ == "__main__":
     for n_workers in (1, 2):
         options = LaunchOptions(executor="inline", workers=n_workers)
         assert launch(load_spec("tiny", [f"repeats={2 * n_workers}"]), "out", options).trained
-    assert open_root("out").trials().num_rows
+    assert len(open_root("out").trials)
     assert environment() == before
 """
 

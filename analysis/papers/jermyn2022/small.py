@@ -36,7 +36,7 @@ ONLY = "n_features = 128 and d_embed = 32"
 
 def about(root: Root) -> dict[str, Any]:
     """Where the rows come from, and which code judges them."""
-    rows = root.trials(f"{ONLY} and status = 'completed'").to_pylist()
+    rows = root.trials.filter(f"{ONLY} and status = 'completed'").arrow().to_pylist()
     wanted = {config.trial_id for config in expand(load_spec("small"))}
     mine = [row for row in rows if row["trial_id"] in wanted]
 

@@ -146,7 +146,7 @@ def test_a_merged_part_that_is_damaged_is_left_out_and_the_question_asked_again(
 def test_reading_that_fails_for_a_moment_is_tried_again(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "_PAUSE_S", 0.01)
     root, _, said = opened(quick.path, failing=2)
-    assert root.trials().num_rows == 16
+    assert len(root.trials) == 16
     assert said == []
 
 
@@ -154,10 +154,10 @@ def test_what_cannot_be_read_is_named_and_not_left_out(quick: Made, monkeypatch:
     monkeypatch.setattr(questions, "_PAUSE_S", 0.01)
     root, files, said = opened(quick.path, failing=10**6)
     with pytest.raises(QueryError, match=r"^\[Errno 5\] Input/output error: 'trials/sweep=quick/part-p0.parquet'$"):
-        root.trials()
+        root.trials.arrow()
     assert (files.n_questions, said) == (3, [])
     files.failing = 0
-    assert root.trials().num_rows == 16
+    assert len(root.trials) == 16
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_another_user_who_may_not_read_a_part_is_told_which(public: Path) -> Non
     code = (
         "import os, sys, pyarrow.parquet; from monosweep.analysis.tables.root import QueryError, open_root\n"
         "os.setgroups([]); os.setgid(54321); os.setuid(54321)\n"
-        "try: open_root(sys.argv[1]).trials()\n"
+        "try: open_root(sys.argv[1]).trials.arrow()\n"
         "except QueryError as error: sys.exit(str(error))"
     )
     argv = [sys.executable, "-c", code, str(made.path)]

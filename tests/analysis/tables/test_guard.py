@@ -190,11 +190,11 @@ SIX = "lr = 0.01 or (bias_offset = 0 and seed = 1 and lr < 0.02)"
 
 
 def test_a_condition_is_in_parentheses_of_its_own(root: Root) -> None:
-    assert root.trials(SIX).num_rows == 5
-    assert root.trials(f"{SIX} -- all that").num_rows == 5
+    assert len(root.trials.filter(SIX)) == 5
+    assert len(root.trials.filter(f"{SIX} -- all that")) == 5
     assert root.sql(f"from trials where {conditions(SIX, 'seed = 1')}").num_rows == 3
-    assert root.trials("trial_id in (select trial_id from curves where lr > 0.02) and error is null").num_rows == 4
-    assert root.trials("error = ')' or true").num_rows == 16
+    assert len(root.trials.filter("trial_id in (select trial_id from curves where lr > 0.02) and error is null")) == 4
+    assert len(root.trials.filter("error = ')' or true")) == 16
 
 
 ESCAPES = [
@@ -207,8 +207,8 @@ ESCAPES = [
 @pytest.mark.parametrize("where", ESCAPES)
 def test_a_condition_cannot_leave_them(root: Root, where: str) -> None:
     asked = [
-        lambda: root.trials(where),
-        lambda: root.curves(where),
+        lambda: root.trials.filter(where),
+        lambda: root.curves.filter(where),
         lambda: load(root, Selection(where=where), "two_layer"),
         lambda: check(root, [], where),
     ]
@@ -219,9 +219,9 @@ def test_a_condition_cannot_leave_them(root: Root, where: str) -> None:
 
 def test_what_a_condition_reads_is_guarded_too(root: Root) -> None:
     with pytest.raises(QueryError, match="cannot call read_text"):
-        root.trials("exists (from read_text('/etc/hosts'))")
+        root.trials.filter("exists (from read_text('/etc/hosts'))").arrow()
     with pytest.raises(QueryError, match="got COPY"):
-        root.trials("exists (with a as (copy (select 1) to 'x.csv') from a)")
+        root.trials.filter("exists (with a as (copy (select 1) to 'x.csv') from a)").arrow()
 
 
 def test_the_verbs_say_so(quick: Made, tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def test_a_root_of_older_parts_alone_still_has_the_column(made: Made) -> None:
 
 def test_trials_curves_and_neurons_take_a_condition(quick: Made) -> None:
     root = open_root(str(quick.path))
-    assert root.trials("lr = 0.01 and bias_offset = 0").num_rows == 2
-    assert root.curves("step = 1").num_rows == 16
-    assert root.neurons("neuron < 3").num_rows == 16 * 3
+    assert len(root.trials.filter("lr = 0.01 and bias_offset = 0")) == 2
+    assert len(root.curves.filter("step = 1")) == 16
+    assert len(root.neurons.filter("neuron < 3")) == 16 * 3
 
 
 def test_parameters_in_the_path_above_the_root_are_not_columns(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_root_whose_name_looks_like_a_pattern(tmp_path: Path, name: str, decoy
 
 def test_a_root_that_grows_is_seen_to_grow(made: Made) -> None:
     root = open_root(str(made.path))
-    assert root.trials().num_rows == 0
+    assert len(root.trials) == 0
     made.commit("s", "p0", [trial()])
-    assert root.trials().num_rows == 1
+    assert len(root.trials) == 1
 
 
 def test_pandas_comes_through_arrow(quick: Made) -> None:
@@ -203,8 +203,8 @@ def test_a_truncated_part_is_named_and_left_out(troubled: Made) -> None:
     part.write_bytes(part.read_bytes()[:200])
     said: list[str] = []
     root = open_root(str(troubled.path), said.append)
-    assert root.trials().num_rows == 16 + 2
-    assert root.trials().num_rows == 16 + 2
+    assert len(root.trials) == 16 + 2
+    assert len(root.trials) == 16 + 2
     assert len(said) == 1
     assert said[0].startswith("left out trials/sweep=other/part-p3.parquet, which cannot be read: ")
 
@@ -212,7 +212,7 @@ def test_a_truncated_part_is_named_and_left_out(troubled: Made) -> None:
 def test_an_empty_part_is_named_and_left_out(quick: Made) -> None:
     quick.write("curves", "quick", "p9", []).write_bytes(b"")
     said: list[str] = []
-    assert open_root(str(quick.path), said.append).curves().num_rows == 16 * 14
+    assert len(open_root(str(quick.path), said.append).curves) == 16 * 14
     assert said == ["left out curves/sweep=quick/part-p9.parquet, which cannot be read: it is empty"]
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_still_being_written_is_not_looked_at(quick: Made) -> Non
     for name in (".part-p7.parquet.tmp", "part-p7.parquet.1234", ".part-p7.parquet", "tmp-p7.parquet"):
         (folder / name).write_bytes(b"half a part")
     said: list[str] = []
-    assert open_root(str(quick.path), said.append).trials().num_rows == 16
+    assert len(open_root(str(quick.path), said.append).trials) == 16
     assert said == []
 
 
@@ -254,7 +254,7 @@ def test_a_reader_beside_a_writer_sees_whole_packs(made: Made) -> None:
         counts.append(len(answer))
     writer.join()
     assert counts == sorted(counts)
-    assert root.trials().num_rows == 160
+    assert len(root.trials) == 160
     assert said == []
 
 
@@ -290,16 +290,16 @@ def test_damaged_weights(quick: Made) -> None:
 def test_a_trial_by_the_start_of_its_id(quick: Made) -> None:
     row = quick_trials("p0")[5]
     root = open_root(str(quick.path))
-    assert root.trial(row["trial_id"][:10])["trial_id"] == row["trial_id"]
+    assert root.row(row["trial_id"][:10])["trial_id"] == row["trial_id"]
     assert root.config(row["trial_id"]).trial_id == row["trial_id"]
     with pytest.raises(QueryError, match=r"no trial 'feedbeef' in .*; `monosweep query .*` lists them"):
-        root.trial("feedbeef")
+        root.row("feedbeef")
     digits = [t["trial_id"][0] for t in quick_trials("p0")]
     shared = max(digits, key=digits.count)
     with pytest.raises(QueryError, match="is the start of several trial ids"):
-        root.trial(shared)
+        root.row(shared)
     with pytest.raises(QueryError, match="a trial id is hexadecimal digits"):
-        root.trial("x' or '1'='1")
+        root.row("x' or '1'='1")
 
 
 # -- elsewhere

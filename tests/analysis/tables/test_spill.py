@@ -110,7 +110,7 @@ def test_where_nothing_can_be_made_all_must_fit_memory(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", os.getcwd())  # what Python takes where there is no other
     root = open_root(str(quick.path))
-    assert root.trials().num_rows == 16
+    assert len(root.trials) == 16
     with pytest.raises(QueryError, match="needs more memory and temporary space"):
         root.sql(LARGE)
     assert os.listdir() == []
@@ -145,12 +145,12 @@ def test_what_a_killed_process_left_goes_with_the_next_question(
 ) -> None:
     (theirs,) = folders(place)
     root: Root = open_root(str(quick.path))
-    assert root.trials().num_rows == 16
+    assert len(root.trials) == 16
     assert folders(place) == [theirs]  # it is at work
     asking.send_signal(signal.SIGKILL)
     asking.wait()
     assert list(theirs.iterdir())
-    assert root.trials().num_rows == 16
+    assert len(root.trials) == 16
     assert folders(place) == []
 
 

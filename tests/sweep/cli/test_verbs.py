@@ -379,7 +379,7 @@ def test_a_folder_that_is_no_results_root_is_one_line(tmp_path: Path, capsys: py
 def test_status_counts_the_trials(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store.open(str(root)).write_spec("tiny", load_spec("tiny", ["repeats=3"]).to_json())
     assert main(["status", str(root)]) == 0
-    assert capsys.readouterr().out == "tiny: 4/6 trials done (not active)\n"
+    assert capsys.readouterr().out == "tiny: 4/6 trials done (unfinished)\n"
 
 
 def test_status_of_an_empty_root_says_how_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

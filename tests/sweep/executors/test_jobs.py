@@ -144,7 +144,7 @@ def test_listing_needs_no_cluster(capsys: pytest.CaptureFixture[str], tmp_path: 
         assert main(["list", str(tmp_path / "r")]) == 0
         header, row = capsys.readouterr().out.splitlines()
         assert header.split()[:3] == ["sweep", "state", "done"]
-        assert row.split()[:6] == ["tiny", "running", "0", "0", "0", "4"] and "Ray job tiny-0123abcd" in row
+        assert row.split()[:7] == ["tiny", "active", "0", "0", "0", "0", "4"] and "Ray job tiny-0123abcd" in row
         assert main(["submit", "tiny", "--out", str(tmp_path / "r")]) == 2
         assert "tiny is being driven (lease" in capsys.readouterr().err
     assert main(["list", str(tmp_path / "r")]) == 0

@@ -18,7 +18,7 @@ from monosweep.sweep.store.root import Store
 from monosweep.sweep.view import live
 from monosweep.sweep.view.counts import Counts, Speed
 from monosweep.sweep.view.live import Progress
-from monosweep.sweep.work.contract import PackProgress
+from monosweep.sweep.work.contract import Failure, PackProgress
 
 Trial = Callable[..., TwoLayerConfig]
 _SPEC = SweepSpec(
@@ -109,6 +109,39 @@ def test_a_log_gets_plain_lines_and_warnings(store: Store, packs: tuple[Pack, Pa
     assert lines[1].startswith("0/4 trials done")
     assert "steps/s" in lines[1] and "left" not in lines[1]
     assert "\x1b" not in console.file.getvalue()
+
+
+def test_a_failure_is_told_as_it_happens_and_a_reason_once(store: Store, packs: tuple[Pack, Pack]) -> None:
+    console = quiet()
+    assert isinstance(console.file, io.StringIO)
+    with Progress(store, "s", packs, Counts(total=4), console) as progress:
+        failures = tuple(Failure(trial_id=f"{i}", error="ValueError: odd") for i in range(3))
+        progress.update(report(packs[0], 32, failures=failures))
+        progress.update(report(packs[1], 32, failures=(Failure(trial_id="9", error="KeyError: 'x'"),)))
+        told = console.file.getvalue().splitlines()
+    assert told == ["trial 0 failed: ValueError: odd", "trial 9 failed: KeyError: 'x'"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_time_left_is_always_seen(
+    store: Store, packs: tuple[Pack, Pack], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar counts the steps that the number beside it counts; nothing is said of the time before it is known."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    with Progress(store, "s", packs, Counts(total=2000, completed=700, stopped=800, failed=99), quiet()) as progress:
+        monkeypatch.setattr(progress, "_console", console)
+        progress.update(report(packs[0], 64, best={"loss": 0.271828, "mono_per_feature": 0.5}))
+        with console.capture() as before:
+            console.print(progress._render())
+        monkeypatch.setattr(progress, "speed", lambda: Speed(steps_per_s=9e3, trials_per_hour=31e3, seconds_left=7300))
+        with console.capture() as after:
+            console.print(progress._render())
+    lines = after.get().splitlines()
+    assert "left" not in before.get() and "25 % of 256 steps" in before.get()
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].rstrip().endswith("25 % of 256 steps · 2.0 h left")
+    assert lines[0].count("━") / min(40, width - 31) >= 0.2 and "1500/2000 trials done, 800 of them" in lines[1]
+    assert "best loss 0.2718, mono per feature 0.5 · 31,000 trials/h" in " ".join(lines[2:])
 
 
 def test_a_terminal_gets_a_bar(store: Store, packs: tuple[Pack, Pack]) -> None:

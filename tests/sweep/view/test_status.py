@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
 from monosweep.sweep.view.status import read_status
-from monosweep.sweep.work.contract import Settings
+from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.pack import train_pack
 
 _SPEC = SweepSpec(
@@ -57,6 +58,34 @@ def test_status_follows_a_driver(store: Store, packs: tuple[Pack, Pack]) -> None
     assert not after.live
     assert after.updated_at is not None
     assert (after.counts.completed, after.counts.missing, after.n_hidden) == (2, 2, 0)
+
+
+def test_the_best_so_far_is_that_of_the_launch_at_work(
+    store: Store, packs: tuple[Pack, Pack], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress(store, "s", packs, Counts(total=4), quiet()) as progress:
+        for pack, loss, mono in ((packs[0], 0.5, 0.25), (packs[1], 0.25, 0.125)):
+            best = {"loss": loss, "mono_per_feature": mono}
+            progress.update(PackProgress(pack_id=pack.pack_id, n_trials=2, model_steps=64, trained_steps=64, best=best))
+        progress._beat("running")
+        assert main(["status", store.root]) == 0
+        assert " · best loss 0.25, mono per feature 0.25 " in capsys.readouterr().out
+    assert main(["status", store.root]) == 0
+    assert "best" not in capsys.readouterr().out
+
+
+def test_status_and_list_agree(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Done is who is trained to the end, or stopped on purpose."""
+    configs = [replace(config, n_steps=8, lr=lr) for config, lr in zip(expand(_SPEC), (0.01, 0.02, 1e30), strict=False)]
+    train_pack(store, "s", Pack(tuple(configs)), Settings())
+    store.ask("s", expand(_SPEC) + configs)
+    assert main(["status", store.root]) == 0 and main(["list", store.root]) == 0
+    status, heads, row = capsys.readouterr().out.splitlines()
+    assert status == "s: 2/7 trials done · 1 diverged (unfinished)"
+    listed = dict(zip(heads.split(), row.split(), strict=False))
+    assert listed == {
+        "sweep": "s", "state": "unfinished", "done": "2", "diverged": "1", "failed": "0", "running": "0", "of": "7",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

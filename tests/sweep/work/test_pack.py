@@ -21,6 +21,7 @@ from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.version import training_code
 from monosweep.sweep.work import rows as written
+from monosweep.sweep.work.best import best_of
 from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.failures import split
 from monosweep.sweep.work.faults import Cause, MachineError
@@ -116,6 +117,18 @@ def test_progress_counts_the_steps_of_every_member(store: Store, trial: Trial) -
     assert (reports[-1].model_steps, reports[-1].trained_steps) == (128, 128)
 
 
+def test_progress_has_the_best_so_far_of_this_and_earlier_workers(store: Store, trial: Trial, rows: Rows) -> None:
+    """At recorded steps of any member, also of one that has left or was trained by a worker before."""
+    pack, reports = Pack((trial(seed=1, n_steps=512), trial(seed=2, n_steps=8, lr=0.1))), list[PackProgress]()
+    train_pack(store, "s", pack, SETTINGS, reports.append, should_stop=lambda: reports[-1].model_steps > 100)
+    told = len(reports)
+    train_pack(store, "s", pack, SETTINGS, reports.append)
+    points = rows(store.root, "curves")
+    best = {"loss": min(p["loss"] for p in points), "mono_per_feature": max(p["mono_per_feature"] for p in points)}
+    assert best_of(r.best for r in reports) == best_of(r.best for r in reports[:told] + reports[-1:]) == best
+    assert reports[0].best == {} and reports[told - 1].best["loss"] >= reports[told].best["loss"] > best["loss"]
+
+
 def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path, trial: Trial, rows: Rows) -> None:
     pack = Pack((trial(n_steps=40_000, lr=0.01), trial(n_steps=40_000, lr=0.1)))
     stopped, whole = Store.create(str(tmp_path / "stopped")), Store.create(str(tmp_path / "whole"))
@@ -200,8 +213,9 @@ def test_a_device_that_fails_is_no_trials_failure(
 
 
 def test_a_config_that_the_model_refuses_is_a_failed_row(store: Store, trial: Trial, rows: Rows) -> None:
-    train_pack(store, "s", Pack((trial(optimizer="Nope"),)), SETTINGS)
+    (failure,) = train_pack(store, "s", Pack((trial(optimizer="Nope"),)), SETTINGS).failures
     (row,) = rows(store.root)
+    assert (failure.trial_id, failure.error) == (row["trial_id"], row["error"])
     assert (row["status"], row["engine"], row["last_step"]) == ("failed", "solo", 0)
     assert row["error"].startswith("unknown optimizer 'Nope'")
 
