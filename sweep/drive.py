@@ -38,6 +38,7 @@ from monosweep.sweep.plan.plan import Plan, Site, packs_for, plan_of
 from monosweep.sweep.plan.rungs import Rungs
 from monosweep.sweep.search.adaptive import Adaptive
 from monosweep.sweep.spec.sweep_spec import SweepSpec, coinciding, expand
+from monosweep.sweep.store.live import clear as clear_live
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
 from monosweep.sweep.store.schema import tables_of
@@ -185,6 +186,8 @@ class _Launch:
         assert self.store is not None
         with self._told("reading what the results root holds now"):
             clear_half_written(self.store, self.spec.name)
+            if not self._lost():  # else they are of packs that the other driver's workers train
+                clear_live(self.store, self.spec.name)
             index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} is damaged; its trials count as missing")
@@ -200,6 +203,7 @@ class _Launch:
             self.say(f"{part} cannot be read; its trials count as missing ({reason}; it is in quarantine/ now)")
         if not self.options.dry_run:
             clear_half_written(self.store, self.spec.name)
+            clear_live(self.store, self.spec.name)
         index = self.store.index()
         for part in index.unreadable:
             self.say(f"{part} cannot be read; its trials count as missing")

@@ -18,10 +18,11 @@ import pyarrow as pa
 
 from monosweep.analysis.knobs import OWN_KNOBS, Knob
 from monosweep.model.config import FIRST_FAMILY
-from monosweep.sweep.store.schema import ASKED, TABLES, arrow_schema
+from monosweep.sweep.store.live import FOLDER
+from monosweep.sweep.store.schema import ASKED, LIVE, LIVE_SINCE, TABLES, arrow_schema
 
 _KEY = (pa.field("trial_id", pa.string()), pa.field("pack_id", pa.string()))
-_TAKEN = {"weights", "checkpoints", "sweeps", "families", "raw"}
+_TAKEN = {"weights", "checkpoints", "sweeps", "families", "raw", FOLDER, LIVE}
 """Folders of a root that hold no table, and a name that queries need."""
 _TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TYPES = {
@@ -44,7 +45,7 @@ class Columns:
     @property
     def packed(self) -> tuple[str, ...]:
         """The tables whose rows belong to packs, `trials` first.  What was asked for stands whoever trains it."""
-        return tuple(table for table in self.tables if table != ASKED)
+        return tuple(table for table in self.tables if table not in (ASKED, LIVE))
 
 
 def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> Columns:
@@ -61,6 +62,7 @@ def columns_of(declared: Mapping[str, bytes], notice: Callable[[str], None]) -> 
             fields += list(_new(columns[table], fields, path, notice))
         said = {c["name"]: Knob(c["name"], c.get("default")) for c in columns.get("trials", ()) if c.get("knob")}
         knobs[name] = tuple(({knob.name: knob for knob in knobs.get(name, ())} | said).values())
+    tables[LIVE] = [*tables["curves"], LIVE_SINCE]
     return Columns({table: pa.schema(fields) for table, fields in tables.items()}, knobs)
 
 

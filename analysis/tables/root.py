@@ -27,6 +27,7 @@ from monosweep.analysis.tables.columns import Columns, columns_of
 from monosweep.analysis.tables.faults import FAULTS, accused, of_storage, reason_of
 from monosweep.analysis.tables.guard import Parameters, QueryError, check_query
 from monosweep.analysis.tables.interrupt import interruptible
+from monosweep.analysis.tables.live import create_live, live_points
 from monosweep.analysis.tables.opening import opened
 from monosweep.analysis.tables.overview import SWEEPS, reasons
 from monosweep.analysis.tables.parts import Parts
@@ -38,7 +39,7 @@ from monosweep.analysis.tables.views import create_members, create_raw, create_s
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
 from monosweep.sweep.store.parts import Beaten, holder_of
-from monosweep.sweep.store.schema import ASKED, config_in
+from monosweep.sweep.store.schema import ASKED, LIVE, config_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,6 +136,11 @@ class Root:
         if name not in known:
             raise QueryError(unknown_name("table", name, known))
         return table_of(self.sql, identifier(name))
+
+    @property
+    def live_curves(self) -> Rows:
+        """A row per recorded step of the trials in training."""
+        return table_of(self.sql, LIVE)
 
     @property
     def sweeps(self) -> Rows:
@@ -281,19 +287,23 @@ class Root:
         connection.execute("SET TimeZone = 'UTC'")
         self.files.prepare(connection)
         connection.execute("CREATE SCHEMA raw; CREATE SCHEMA committed")
+        stored = _with_trials(tables)
         committed: dict[str, set[str]] | None = None
         lost: Beaten = {}
         # trials are listed before curves and neurons, which are written first: what is shown is complete.
-        for table in _with_trials(tables):
+        for table in stored:
             pieces = self._parts.pieces(table, None if table == ASKED else committed)
             committed = self._parts.units(pieces) if table == "trials" else committed
             used += [piece.part for piece in pieces]
             pieces = [_but(piece, lost) for piece in pieces]
             create_raw(connection, self.files, table, columns.tables[table], pieces)
-            if table == "trials" and {*tables} - {"trials", ASKED} and self._parts.in_several(pieces):
+            if table == "trials" and {*stored} - {"trials", ASKED} and self._parts.in_several(pieces):
                 lost = self._parts.beaten(pieces, doubled(connection))
         for table in tables:
-            create_shown(connection, table, columns.knobs)
+            if table != LIVE:
+                create_shown(connection, table, columns.knobs)
+        if LIVE in tables:
+            create_live(connection, live_points(self.files, columns.tables[LIVE]))
         if {"trials", ASKED}.issubset(tables):
             create_members(connection)
         return connection
@@ -319,7 +329,8 @@ def _but(piece: Piece, lost: Beaten) -> Piece:
 
 
 def _with_trials(tables: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(("trials", *tables)))
+    """The tables that are parts, `trials` first."""
+    return tuple(dict.fromkeys(("trials", *(table for table in tables if table != LIVE))))
 
 
 def _mentioned(query: str, tables: Sequence[str]) -> tuple[str, ...]:

@@ -18,11 +18,11 @@ from monosweep.model.families import describe, remember, source_of
 from monosweep.model.families.source import Source
 from monosweep.model.family import Description
 from monosweep.sweep.store.files import DamagedError, Storage
-from monosweep.sweep.store.schema import SHARED, TABLES, columns, tables_of
+from monosweep.sweep.store.schema import LIVE, SHARED, TABLES, columns, tables_of
 
 FOLDER = "families"
 _TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TAKEN = ("asked", "checkpoints", FOLDER, "quarantine", "raw", "sweeps", "weights")
+_TAKEN = ("asked", "checkpoints", FOLDER, "live", LIVE, "quarantine", "raw", "sweeps", "weights")
 
 
 def write_family(storage: Storage, name: str) -> None:

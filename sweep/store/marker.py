@@ -26,7 +26,7 @@ from monosweep.sweep.store.schema import ASKED, SCHEMA_VERSION
 
 MARKER = "monosweep.json"
 _FORMAT = "monosweep results"
-NO_TABLES = (ASKED, "weights", "checkpoints", "sweeps", FAMILIES, "quarantine")
+NO_TABLES = (ASKED, "weights", "checkpoints", "live", "sweeps", FAMILIES, "quarantine")
 """Folders of a root beside its tables."""
 _HARMLESS = (
     "lost+found", ".DS_Store", "._*", ".localized", ".Trash*", ".Spotlight-*", ".fseventsd", ".TemporaryItems",

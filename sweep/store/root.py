@@ -10,6 +10,7 @@ A root is a local folder or any URI that pyarrow.fs knows.  It looks like this:
     weights/sweep=NAME/part-PACKID-step0000015872.safetensors
     FILE/sweep=NAME/part-merged-….parquet           what a user's FILE.py measured afterwards (`sweep.store.measured`)
     checkpoints/sweep=NAME/PACKID.safetensors       removed once all its trials have rows
+    live/sweep=NAME/PACKID.parquet                  what a pack has recorded so far (`sweep.store.live`)
     sweeps/NAME.json                                the spec as launched
     sweeps/NAME.progress.json, NAME.lease.json      the driver's heartbeat; who it is (`sweep.store.lease`)
 
@@ -31,7 +32,7 @@ import pyarrow as pa
 
 from monosweep.model.config import TrialConfig
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store import checkpoints, rows
+from monosweep.sweep.store import checkpoints, live, rows
 from monosweep.sweep.store import lease as leases
 from monosweep.sweep.store import marker as markers
 from monosweep.sweep.store.asked import Asked, ask, asked, asked_configs
@@ -226,6 +227,14 @@ class Store(Storage):
     def checkpoint_metadata(self, sweep: str, pack_id: str) -> dict[str, str] | None:
         """The metadata in a checkpoint's header: empty if it is none; None if the checkpoint has gone."""
         return checkpoints.metadata(self, sweep, pack_id)
+
+    def write_live(self, sweep: str, pack_id: str, points: pa.Table) -> None:
+        """Show what the members of a pack in training have recorded so far."""
+        self.put(live.name_of(sweep, pack_id), live.written(points), patience_s=0)
+
+    def drop_live(self, sweep: str, pack_id: str) -> None:
+        """Show it no longer."""
+        self.remove(live.name_of(sweep, pack_id), patience_s=0)
 
     def drop_checkpoint(self, sweep: str, pack_id: str) -> None:
         """Remove a pack's checkpoint, if there is one."""

@@ -36,6 +36,12 @@ SHARED = ("trials", "curves")
 TABLES = (*SHARED, *OURS[FIRST_FAMILY].tables)
 """What every root has: what trials of the first family leave.  Roots say of themselves what others leave in them."""
 ASKED = "asked"
+LIVE = "live_curves"
+"""What analysis calls the points of packs in training (`sweep.store.live`)."""
+LIVE_SINCE = pa.field(
+    "updated_at", pa.timestamp("us", tz="UTC"), metadata={"doc": "When the pack's worker last said so; UTC."}
+)
+"""The column that they have besides those of `curves`."""
 """What sweeps were asked for."""
 
 

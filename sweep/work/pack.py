@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,20 @@ from monosweep.model.records import TrialStatus
 from monosweep.sweep.plan.machine import total_memory
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.plan.plan import needed_bytes
-from monosweep.sweep.store.root import Store
+from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.version import code_version, training_code
 from monosweep.sweep.work.best import best_of
 from monosweep.sweep.work.contract import Failure, Left, Orders, PackProgress, Seen, Settings
 from monosweep.sweep.work.failures import fail, missing, split
 from monosweep.sweep.work.faults import Cause, MachineError, cause_of
-from monosweep.sweep.work.rows import process_here, tables_from
+from monosweep.sweep.work.rows import live_points, process_here, tables_from
 
 if TYPE_CHECKING:
     from monosweep.model.results import Snapshot, TrialResult
 
+_SHOW_AFTER_S, _SHOW_AGAIN_S = 10.0, 45.0
+"""Between two times that a pack's points so far are written for others to see: where there are new ones, and anyway, so
+that they are not too old to be shown (`analysis.tables.live`)."""
 _CHECKPOINT_AFTER_S = (5.0, 45.0)
 """A node that stops may give no time for a checkpoint, so the last one should be young; with slices of at most ten
 seconds, it is never older than a minute."""
@@ -120,6 +123,10 @@ class _Training:
     current_steps: int = 0
     """Model steps of the members in training."""
     trained_steps: int = 0
+    shown: bool = False
+    """Whether others may see points of the pack in training."""
+    shown_at: float = field(default_factory=time.monotonic)
+    """When the points of the pack in training were last written for others to see."""
     saving_s: float = 0.0
     """How long the last checkpoint took."""
     ended: Counter[TrialStatus] = field(default_factory=Counter)
@@ -161,6 +168,8 @@ class _Training:
             yield from self._attempt(pack, lacking)
         except _TrainingError as error:
             trouble = str(error), error.cause
+        finally:
+            self._hide(pack)
         if trouble is None:  # the exception is gone by here, and with it the memory that its frames held
             return
         self.current_steps = 0
@@ -194,6 +203,7 @@ class _Training:
                 lacking[:] = trainer.members
             self.current_steps = trainer.model_steps
             self.stopped = not trainer.done and self.should_stop()
+            self._show(trainer, pack, snapshot)
             if self._is_due(trainer, snapshot, time.monotonic() - saved_at):
                 start = time.monotonic()
                 self.store.save_checkpoint(self.sweep, pack.pack_id, _to_bytes(trainer))
@@ -208,6 +218,23 @@ class _Training:
 
     def _better(self, points: Iterable[Mapping[str, Any]]) -> None:
         self.best = best_of([self.best, *points])
+
+    def _show(self, trainer: Trainer, pack: Pack, snapshot: Snapshot | None) -> None:
+        """Let others see what members have recorded so far, now and then.  Watching is not worth a sweep: if the store
+        is really broken, the next commit says so."""
+        age_s = time.monotonic() - self.shown_at
+        if trainer.done or self.stopped or age_s < (_SHOW_AFTER_S if snapshot else _SHOW_AGAIN_S):
+            return
+        self.shown_at, self.shown = time.monotonic(), True
+        members = [(c, [point for point, _ in trainer.points(c.trial_id)]) for c in trainer.members]
+        with suppress(StoreError):
+            self.store.write_live(self.sweep, pack.pack_id, live_points(pack.pack_id, members))
+
+    def _hide(self, pack: Pack) -> None:
+        if self.shown:
+            self.shown = False
+            with suppress(StoreError):
+                self.store.drop_live(self.sweep, pack.pack_id)
 
     def _ordered(
         self, trainer: Trainer, pack: Pack, lacking: list[TrialConfig], seen: Sequence[Seen]

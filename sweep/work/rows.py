@@ -54,6 +54,15 @@ def tables_from(pack_id: str, results: Sequence[TrialResult], engine: str, devic
     return {"trials": arrow_table("trials", rows, family), **stacked}
 
 
+def live_points(pack_id: str, members: Sequence[tuple[TrialConfig, Sequence[Mapping[str, Any]]]]) -> pa.Table:
+    """The rows of `curves` that members of a pack, all of one family, are going to have so far."""
+    schema = arrow_schema("curves", description_of(members[0][0]))
+    rows = [
+        {"trial_id": config.trial_id, "pack_id": pack_id, **point} for config, points in members for point in points
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
 def failed_tables(
     pack_id: str, configs: Sequence[TrialConfig], error: str, engine: str, device: str, device_name: str | None = None
 ) -> dict[str, pa.Table]:

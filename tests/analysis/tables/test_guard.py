@@ -31,7 +31,7 @@ def root(quick: Made) -> Root:
         ("with a as (select * from trials) select count(*) from a;", 1),
         ("describe curves", 10),
         ("summarize select lr from trials", 1),
-        ("show tables", 4),
+        ("show tables", 5),
         ("from trials limit 3", 3),
         ("values (1), (2)", 2),
         ("select lr as \"copy\", 'insert' as x -- update\n from trials", 16),

@@ -61,7 +61,7 @@ def test_one_row_per_trial_whatever_happened(troubled: Made) -> None:
 
 def test_the_first_commit_of_the_best_ending_is_shown(troubled: Made) -> None:
     first = trial(lr=0.003, seed=0)["trial_id"]
-    shown = open_root(str(troubled.path)).trial(first)
+    shown = open_root(str(troubled.path)).row(first)
     assert (shown["status"], shown["pack_id"]) == ("completed", "p0")
     assert one(troubled.path, "select max(loss) from trials") < 9
 

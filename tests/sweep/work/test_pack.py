@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
@@ -20,6 +21,7 @@ from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.version import training_code
+from monosweep.sweep.work import pack as train
 from monosweep.sweep.work import rows as written
 from monosweep.sweep.work.best import best_of
 from monosweep.sweep.work.contract import PackProgress, Settings
@@ -127,6 +129,38 @@ def test_progress_has_the_best_so_far_of_this_and_earlier_workers(store: Store, 
     best = {"loss": min(p["loss"] for p in points), "mono_per_feature": max(p["mono_per_feature"] for p in points)}
     assert best_of(r.best for r in reports) == best_of(r.best for r in reports[:told] + reports[-1:]) == best
     assert reports[0].best == {} and reports[told - 1].best["loss"] >= reports[told].best["loss"] > best["loss"]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_pack_in_training_shows_its_points(
+    store: Store, trial: Trial, rows: Rows, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """Those of members that have no row yet; nothing is left of them once nobody trains it."""
+    monkeypatch.setattr(train, "_SHOW_AFTER_S", 0.0)
+    pack, seen = Pack((trial(seed=1, n_steps=256), trial(seed=2, n_steps=8))), list[list[dict[str, Any]]]()
+
+    def look(progress: PackProgress) -> None:
+        shown = [pq.read_table(path, partitioning=None) for path in Path(store.root).glob("live/sweep=s/*")]
+        seen.append([row for table in shown for row in table.to_pylist()])
+
+    train_pack(store, "s", pack, SETTINGS, look, should_stop=lambda: stopped and len(seen[-1]) > 6)
+    assert not seen[-1] and not list(Path(store.root).glob("live/*/*"))
+    latest = [rows for rows in seen if rows][-1]
+    assert [row["step"] for row in latest] == [2**i for i in range(7 if stopped else 8)]
+    assert all(row["updated_at"] for row in latest)
+    assert {row["trial_id"] for row in latest} == {pack.configs[0].trial_id}
+    assert any(len({row["trial_id"] for row in rows}) == 2 for rows in seen)
+    if not stopped:
+        kept = {(row["trial_id"], row["step"]): row for row in rows(store.root, "curves")}
+        for row in latest:
+            del row["updated_at"], row["pack_id"]
+            assert row == kept[row["trial_id"], row["step"]]
+
+
+def test_watching_is_not_worth_a_pack(store: Store, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "_SHOW_AFTER_S", 0.0)
+    (Path(store.root) / "live").write_text("no folder")
+    assert train_pack(store, "s", Pack((trial(),)), SETTINGS).finished
 
 
 def test_a_stopped_pack_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path, trial: Trial, rows: Rows) -> None:
