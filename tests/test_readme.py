@@ -56,7 +56,9 @@ def test_the_readme_shows_every_verb():
     assert {"presets", "launch", "status", "query", "trial", "replay", "claims", "figures", "new", "measure"} <= shown
 
 
-ELSEWHERE = re.compile("^(launch|replay|bench)|--pdb|--break-at|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/")
+ELSEWHERE = re.compile(
+    "^(launch|replay|bench)|--pdb|--break-at|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/|contraction/"
+)
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
 
@@ -211,7 +213,7 @@ def test_the_python_example(folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("table", [*TABLES, "features", "blocks", ASKED])
+@pytest.mark.parametrize("table", [*TABLES, "features", "blocks", "progress", ASKED])
 def test_the_columns_are_documented_as_they_are(table):
     shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", TEXT, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table)

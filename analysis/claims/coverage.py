@@ -73,7 +73,7 @@ def _find(need: Need, evidence: Evidence[Any]) -> _Found:
 
 
 def _alike(row: Row, evidence: Evidence[Any]) -> bool:
-    return evidence.precision in (None, row["precision"])
+    return evidence.precision in (None, row.get("precision"))
 
 
 def _at(batch: Batch, rows: Iterable[Row]) -> set[Point]:

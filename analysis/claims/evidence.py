@@ -57,19 +57,19 @@ class Evidence(Generic[S]):
         if name not in self._batches:
             precision = self.precision
             mine = self.size.batches[name].pick(self.rows)
-            self._batches[name] = [row for row in mine if row["precision"] == precision]
+            self._batches[name] = [row for row in mine if row.get("precision") == precision]
         return self._batches[name]
 
     @property
     def precision(self) -> str | None:
         """That of most trials: one trial in two precisions is no two seeds."""
-        counts = Counter(row["precision"] for row in self.rows)
-        return max(sorted(counts), key=lambda one: (counts[one], one == PRECISION), default=None)
+        counts = Counter(row.get("precision") for row in self.rows)
+        return max(sorted(counts, key=str), key=lambda one: (counts[one], one == PRECISION), default=None)
 
     def otherwise(self, name: str) -> list[Row]:
         """The trials of a batch in other precisions."""
         precision = self.precision
-        return [row for row in self.size.batches[name].pick(self.rows) if row["precision"] != precision]
+        return [row for row in self.size.batches[name].pick(self.rows) if row.get("precision") != precision]
 
     def per_seed(self, value: Callable[..., Number], *batches: str) -> list[Number]:
         """`value(rows of the first batch, of the second, …)` for every seed that all batches have."""

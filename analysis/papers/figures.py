@@ -33,6 +33,8 @@ from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.papers.scherlis2022.allocation import allocation, allocation_info
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
 from monosweep.analysis.papers.scherlis2022.planes import planes, planes_info
+from monosweep.analysis.papers.schindler2020.claims import SCHINDLER2020
+from monosweep.analysis.papers.schindler2020.orders import gaps, gaps_info, orders, orders_info
 from monosweep.analysis.tables.built_in import as_built_in, built_in, of_built_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
@@ -59,6 +61,8 @@ PAPER_FIGURES: dict[str, Kind] = {
     "cc": Kind(study=BHAGAT2026, batch="cc", info=mixing_info, paint=mixing),
     "allocation": Kind(study=SCHERLIS2022, batch="fig4", info=allocation_info, paint=allocation),
     "planes": Kind(study=SCHERLIS2022, batch="fig7", info=planes_info, paint=planes),
+    "orders": Kind(study=SCHINDLER2020, batch="random10", info=orders_info, paint=orders),
+    "gaps": Kind(study=SCHINDLER2020, batch="sizes", info=gaps_info, paint=gaps),
 }
 """By name; drawn unasked where a root has the trials."""
 

@@ -15,11 +15,12 @@ from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
 from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
+from monosweep.analysis.papers.schindler2020.claims import SCHINDLER2020
 from monosweep.analysis.tables.built_in import built_in
 from monosweep.analysis.tables.root import Root
 from monosweep.model.config import UserError, unknown_name
 
-STUDIES: tuple[Study, ...] = (JERMYN2022, SCHERLIS2022, ELHAGE2022, LECOMTE2023, BHAGAT2026)
+STUDIES: tuple[Study, ...] = (JERMYN2022, SCHERLIS2022, ELHAGE2022, LECOMTE2023, BHAGAT2026, SCHINDLER2020)
 """In the order in which their verdicts are told."""
 
 

@@ -18,6 +18,7 @@ _BROUGHT = {
         parts=(_NORM, _DIMENSIONALITY),
     ),
     "quadratic": Panels(objectives=("loss:min", "capacity_sum:max"), parts=(_DIMENSIONALITY,)),
+    "contraction_order": Panels(objectives=("loss:min", "log2_largest:min")),
     "incidental": Panels(objectives=("loss:min", "n_mono:max")),
     "resid_mlp": Panels(
         objectives=("loss:min", "n_computed:max"),

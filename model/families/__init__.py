@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, field_types, unknown_name
+from monosweep.model.families.contraction_order.config import CONTRACTION_ORDER
 from monosweep.model.families.extended import extended
 from monosweep.model.families.incidental.config import INCIDENTAL
 from monosweep.model.families.quadratic.config import QUADRATIC
@@ -56,14 +57,20 @@ def _resid_mlp() -> type[Family]:
     return ResidMlp
 
 
+def _contraction_order() -> type[Procedure]:
+    from monosweep.model.families.contraction_order.procedure import ContractionOrder  # SciPy
+
+    return ContractionOrder
+
+
 OURS: Mapping[str, Description] = {
-    family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP, QUADRATIC)
+    family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP, QUADRATIC, CONTRACTION_ORDER)
 }
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
     TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
     RESID_MLP.name: _resid_mlp, QUADRATIC.name: _quadratic,
 }  # fmt: skip
-_PROCEDURES: Mapping[str, Callable[[], type[Procedure]]] = {}
+_PROCEDURES: Mapping[str, Callable[[], type[Procedure]]] = {CONTRACTION_ORDER.name: _contraction_order}
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
 
