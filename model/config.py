@@ -311,10 +311,15 @@ class Meanings(dict[str, T]):
 
 
 def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> str:
-    """One line for a name that does not exist, with the nearest that does."""
+    """One line for a name that does not exist, with the nearest that does.
+
+    >>> unknown_name("optimizer", "ADAM", ("RAdam", "Adam"))
+    "unknown optimizer 'ADAM'; did you mean 'Adam'?"
+    """
     import difflib
 
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    near = [each for each in known if each.lower() == str(name).lower()]
+    near = near or difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     fix = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return f"unknown {kind} {name!r}; {fix}"
 

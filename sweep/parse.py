@@ -38,6 +38,7 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, description: str) ->
     """
     import tyro
 
+    _check_by_place(argv, kind, prog)
     complaint = io.StringIO()
     try:
         # Only stderr is held back: --help speaks to stdout.  Unknown arguments are asked for, not complained
@@ -100,10 +101,14 @@ def one_line(text: str) -> str:
     return message.strip().rstrip(".;")
 
 
+_NO_TYPE = r"^Error parsing (\S+): no type matching \{None\}\|"
+_COULD_BE_MADE = r" could be instantiated from \[(.*?)\]\..*$"
 _REWORDED = (
     (r"^Error parsing (\S+): (must .*)$", r"\1 \2"),
+    (rf"{_NO_TYPE}INT{_COULD_BE_MADE}", r"\1 must be a whole number; got \2"),
+    (rf"{_NO_TYPE}FLOAT{_COULD_BE_MADE}", r"\1 must be a number; got \2"),
     (
-        r"^Error parsing (\S+): no type matching \{None\}\|(\w+) could be instantiated from \[(.*?)\]\..*$",
+        rf"{_NO_TYPE}(\w+){_COULD_BE_MADE}",
         r"\1 must be None or \2; got \3",
     ),
     (r"^Error parsing (\S+): ", r"\1: "),
@@ -138,6 +143,28 @@ def _is_rule(line: str) -> bool:
     return inner.startswith(("╭", "╰")) or (len(inner) > 2 and set(inner) <= set("-─"))
 
 
+def _check_by_place(argv: Sequence[str], kind: type, prog: str) -> None:
+    """Refuse the name of what is told by its place: `--out results` where OUT is the first word."""
+    places = {f"--{name}": shown for name, shown in _places(kind)}
+    for token in argv[: argv.index("--") if "--" in argv else None]:
+        name = token.split("=")[0]
+        if name in places:
+            order = " ".join(places.values())
+            raise OptionError(
+                f"{places[name]} is given by its place, without {name}, as in {prog} {order}; see {prog} --help"
+            )
+
+
+def _places(kind: type) -> Iterator[tuple[str, str]]:
+    """(name, as the help calls it) of every field that is told by its place, in order."""
+    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
+    for field in fields(kind) if is_dataclass(kind) else ():
+        said = getattr(hints[field.name], "__metadata__", ())
+        if any(repr(each) == "Positional" for each in said):  # tyro.conf's marker
+            metavars = (getattr(each, "metavar", None) for each in said)
+            yield field.name.replace("_", "-"), next(filter(None, metavars), field.name.upper())
+
+
 def _unknown(token: str, kind: type) -> str:
     if not token.startswith("-"):
         return f"unexpected argument {token!r}"
@@ -147,9 +174,12 @@ def _unknown(token: str, kind: type) -> str:
 
 
 def _option_names(kind: type, prefix: str = "") -> Iterator[str]:
-    """`--name` of every field, nested ones with a dot."""
+    """`--name` of every field that is told by it, nested ones with a dot."""
     hints: dict[str, Any] = get_type_hints(kind)
+    by_place = {name for name, _ in _places(kind)}
     for field in fields(kind) if is_dataclass(kind) else ():
+        if field.name.replace("_", "-") in by_place:
+            continue
         name = prefix + field.name.replace("_", "-")
         yield f"--{name}"
         if is_dataclass(nested := hints[field.name]) and isinstance(nested, type):

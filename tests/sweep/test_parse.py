@@ -23,6 +23,8 @@ class Verb:
     """how many"""
     rate: float | None = None
     """how fast"""
+    most: int | None = None
+    """up to where"""
     set: Annotated[tuple[str, ...], UseAppendAction] = ()
     """k=v"""
 
@@ -51,14 +53,18 @@ def test_numbers_are_read_as_in_a_spec() -> None:
         ((), r"^missing: OUT \(where\), SQL \(what\)"),
         (("a", "b", "--format", "xml"), r"^--format must be one of 'table', 'csv'; got 'xml'"),
         (("a", "b", "--pack-size", "x"), r"^--pack-size must be a whole number; got 'x'"),
-        (("a", "b", "--rate", "x"), r"^--rate must be None or FLOAT; got 'x'"),
+        (("a", "b", "--rate", "x"), r"^--rate must be a number; got 'x'"),
         (("a", "b", "--pack-size", "08"), r"^--pack-size: numbers are written without leading zeros; got 08; write 8"),
         (("a", "b", "--pack-size", "1_0"), r"^--pack-size must be a whole number; got '1_0'"),
-        (("a", "b", "--rate", "nan"), r"^--rate must be None or FLOAT; got 'nan'"),
+        (("a", "b", "--rate", "nan"), r"^--rate must be a number; got 'nan'"),
         (("a", "b", "--pack-size", "1" * 400), r"^--pack-size: numbers have at most 300 digits; got one of 400"),
         (("a", "b", "--pack-size"), r"^--pack-size needs a value"),
         (("a", "b", "--pack-sise", "4"), r"^unknown option '--pack-sise'; did you mean '--pack-size'\?"),
         (("a", "b", "--formt=csv"), r"^unknown option '--formt'; did you mean '--format'\?"),
+        (("a", "b", "--most", "1.5"), r"^--most must be a whole number; got '1.5'"),
+        (("--out", "a", "b"), r"^OUT is given by its place, without --out, as in monosweep verb OUT SQL"),
+        (("a", "--sql=b"), r"^SQL is given by its place, without --sql, as in monosweep verb OUT SQL"),
+        (("a", "b", "--outt", "c"), r"^unknown option '--outt'(?!.*'--out'\?)"),
         (("a", "b", "--zzzzzz"), r"^unknown option '--zzzzzz';"),
         (("a", "b", "c"), r"^unexpected argument 'c'"),
     ],
