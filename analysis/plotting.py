@@ -9,7 +9,7 @@ plot.mono(root, by="lr", ax=ax)
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 
@@ -52,7 +52,7 @@ class Plot:
         sweep: str | None = None, family: str = FAMILY,
     ) -> Axes:  # fmt: skip
         """A metric against a knob: a point for each completed trial and a line through the medians, for every
-        combination of the other knobs.  What is left out is warned of.
+        combination of the other knobs, many of them in grey.  What is left out is warned of.
 
         Args:
             metric: a column of `trials`.
@@ -81,7 +81,9 @@ def _data(root: Root, by: str | None, where: str | None, sweep: str | None, fami
 
 def _points(data: Data, metric: Metric, ax: Axes | None) -> Axes:
     ax = _axes(ax)
-    series_lines(ax, points_info(data, (metric,)), metric)
+    info = points_info(data, (metric,))
+    named = [replace(one, label=", ".join(filter(None, (one.facet, one.label)))) for one in info.series]
+    series_lines(ax, info, named, metric)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(frameon=False)
     for note in dict.fromkeys(data.notes):

@@ -135,10 +135,16 @@ def test_a_figure_is_drawn_on_ones_own_axes(root: Results) -> None:
         plot.points(root, "n_moon", ax=right)
 
 
-def test_what_is_left_out_of_a_figure_is_warned_of(quick: Made) -> None:
-    quick.commit("more", "p7", [trial("p7", seed=5, n_neurons=n, lr=lr) for n in range(40, 60) for lr in (0.1, 0.2)])
-    with pytest.warns(UserWarning, match="combinations of"):
-        plot.loss(open_root(quick.path), by="lr", ax=Figure().subplots())
+def test_every_combination_is_drawn_and_what_is_left_out_warned_of(quick: Made) -> None:
+    """Trials without a number are left out; more combinations than colours tell apart are told to be others."""
+    more = [trial("p7", seed=5, n_neurons=n, lr=lr) for n in range(40, 60) for lr in (0.1, 0.2)]
+    quick.commit("more", "p7", [*more, trial("p7", seed=6, lr=0.3, metrics={"loss": None})])
+    ax = Figure().subplots()
+    with pytest.warns(UserWarning, match="1 of 57 trials have no"):
+        plot.loss(open_root(quick.path), by="lr", ax=ax)
+    drawn = [y for points in ax.collections for _, y in points.get_offsets().tolist()]
+    assert {row["loss"] for row in (*ROWS, *more)} <= set(drawn)
+    assert any("other combinations" in text for text in ax.get_legend_handles_labels()[1])
 
 
 def test_a_response_map_on_ones_own_axes(root: Results) -> None:
