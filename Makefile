@@ -10,6 +10,7 @@
 # make chaos             trials under 150 random faults of nine kinds; CHAOS_SEED=… CHAOS_EVENTS=… CHAOS_KINDS=… (half an hour; gcc, some as root)
 # make test-long         the tests that `make test` leaves out for their length, chaos and clusters aside (half an hour)
 # make test-ray          what starts Ray, on the oldest and the newest release that pyproject.toml allows
+# make bench-query       questions, the page and figures over a million trials, in seconds and memory, beside pandas (20 minutes)
 # make bench-scaling     three nodes against one, and a plan for a million trials (root, iproute2)
 PYTHON ?= python3
 OUT ?= results
@@ -20,7 +21,7 @@ SQL := select bias_offset, lr, round(avg(mono_per_feature), 3) as mono_per_featu
 round(avg(loss), 4) as loss, round(avg(n_positive_bias), 1) as n_positive_bias, count(*) as seeds \
 from trials where sweep = 'quick' group by bias_offset, lr order by bias_offset desc, lr
 
-.PHONY: sweep test test-long test-ray check bench bench-overhead gpu-check bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
+.PHONY: sweep test test-long test-ray check bench bench-overhead bench-query gpu-check bench-precision bench-search small-paper cluster-test chaos bench-scaling clean
 
 sweep: $(VENV)/installed
 	$(BIN)/monosweep launch quick --out $(OUT)
@@ -67,6 +68,10 @@ bench-precision: $(VENV)/installed-for-benchmarks
 
 bench-search: $(VENV)/installed
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python tests/benchmarks/search.py $(ARGS)
+
+# Takes --trials and --root: make bench-query ARGS="--trials 50000"
+bench-query: $(VENV)/installed-for-tests
+	$(BIN)/python tests/benchmarks/query.py $(ARGS)
 
 small-paper: $(VENV)/installed
 	$(BIN)/monosweep launch small --out $(OUT)

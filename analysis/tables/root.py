@@ -35,7 +35,7 @@ from monosweep.analysis.tables.rows import Rows, table_of
 from monosweep.analysis.tables.search import Search, searched, searches
 from monosweep.analysis.tables.spill import spill_settings
 from monosweep.analysis.tables.storage import Files, Part, Piece, RootError, first_line, identifier
-from monosweep.analysis.tables.views import create_members, create_raw, create_shown, doubled, hidden_rows
+from monosweep.analysis.tables.views import create_members, create_raw, create_shown, doubled, each_once, hidden_rows
 from monosweep.analysis.tables.weights import last_weights, packs_with_weights
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
 from monosweep.sweep.store.parts import Beaten, holder_of
@@ -78,6 +78,7 @@ class Root:
         self._told: set[str] = set()
         self._notice = notice
         self._parts = Parts(files, self._tell)
+        self._once: tuple[frozenset[Part], bool] | None = None
         self._families: dict[tuple[tuple[str, int, int], ...], Columns] = {}
 
     def __repr__(self) -> str:
@@ -299,14 +300,22 @@ class Root:
             create_raw(connection, self.files, table, columns.tables[table], pieces)
             if table == "trials" and {*stored} - {"trials", ASKED} and self._parts.in_several(pieces):
                 lost = self._parts.beaten(pieces, doubled(connection))
+        once = self._each_once(connection, used)
         for table in tables:
             if table != LIVE:
-                create_shown(connection, table, columns.knobs)
+                create_shown(connection, table, columns.knobs, once)
         if LIVE in tables:
             create_live(connection, live_points(self.files, columns.tables[LIVE]))
         if {"trials", ASKED}.issubset(tables):
             create_members(connection)
         return connection
+
+    def _each_once(self, connection: duckdb.DuckDBPyConnection, used: Sequence[Part]) -> bool:
+        """Whether no trial has two rows; looked up once for the same parts, since choosing among a million is slow."""
+        parts = frozenset(part for part in used if part.path.startswith("trials/"))
+        if self._once is None or self._once[0] != parts:
+            self._once = (parts, each_once(connection))
+        return self._once[1]
 
     def _tell(self, message: str) -> None:
         if message not in self._told:

@@ -54,14 +54,23 @@ def _create(
     connection.execute(f"CREATE VIEW {'.'.join(map(identifier, name))} AS SELECT {names} FROM ({union})")
 
 
-def create_shown(connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]]) -> None:
-    """The view TABLE over committed.TABLE and raw.trials; `knobs` by family."""
+def each_once(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether raw.trials has one row of each trial, so that there is none to choose."""
+    rows = connection.execute("SELECT count(*) = count(DISTINCT trial_id) FROM raw.trials").fetchall()
+    return bool(rows[0][0])
+
+
+def create_shown(
+    connection: duckdb.DuckDBPyConnection, table: str, knobs: Mapping[str, tuple[Knob, ...]], once: bool
+) -> None:
+    """The view TABLE over committed.TABLE and raw.trials; `knobs` by family; `once` as `each_once` says."""
+    chosen = "" if once else _ONE_PER_TRIAL
     if table == "trials":
-        shown = f"SELECT * REPLACE ({_with_defaults(knobs)}) FROM raw.trials {_ONE_PER_TRIAL}"
+        shown = f"SELECT * REPLACE ({_with_defaults(knobs)}) FROM raw.trials {chosen}"
     elif table == ASKED:
         shown = _SHOWN_ASKED
     else:
-        shown = _SHOWN_OF.format(identifier(table))
+        shown = _SHOWN_OF.format(identifier(table), chosen)
     connection.execute(f"CREATE VIEW {identifier(table)} AS {shown}")
 
 
@@ -85,7 +94,7 @@ _SHOWN_ASKED = "SELECT * FROM raw.asked QUALIFY row_number() OVER (PARTITION BY 
 """A sweep may be asked for the same trial again, and parts repeat rows while they are merged."""
 _SHOWN_OF = (
     "SELECT * FROM committed.{} SEMI JOIN "
-    f"(SELECT sweep, trial_id, pack_id FROM raw.trials {_ONE_PER_TRIAL}) USING (sweep, trial_id, pack_id)"
+    "(SELECT sweep, trial_id, pack_id FROM raw.trials {}) USING (sweep, trial_id, pack_id)"
 )
 
 _FAMILY = f"coalesce(family, {quoted(FIRST_FAMILY)})"
