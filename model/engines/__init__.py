@@ -30,9 +30,6 @@ from monosweep.model.config import OPTIMIZERS, ConfigError, TrialConfig, shape_f
 from monosweep.model.engines.contract import Engine
 from monosweep.model.engines.cpu.engine import PackedEngine
 from monosweep.model.engines.cpu.memory import cpu_bytes
-from monosweep.model.engines.cpu.superposition.engine import SuperpositionEngine, superposition_bytes, trains
-from monosweep.model.engines.gpu.engine import StackedEngine
-from monosweep.model.engines.gpu.memory import gpu_bytes
 from monosweep.model.engines.solo import SoloEngine, check_optimizer
 from monosweep.model.engines.vmapped import VmappedEngine
 
@@ -55,12 +52,43 @@ def _with_lamb(config: TrialConfig) -> bool:
     return config.optimizer == "Lamb"
 
 
+# These rooms are imported by the trials that need them: what compiles takes its time even where nothing is compiled.
+
+
+def _stacked(configs: Sequence[Any], device: str) -> Engine:
+    from monosweep.model.engines.gpu.engine import StackedEngine
+
+    return StackedEngine(configs, device)
+
+
+def _stacked_bytes(config: Any) -> tuple[int, int]:
+    from monosweep.model.engines.gpu.memory import gpu_bytes
+
+    return gpu_bytes(config)
+
+
+def _sparse(configs: Sequence[Any], device: str) -> Engine:
+    from monosweep.model.engines.cpu.superposition.engine import SuperpositionEngine
+
+    return SuperpositionEngine(configs)
+
+
+def _is_sparse(config: Any) -> bool:
+    from monosweep.model.engines.cpu.superposition.engine import trains
+
+    return trains(config)
+
+
+def _sparse_bytes(config: Any) -> tuple[int, int]:
+    from monosweep.model.engines.cpu.superposition.engine import superposition_bytes
+
+    return superposition_bytes(config)
+
+
 HAND_TUNED: Mapping[tuple[str, str], HandTuned] = {
     ("two_layer", "cpu"): HandTuned(lambda configs, device: PackedEngine(configs), _with_lamb, cpu_bytes),
-    ("two_layer", "cuda"): HandTuned(StackedEngine, _with_lamb, gpu_bytes),
-    ("superposition", "cpu"): HandTuned(
-        lambda configs, device: SuperpositionEngine(configs), trains, superposition_bytes
-    ),
+    ("two_layer", "cuda"): HandTuned(_stacked, _with_lamb, _stacked_bytes),
+    ("superposition", "cpu"): HandTuned(_sparse, _is_sparse, _sparse_bytes),
 }
 """By family and device; they are called `packed`."""
 _TOLD = ("optimizer", "precision", "activation", "hidden")
