@@ -153,7 +153,7 @@ def test_a_click_shows_the_trial(drawn: Chrome, rows: list[dict[str, Any]]) -> N
     assert any(c.startswith("monosweep replay ") and c.endswith(row["trial_id"]) for c in commands)
     (debug,) = (shlex.split(c) for c in commands if "--pdb" in c)
     assert debug[:2] == ["monosweep", "trial"] and debug[3:] == [row["trial_id"], "--pdb"]
-    assert open_root(debug[2]).trial(debug[3])["trial_id"] == row["trial_id"]
+    assert open_root(debug[2]).row(debug[3])["trial_id"] == row["trial_id"]
     (line,) = (t for t in traces(drawn, "traces") if t["name"] == "clicked")
     assert line["y"][-2] == pytest.approx(row["loss"], rel=1e-6)
 
