@@ -103,7 +103,7 @@ def test_an_interrupt_stops_within_seconds_and_keeps_what_is_finished(
     else:
         driver.process.send_signal(number)
     status = driver.finish()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20, "five seconds, and what busy cores add"
     assert (status, addresses) == (130, {"127.0.0.1"}), driver.said()
     assert "launch the same command again to go on" in driver.said()
     assert "Traceback" not in driver.said()

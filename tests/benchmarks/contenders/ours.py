@@ -19,6 +19,7 @@ from rich.console import Console
 
 from contenders.sample import CHECKED_RATES, Case, Losses, Sample, Turn
 from monosweep.model.config import Precision
+from monosweep.model.kinds import networks
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors import inline, tune
 from monosweep.sweep.executors.connect import Cluster, connected
@@ -78,7 +79,8 @@ def _train(executor: Executor, work: Work, packs: Sequence[Pack], cluster: Clust
         if executor == "inline":
             inline.execute(work, Given(packs), progress, lambda: False)
         else:
-            own = connected(None, work.n_workers) if cluster is None else nullcontext(cluster)
+            modules = [networks.__name__]
+            own = connected(None, work.n_workers, modules=modules) if cluster is None else nullcontext(cluster)
             with own as there:
                 tune.execute(there, work, Given(packs), progress, lambda: False)
         ended = Counter(progress.counts().by_status())

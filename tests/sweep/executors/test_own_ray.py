@@ -27,6 +27,7 @@ from rich.console import Console
 
 from monosweep.model.config import ConfigError, UserError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.kinds import networks
 from monosweep.sweep.drive import launch
 from monosweep.sweep.executors import inline, own_ray, ray_private, tune
 from monosweep.sweep.executors import site as sites
@@ -53,7 +54,7 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         before = environment()
-        with connected(None, 2, n_gpus=1) as cluster:
+        with connected(None, 2, 1, [networks.__name__]) as cluster:
             yield cluster
         assert environment() == before
 
