@@ -12,7 +12,6 @@ import io
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.names import in_path
@@ -25,6 +24,8 @@ def written(points: pa.Table) -> bytes:
     """A pack's points (of the schema of `curves`), and when they were written."""
     now = pa.array([datetime.now(UTC)] * points.num_rows, LIVE_SINCE.type)
     sink = io.BytesIO()
+    import pyarrow.parquet as pq  # a query, which reads them by DuckDB, does not wait for it
+
     pq.write_table(points.append_column(LIVE_SINCE, now), sink)
     return sink.getvalue()
 

@@ -218,7 +218,7 @@ def test_what_cannot_be_shown_is_said(quick: Made) -> None:
         "left out column z of families/odd.json: type 'complex' is none of string, int64, int32, double, float, bool, "
         "timestamp[us, tz=UTC]",
     ]
-    assert set(root.columns().tables) == {"trials", "curves", "neurons", "asked"}
+    assert set(root.columns().tables) == {"trials", "curves", "neurons", "asked", "live_curves"}
 
 
 def test_names_are_quoted(made: Made) -> None:
@@ -263,7 +263,8 @@ def test_figures_are_of_their_family_alone(both: Made, quick: Made, tmp_path: Pa
     assert len(data.rows) == 16 and data.by == "lr"
     notes: list[str] = []
     drawn = list(draw(opened(both), tmp_path, [], Selection(), notes.append))
-    assert [path.stem for path in drawn] == [*FIGURES] and not notes
+    assert [path.stem for path in drawn] == [*FIGURES]
+    assert notes == ["a value with fewer than three trials has them as hollow points, and no interval"]
 
 
 def test_a_root_without_the_family_says_so(other: Made, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,13 +16,13 @@ from safetensors import safe_open
 from monosweep.model.checkpoint import serialise
 from monosweep.model.config import DeviceError
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.kinds import networks
 from monosweep.model.member import MemberState
 from monosweep.model.trainer import PackTrainer
 from monosweep.sweep.plan.packs import Pack
 from monosweep.sweep.store.root import Store, StoreError
 from monosweep.sweep.version import training_code
 from monosweep.sweep.work import pack as train
-from monosweep.sweep.work import rows as written
 from monosweep.sweep.work.best import best_of
 from monosweep.sweep.work.contract import PackProgress, Settings
 from monosweep.sweep.work.failures import split
@@ -291,10 +291,10 @@ def test_rows_name_every_process_that_trained_them(
 ) -> None:
     """As on two machines: one began, another ended; who has left before is the first one's alone."""
     pack = Pack((trial(n_steps=4), trial(n_steps=256)))
-    monkeypatch.setattr(written, "_device_name", lambda device: "one")
+    monkeypatch.setattr(networks, "device_name", lambda device: "one")
     stops = iter([False, False, False, True])
     assert not train_pack(store, "s", pack, SETTINGS, should_stop=lambda: next(stops)).finished
-    monkeypatch.setattr(written, "_device_name", lambda device: "another")
+    monkeypatch.setattr(networks, "device_name", lambda device: "another")
     assert train_pack(store, "s", pack, SETTINGS).finished
     found = {row["n_steps"]: row for row in rows(store.root)}
     assert (found[4]["device_name"], found[256]["device_name"]) == ("one", "one + another")
