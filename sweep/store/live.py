@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from monosweep.sweep.store.files import Storage
 from monosweep.sweep.store.names import in_path
 from monosweep.sweep.store.schema import LIVE_SINCE
+
+if TYPE_CHECKING:
+    from monosweep.sweep.store.files import Storage
 
 FOLDER, SUFFIX = "live", ".parquet"
 

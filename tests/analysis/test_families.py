@@ -158,7 +158,7 @@ def test_a_declared_table_is_a_view_of_what_is_committed(both: Made) -> None:
     assert root.sql(joined).to_pylist() == [{"d_hidden": 5, "n": 40}]
     assert root.hidden_rows()["features"] == 1
     assert {row["name"] for row in root.sql("show tables").to_pylist()} == {
-        "trials", "curves", "neurons", "asked", "features",
+        "trials", "curves", "neurons", "asked", "live_curves", "features",
     }  # fmt: skip
     with pytest.raises(QueryError, match="The tables are trials, curves, neurons, asked, features"):
         root.sql("from featurs")
