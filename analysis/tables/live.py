@@ -9,7 +9,6 @@ import io
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from monosweep.analysis.tables.storage import SWEEP_PREFIX, Files, identifier
 from monosweep.sweep.store.live import FOLDER, SUFFIX
@@ -29,6 +28,8 @@ def live_points(files: Files, schema: pa.Schema) -> pa.Table:
         if not name.endswith(SUFFIX) or name.startswith("."):
             continue
         try:
+            import pyarrow.parquet as pq  # costs more than a query; most roots have nothing live
+
             points = pq.read_table(io.BytesIO(files.read(path)), partitioning=None)
         except (OSError, pa.ArrowException):
             continue
