@@ -52,7 +52,11 @@ def cover(claim: Claim, evidence: Evidence[Any]) -> Coverage:
     """What of the evidence counts for a claim."""
     found = [_find(need, evidence) for need in claim.needs if need.at(evidence.size.name)]
     whole = set.intersection(*(one.whole for one in found))
-    kept = {one.need.batch: [row for seed in sorted(whole) for row in one.by_seed[seed]] for one in found}
+    kept: dict[str, list[Row]] = {}
+    for one in found:  # a claim may need a batch twice, with other points or sizes
+        rows = kept.setdefault(one.need.batch, [])
+        there = {id(row) for row in rows}
+        rows += [row for seed in sorted(whole) for row in one.by_seed[seed] if id(row) not in there]
     lacking = _lacking(claim, found, whole)
     return Coverage(
         evidence=evidence.of(kept), n_seeds=len(whole), lacking=lacking,

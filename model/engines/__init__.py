@@ -52,43 +52,30 @@ def _with_lamb(config: TrialConfig) -> bool:
     return config.optimizer == "Lamb"
 
 
-# These rooms are imported by the trials that need them: what compiles takes its time even where nothing is compiled.
+def _two_layer() -> HandTuned:
+    return HandTuned(lambda configs, device: PackedEngine(configs), _with_lamb, cpu_bytes)
 
 
-def _stacked(configs: Sequence[Any], device: str) -> Engine:
+# The others are imported by the trials that need them: each costs hundredths of a second.
+
+
+def _two_layer_on_gpus() -> HandTuned:
     from monosweep.model.engines.gpu.engine import StackedEngine
-
-    return StackedEngine(configs, device)
-
-
-def _stacked_bytes(config: Any) -> tuple[int, int]:
     from monosweep.model.engines.gpu.memory import gpu_bytes
 
-    return gpu_bytes(config)
+    return HandTuned(StackedEngine, _with_lamb, gpu_bytes)
 
 
-def _sparse(configs: Sequence[Any], device: str) -> Engine:
-    from monosweep.model.engines.cpu.superposition.engine import SuperpositionEngine
+def _superposition() -> HandTuned:
+    from monosweep.model.engines.cpu.superposition.engine import SuperpositionEngine, superposition_bytes, trains
 
-    return SuperpositionEngine(configs)
-
-
-def _is_sparse(config: Any) -> bool:
-    from monosweep.model.engines.cpu.superposition.engine import trains
-
-    return trains(config)
+    return HandTuned(lambda configs, device: SuperpositionEngine(configs), trains, superposition_bytes)
 
 
-def _sparse_bytes(config: Any) -> tuple[int, int]:
-    from monosweep.model.engines.cpu.superposition.engine import superposition_bytes
-
-    return superposition_bytes(config)
-
-
-HAND_TUNED: Mapping[tuple[str, str], HandTuned] = {
-    ("two_layer", "cpu"): HandTuned(lambda configs, device: PackedEngine(configs), _with_lamb, cpu_bytes),
-    ("two_layer", "cuda"): HandTuned(_stacked, _with_lamb, _stacked_bytes),
-    ("superposition", "cpu"): HandTuned(_sparse, _is_sparse, _sparse_bytes),
+HAND_TUNED: Mapping[tuple[str, str], Callable[[], HandTuned]] = {
+    ("two_layer", "cpu"): _two_layer,
+    ("two_layer", "cuda"): _two_layer_on_gpus,
+    ("superposition", "cpu"): _superposition,
 }
 """By family and device; they are called `packed`."""
 _TOLD = ("optimizer", "precision", "activation", "hidden")
@@ -119,8 +106,11 @@ def engine_name(config: TrialConfig, device: str) -> str:
 def hand_tuned(config: TrialConfig, device: str) -> HandTuned | None:
     """What trains such trials at hardware speed, if anything does; a user's metrics are no part of a step, a user's
     activation is."""
-    found = HAND_TUNED.get((config.BASE or config.family, device))
-    return found if found and found.trains(config) and not is_own(config) else None
+    tuned = HAND_TUNED.get((config.BASE or config.family, device))
+    if tuned is None or is_own(config):
+        return None
+    found = tuned()
+    return found if found.trains(config) else None
 
 
 def _check(configs: Sequence[TrialConfig], device: str, name: EngineName) -> None:

@@ -83,7 +83,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _controller() -> Any:
-    return ThreadpoolController()  # finds what is loaded: NumPy's and SciPy's libraries by the imports above
+    return ThreadpoolController()  # finds what is loaded: NumPy's library, and SciPy's where it multiplies
 
 
 def _register() -> None:
