@@ -31,6 +31,8 @@ from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.scherlis2022.batches import CAPACITY
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
+from monosweep.analysis.papers.schindler2020.batches import CONTRACTION
+from monosweep.analysis.papers.schindler2020.claims import SCHINDLER2020
 from monosweep.analysis.tables.root import Root
 
 from ..paper_tables import ideal_rows
@@ -39,6 +41,7 @@ from .elhage2022 import test_tms
 from .lecomte2023 import test_scaling
 from .made_rows import rows_of
 from .scherlis2022 import test_capacity
+from .schindler2020 import test_orders
 
 Row = dict[str, Any]
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -52,7 +55,7 @@ def dealt(rows: Sequence[Row], random: np.random.Generator) -> list[Row]:
     """The rows with their numbers dealt out anew, among those of one shape."""
     by_shape: dict[Any, list[Row]] = {}
     for row in rows:
-        by_shape.setdefault((row["n_features"], row.get("d_hidden")), []).append(row)
+        by_shape.setdefault((row.get("n_features"), row.get("d_hidden")), []).append(row)
     found = []
     for same in by_shape.values():
         orders = (random.permutation(len(same)), random.permutation(len(same)))
@@ -101,6 +104,9 @@ def _worlds(folder: Path) -> Iterator[tuple[Study, Size, list[Row], Root]]:
     yield LECOMTE2023, test_scaling.SMALL, rows_of("incidental/scaling", test_scaling.as_the_paper, SEEDS), none
     yield LECOMTE2023, test_scaling.SMALL, rows_of("incidental/noise", test_scaling.by_noise, SEEDS), none
     yield BHAGAT2026, test_mixing.SMALL, rows_of("resid_mlp/cc", test_mixing.as_the_papers, SEEDS), none
+    names = (f"contraction/{name}" for name in CONTRACTION.batches)
+    orders = [row for name in names for row in rows_of(name, test_orders.as_the_paper, SEEDS)]
+    yield SCHINDLER2020, CONTRACTION, orders, none
 
 
 def table(rates: Mapping[tuple[str, str], float], draws: int) -> str:

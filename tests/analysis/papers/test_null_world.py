@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from monosweep.analysis.claims.claim import Need
+from monosweep.analysis.claims.coverage import cover
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.claims.verdict import Outcome, judge
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
@@ -37,10 +40,7 @@ def test_of_all_claims_of_effects_a_twentieth_holds_at_most(tmp_path: Path) -> N
 def test_the_table_that_is_kept_has_every_claim_and_keeps_to_that() -> None:
     cells = [line.split(" | ") for line in (RESULTS / "null-world.md").read_text().splitlines() if line[-2:] == " |"]
     *each, mean = [(study[2:], name, float(value[:-2])) for study, name, value in cells[2:]]
-    drawn = {study for study, _, _ in each}  # of studies that came later nothing has been dealt out yet
-    assert len(drawn) >= 5
-    effects = [(s.name, c.name) for s in STUDIES if s.name in drawn for c in s.claims if c.effect]
-    assert [(s, n) for s, n, _ in each] == effects
+    assert [(s, n) for s, n, _ in each] == [(s.name, c.name) for s in STUDIES for c in s.claims if c.effect]
     assert mean[2] == pytest.approx(np.mean([value for _, _, value in each]), abs=1e-3) and mean[2] <= 0.05
 
 
@@ -72,3 +72,16 @@ def test_one_flat_seed_keeps_an_order_from_holding(claim: Any, flat: list[dict[s
     rows = [same if row["seed"] == 0 else row for row, same in zip(ideal_rows(SMALL), flat, strict=True)]
     verdict = judge(claim, Evidence(None, rows, SMALL), "")  # type: ignore[arg-type]
     assert (verdict.outcome, verdict.n_seeds, verdict.n_without) == (Outcome.UNDECIDED, 2, 1)
+
+
+def test_a_batch_that_is_needed_twice_gives_all_of_its_trials() -> None:
+    """Half of the rates by one need, half by another."""
+    batch = SMALL.batches["LR1"]
+    (claim,) = [claim for claim in CLAIMS if claim.name == "LR1 more mono"]
+    rates_there = sorted({row["lr"] for row in ideal_rows(SMALL, "LR1")})
+    halves = [Need(batch="LR1", only={"lr": tuple(some)}) for some in (rates_there[:2], rates_there[2:])]
+    evidence = Evidence(cast(Any, None), ideal_rows(SMALL, "LR1"), SMALL)
+    once = cover(claim, evidence).evidence.batch("LR1")
+    twice = cover(replace(claim, needs=tuple(halves)), evidence).evidence.batch("LR1")
+    assert len(once) == len(twice) == len(batch.pick(ideal_rows(SMALL, "LR1")))
+    assert {row["lr"] for row in twice} == set(rates_there)
