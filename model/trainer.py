@@ -162,24 +162,15 @@ class PackTrainer:
                 left.append(self._leave(slot, TrialStatus.COMPLETED, None, at, found.metrics))
         return Snapshot(step, self.done, points, left, kept)
 
-    def stop(self, trial_id: str, why: str) -> TrialResult:
-        """Have a member leave with what it is now, though it has steps left.
-
-        Raises:
-            KeyError: if no such member is in training.
-            ValueError: if it has not trained a step, so that it has nothing to report; `drop` it.
-        """
-        (result,) = self.stop_all({trial_id: why})
-        return result
-
     def stop_all(self, why: Mapping[str, str]) -> list[TrialResult]:
-        """Have several leave at once, as `stop` has one: all are looked at together.
+        """Have members leave with what they are now, though they have steps left; all are looked at together.
 
         Args:
             why: reasons by trial_id.
 
         Raises:
-            KeyError, ValueError: as `stop`; nobody has left then.
+            KeyError: if one is no member in training; nobody has left then.
+            ValueError: if one has not trained a step, so that it has nothing to report, and is to be dropped; as before.
         """
         start, steps = time.perf_counter(), self.seats.steps
         reasons = {self.seats.slot_of(trial_id): reason for trial_id, reason in why.items()}

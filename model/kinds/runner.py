@@ -255,11 +255,6 @@ class ProcedureRunner:
             left.append(self._leave(config, why[config.trial_id]))
         return left
 
-    def stop(self, trial_id: str, why: str) -> TrialResult:
-        """The same of one."""
-        (result,) = self.stop_all({trial_id: why})
-        return result
-
     def results(self) -> list[TrialResult]:
         """As the contract."""
         return [self._left[place] for place in sorted(self._left)]

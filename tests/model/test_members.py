@@ -62,6 +62,12 @@ def trainer_of(configs, engine):
     return trainer
 
 
+def stop(trainer, trial_id, why):
+    """The result of one that leaves."""
+    (result,) = trainer.stop_all({trial_id: why})
+    return result
+
+
 def alone(config, engine="packed"):
     return finish(trainer_of([config], engine))[config.trial_id]
 
@@ -273,7 +279,7 @@ def test_no_work_is_done_for_members_that_have_left(monkeypatch):
         trainer.drop(config.trial_id)
     trainer.advance()
     assert sum(trained) - before == 4 * 4
-    trainer.stop(configs[1].trial_id, "enough")
+    stop(trainer, configs[1].trial_id, "enough")
     for _ in trainer:
         pass
     assert sum(trained) - before == 4 * 4 + 3 * 56
@@ -353,7 +359,7 @@ def test_who_cannot_join_is_told():
     solo.drop(config.trial_id)
     solo.put(other)
     assert finish(solo) == finish(PackTrainer([other.config], "cpu", engine="solo"))
-    for call in (solo.take, solo.drop, solo.weights, lambda trial_id: solo.stop(trial_id, "why")):
+    for call in (solo.take, solo.drop, solo.weights, lambda trial_id: stop(solo, trial_id, "why")):
         with pytest.raises(KeyError, match=f"no member '{config.trial_id}' is in training"):
             call(config.trial_id)
 
@@ -369,7 +375,7 @@ def test_who_is_stopped_reports_what_it_is(engine):
             while trainer.step < step:
                 trainer.seats.engine.chunk = min(4, step - trainer.step)
                 trainer.advance(0.0)
-            result = trainer.stop(config.trial_id, "it is behind")
+            result = stop(trainer, config.trial_id, "it is behind")
             assert (result.status, result.error, result.last_step) == (TrialStatus.STOPPED, "it is behind", step)
             assert list(result.curve["step"]) == [1, 2, 4, step]
             assert list(result.tables["neurons"]["step"]) == [s for s in (1, 2, 4, step) for _ in range(12)]
@@ -399,7 +405,7 @@ def test_who_is_stopped_with_others_reports_what_it_would_alone(monkeypatch):
         overflowed = engine.overflowed
         monkeypatch.setattr(engine, "overflowed", lambda asked=overflowed, n=looked: n.append(1) or asked())
         why = {configs[i].trial_id: f"reason {i}" for i in (5, 1, 4)}
-        left = trainer.stop_all(why) if together else [trainer.stop(*each) for each in why.items()]
+        left = trainer.stop_all(why) if together else [stop(trainer, *each) for each in why.items()]
         assert [(r.config, r.status, r.error[:8]) for r in left] == [
             (configs[5], TrialStatus.STOPPED, "reason 5"), (configs[1], TrialStatus.STOPPED, "reason 1"),
             (configs[4], TrialStatus.DIVERGED, "paramete"),
@@ -417,10 +423,10 @@ def test_who_has_trained_nothing_cannot_be_stopped_and_who_has_overflowed_diverg
     config = pack_of(1)[0]
     trainer = PackTrainer([config], "cpu")
     with pytest.raises(ValueError, match="has not trained a step, and has nothing to report; drop it"):
-        trainer.stop(config.trial_id, "why")
+        stop(trainer, config.trial_id, "why")
     trainer.advance()
     trainer.seats.engine.params(0)["bias"][3] = np.inf
-    result = trainer.stop(config.trial_id, "why")
+    result = stop(trainer, config.trial_id, "why")
     assert result.status == TrialStatus.DIVERGED and "non-finite by step 1" in result.error and trainer.done
 
 
@@ -483,7 +489,7 @@ def test_members_come_and_go_while_an_engine_is_ahead(happens, monkeypatch):
             if happens == "drop":
                 trainer.drop(configs[0].trial_id)
             elif happens == "stop":
-                rows[configs[0].trial_id] = bits(trainer.stop(configs[0].trial_id, "why"))
+                rows[configs[0].trial_id] = bits(stop(trainer, configs[0].trial_id, "why"))
             else:
                 trainer.put(MemberState(config=late))
         found.append(rows)
