@@ -170,7 +170,7 @@ class PackTrainer:
 
         Raises:
             KeyError: if one is no member in training; nobody has left then.
-            ValueError: if one has not trained a step, so that it has nothing to report, and is to be dropped; as before.
+            ValueError: if one has not trained a step, so that it has nothing to report; as before, and `drop` it.
         """
         start, steps = time.perf_counter(), self.seats.steps
         reasons = {self.seats.slot_of(trial_id): reason for trial_id, reason in why.items()}
