@@ -208,7 +208,7 @@ def test_training_in_a_notebook_as_shown(tmp_path):
 
 def test_the_python_example(folder):
     (code,) = (block for block in blocks("python") if "open_root" in block)
-    code += "\nassert len(root.trials) == 4 == few.num_rows and len(low.df()) and best.response().shape[0] == 32\n"
+    code += "\nassert len(root.trials) == 4 and few.num_rows == 2 == len(low.df()) and best.response().shape[0] == 32\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -415,7 +415,7 @@ def test_a_backend_and_a_matplotlibrc_of_the_users_are_not_looked_at(quick: Made
     (tmp_path / "matplotlibrc").write_text("text.usetex: true\nnonsense here\nfigure.facecolor: black\n")
     env = {**os.environ, "MPLBACKEND": "module://not_there", "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
     command = [sys.executable, "-m", "monosweep.sweep", "figures", str(quick.path), "means", "--to", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=300)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'means.png'}\n")
     assert "matplotlib" not in done.stderr.lower()
     assert same_color(imread(tmp_path / "means.png")[0, 0], "white")
@@ -423,7 +423,7 @@ def test_a_backend_and_a_matplotlibrc_of_the_users_are_not_looked_at(quick: Made
     told = subprocess.run(
         [sys.executable, "-c", "from monosweep.analysis.figures import load_matplotlib; load_matplotlib(); import os; "
          "print(os.environ['MPLBACKEND'])"],
-        capture_output=True, text=True, env=env, timeout=60,
+        capture_output=True, text=True, env=env, timeout=300,
     )  # fmt: skip
     assert (told.stdout, told.stderr) == ("nonsense\n", "")
 

@@ -24,7 +24,7 @@ SETS = ["--set", "family=additions.py:two_layer", "activation=[relu,leaky]", "n_
 
 def monosweep(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "monosweep.sweep", *argv]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ repeats: 2
 
 
 def monosweep(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *argv], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([COMMAND, *argv], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 def write(folder: Path, text: str = TEXT, family: str = NAME) -> Path:

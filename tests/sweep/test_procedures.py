@@ -52,7 +52,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "main(['launch', 'guess.yaml', '--out', 'results', '--executor', 'inline']); "
         "print(sorted({'torch', 'ray'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
     return folder

@@ -258,7 +258,7 @@ def test_figures_are_drawn_unasked_where_a_sweep_was_searched(many: Root, tmp_pa
 def test_the_command_line_takes_a_sweep_and_objectives(few: Search, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "monosweep.sweep", "figures", few.root.uri, "history", "--to", str(tmp_path)]
     done = subprocess.run(
-        [*command, "--sweep", "s", "--objectives", "mono_per_feature:max"], capture_output=True, text=True, timeout=60
+        [*command, "--sweep", "s", "--objectives", "mono_per_feature:max"], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "history.csv").read_text().splitlines()[1].endswith(",5000,0.25")

@@ -182,6 +182,6 @@ def test_another_user_who_may_not_read_a_part_is_told_which(public: Path) -> Non
         "except QueryError as error: sys.exit(str(error))"
     )
     argv = [sys.executable, "-c", code, str(made.path)]
-    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd="/")
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd="/")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == f"[Errno 13] Permission denied: '{hidden}'\n"

@@ -63,7 +63,7 @@ def test_a_launch_that_is_stuck_without_its_head_ends_with_a_line() -> None:
         "head.PATIENCE_S = head._LAST_S = 0.1\n"
         "with head.Head(print) as here:\n    here.knock_at('127.0.0.1:1')\n    time.sleep(600)"
     )
-    done = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-u", "-c", code], capture_output=True, text=True, timeout=300)
     told, last = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (2, "")
     assert "does not answer" in told and last.startswith("monosweep: a sweep needs the head of its cluster; that at ")

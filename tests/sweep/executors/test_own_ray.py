@@ -81,7 +81,7 @@ def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
     if os.geteuid() != 0 or subprocess.run([*become, sys.executable, "-c", ""], capture_output=True).returncode:
         pytest.skip("needs root, and a Python that others may run")
     environment = {"HOME": "/nonexistent", "PATH": os.environ["PATH"], "RAY_AUTH_MODE": "disabled"}
-    return subprocess.run([*become, *command], capture_output=True, text=True, env=environment, cwd="/", timeout=120)
+    return subprocess.run([*become, *command], capture_output=True, text=True, env=environment, cwd="/", timeout=300)
 
 
 def workers(title: str = "(IDLE|_Pack)") -> set[int]:

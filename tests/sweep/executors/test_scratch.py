@@ -22,7 +22,7 @@ def inside(mounts: str, code: str, **variables: str) -> subprocess.CompletedProc
     environment = {name: value for name, value in os.environ.items() if name not in ("TMPDIR", "XDG_RUNTIME_DIR")}
     return subprocess.run(
         ["unshare", "-m", "bash", "-c", script, "bash", sys.executable, "-c", code], capture_output=True, text=True,
-        env=environment | variables, cwd="/", timeout=120,
+        env=environment | variables, cwd="/", timeout=300,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_the_trials_of_all_presets_are_those_of_the_first_version() -> None:
 
 
 def test_the_trials_of_the_readmes_spec_are_those_of_the_first_version(tmp_path: Path) -> None:
-    text, _ = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "my.yaml").write_text(text)
     assert [config.trial_id for config in expand(load_spec(str(tmp_path / "my.yaml")))] == RECORDED["readme"]
 
