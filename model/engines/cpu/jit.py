@@ -8,6 +8,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 
 from monosweep.model.machine_code import cache_folder
 
@@ -32,7 +33,11 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
-    """Code that cannot be kept, or that is damaged on disk, is compiled again; it is no trial's fault."""
+    """Code that cannot be kept, or that is damaged on disk, is compiled again; it is no trial's fault.
+
+    What is loaded needs numba's runtime, but none of its rules for typing and lowering: numba sets those up (a third of
+    a second) before it compiles, and its own cache before it loads too.
+    """
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError):
@@ -40,7 +45,9 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(sig, target_context)
         except Exception:  # unpickling may raise any
             with suppress(OSError):
                 self.flush()
