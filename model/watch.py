@@ -6,6 +6,7 @@ The watcher shows progress; `debugging` opens the debugger at a step that goes w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -58,7 +59,8 @@ def watch_trial(
         TrialError: if training raises; under `debug`, after the debugger is left.
     """
     try:
-        (trained,) = watch_pack([config], device, engine, watcher, debug=debug, until=until)
+        ends = {} if until is None else {config.trial_id: until}
+        (trained,) = watch_pack([config], device, engine, watcher, debug=debug, until=ends)
     except TrialError as error:
         raise error if debug else TrialError(f"{error}; --pdb opens the debugger there") from error
     return trained
@@ -66,9 +68,9 @@ def watch_trial(
 
 def watch_pack(
     configs: Sequence[TrialConfig], device: str, engine: EngineName, watcher: Watcher, record: Record = "final",
-    debug: Debug | None = None, until: int | None = None,
+    debug: Debug | None = None, until: Mapping[str, int] = MappingProxyType({}),
 ) -> list[TrainedTrial]:  # fmt: skip
-    """The same for trials that share a pack; `debug` and `until` are about one alone."""
+    """The same for trials that share a pack; `debug` is about one alone, `until` says who is stopped where."""
     try:
         trainer = _begun(configs, device, engine, record, until)
         weights = _train(trainer, watcher, debug, until)
@@ -87,7 +89,7 @@ def watch_pack(
 
 
 def _begun(
-    configs: Sequence[TrialConfig], device: str, engine: EngineName, record: Record, until: int | None
+    configs: Sequence[TrialConfig], device: str, engine: EngineName, record: Record, until: Mapping[str, int]
 ) -> Trainer:
     """A pack of any kind; an engine is for networks."""
     if description_of(configs[0]).kind == NETWORK:
@@ -95,11 +97,11 @@ def _begun(
     kind = kind_of(configs[0])
     if engine not in ("auto", kind.engine_name(configs[0], device)):
         raise ConfigError(f"trials of {configs[0].family} are no networks, and have no engine {engine}; leave it out")
-    return kind.start(configs, device, together=until is not None)
+    return kind.start(configs, device, together=bool(until))
 
 
-def _train(trainer: Trainer, watcher: Watcher, debug: Debug | None, until: int | None) -> Weights:
-    """Train to the end, or to where it is stopped; the weights there, none of those that diverged."""
+def _train(trainer: Trainer, watcher: Watcher, debug: Debug | None, until: Mapping[str, int]) -> Weights:
+    """Train to the end, or to where they are stopped; the weights there, none of those that diverged."""
     kept: dict[str, Mapping[str, Tensor]] = {}
     while not trainer.done:
         before = trainer.take(trainer.members[0].trial_id) if debug and isinstance(trainer, PackTrainer) else None
@@ -112,14 +114,15 @@ def _train(trainer: Trainer, watcher: Watcher, debug: Debug | None, until: int |
                 watcher.point(point)
         for weights in snapshot.weights.values() if snapshot else ():
             kept |= weights
-        if until is not None and trainer.step >= until and not trainer.done:
-            kept |= _stop(trainer)
+        if snapshot:
+            kept |= _stop(trainer, until)
     return kept
 
 
-def _stop(trainer: Trainer) -> Weights:
-    """Have the trial leave as a judge has it leave; its weights."""
-    trial_id = trainer.members[0].trial_id
-    weights = trainer.weights(trial_id)
-    trainer.stop_all({trial_id: "as its row says"})
+def _stop(trainer: Trainer, until: Mapping[str, int]) -> Weights:
+    """Have those leave who are where they are to be stopped, as a judge has them leave; their weights."""
+    ids = [config.trial_id for config in trainer.members if config.trial_id in until]
+    there = [each for each in ids if (curve := trainer.points(each)) and curve[-1][0]["step"] >= until[each]]
+    weights = {trial_id: named for each in there for trial_id, named in trainer.weights(each).items()}
+    trainer.stop_all(dict.fromkeys(there, "as its row says"))
     return weights

@@ -178,7 +178,7 @@ VERBS = {
     "list": Verb(_list, "the sweeps of a results root, and who drives them"),
     "trial": Verb(_trial, "train one trial here, watched (--pdb to debug, --plot to draw)"),
     "replay": Verb(_replay, "train a finished trial again from its row, and compare"),
-    "weights": Verb(_weights, "a trial's weights as safetensors, under the names that public code loads", acts=True),
+    "weights": Verb(_weights, "trials' weights for other code; trained again where none were kept", acts=True),
     "measure": Verb(_measure, "metrics of your own for trials whose weights were kept", acts=True),
     "bench": Verb(_bench, "how many trials this machine trains per hour, and what limits it"),
     "query": Verb(_query, "SQL over the tables of a results root"),

@@ -23,6 +23,7 @@ from rich.text import Text
 from monosweep.model.additions import is_own
 from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import description_of
+from monosweep.model.family import NETWORK
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.inline import leave_if_worker
 from monosweep.sweep.executors.shipping import JOB, check_root
@@ -42,6 +43,7 @@ from monosweep.sweep.store.live import clear as clear_live
 from monosweep.sweep.store.repair import clear_half_written, set_aside_damaged
 from monosweep.sweep.store.root import Held, Index, Store
 from monosweep.sweep.store.schema import tables_of
+from monosweep.sweep.store.weights import lacking
 from monosweep.sweep.text import without_secrets
 from monosweep.sweep.view.counts import Counts
 from monosweep.sweep.view.live import Progress
@@ -79,6 +81,8 @@ class LaunchReport:
     """Seconds that the launch took."""
     plan: Plan | None = None
     """What was to be done; None if nothing was missing."""
+    n_without_weights: int = 0
+    """Those that have ended, before or now, without leaving the weights that are asked for."""
     spent: str | None = None
     """The limit that ended the launch, if one did, such as --max-hours 1."""
     dry_run: bool = False
@@ -151,13 +155,22 @@ class _Launch:
         plan = self._train(stands, resumed) if stands.missing or stands.to_come else None
         trained = plan is not None and not self.options.dry_run
         ended = self._ended(stands) if trained else stands
+        wants_weights = self.store is not None and self.spec.save_weights != "none" and not self.options.dry_run
         return LaunchReport(
             sweep=self.spec.name, root=self.store.root if self.store else out, before=_counts(stands),
             after=_counts(ended), plan=plan, n_wanted=len(stands.wanted) + len(stands.to_come),
             n_missing=len(ended.missing) + len(ended.to_come),
             n_failed=ended.n_failed, tables=_tables(ended.wanted.values()), wall_time_s=time.monotonic() - start,
+            n_without_weights=self._without_weights(ended) if wants_weights else 0,
             spent=self.spending.reason, dry_run=self.options.dry_run,
         )  # fmt: skip
+
+    def _without_weights(self, ended: Standing) -> int:
+        """How many have ended without leaving the weights that are asked for now."""
+        assert self.store is not None
+        with self._told("looking for weights"):
+            networks = [i for i, config in ended.wanted.items() if description_of(config).kind == NETWORK]
+            return len(lacking(self.store, self.store.rows_of("trials", None, networks)))
 
     def say(self, line: str) -> None:
         _say(self.console, line)

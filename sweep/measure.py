@@ -58,7 +58,8 @@ def measure(store: Store, path: str, sweep: str | None = None) -> Measured:
     rows = {name: list(_rows(store, name, by_family)) for name in sweeps}
     if not any(rows.values()):
         whose = f"trials of {', '.join(by_family)}" + (f" that {sweep} has trained" if sweep else "")
-        raise UserError(f"no {whose} have left weights in {store.root}; launch with save_weights: final")
+        remedy = "monosweep weights OUT --sweep NAME trains them again"
+        raise UserError(f"no {whose} have left weights in {store.root}; {remedy}")
     declare(store, file, text, table, columns)
     for name, measured_rows in rows.items():
         if measured_rows:

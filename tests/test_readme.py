@@ -57,7 +57,7 @@ def test_the_readme_shows_every_verb():
 
 
 ELSEWHERE = re.compile(
-    "^(launch|replay|bench)|--pdb|--break-at|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/|contraction/"
+    "^(launch|replay|bench)|--pdb|--break-at|mine|my_toy|tms/|incidental/|resid_mlp/|capacity/|contraction/|tree/"
 )
 PLAIN = [argv for argv in commands() if not ELSEWHERE.search(" ".join(argv))]
 
@@ -213,7 +213,7 @@ def test_the_python_example(folder):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("table", [*TABLES, "features", "blocks", "progress", ASKED])
+@pytest.mark.parametrize("table", [*TABLES, "features", "blocks", "progress", "tree", ASKED])
 def test_the_columns_are_documented_as_they_are(table):
     shown = re.search(rf"<!-- columns of {table} -->\n(.*?)\n<!-- end -->", TEXT, flags=re.DOTALL)
     assert shown and shown[1] == markdown(table)

@@ -86,7 +86,7 @@ class Evidence(Generic[S]):
         """The trial's last weights, if they were saved."""
         trial_id = row["trial_id"]
         if trial_id not in self._weights:
-            saved = (row["sweep"], row["pack_id"]) in self.root.with_weights([row["sweep"]])
+            saved = (row["sweep"], row["pack_id"], trial_id) in self.root.with_weights([row["sweep"]])
             self._weights[trial_id] = self.root.weights(trial_id) if saved else None
         return self._weights[trial_id]
 

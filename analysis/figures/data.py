@@ -157,7 +157,7 @@ class Data:
     def with_weights(self) -> Iterator[Row]:
         """The trials whose weights were saved."""
         saved = self.root.with_weights({row["sweep"] for row in self.rows})
-        return (row for row in self.rows if (row["sweep"], row["pack_id"]) in saved)
+        return (row for row in self.rows if (row["sweep"], row["pack_id"], row["trial_id"]) in saved)
 
 
 def load(root: Root, selection: Selection, family: str) -> Data:

@@ -28,6 +28,8 @@ from monosweep.analysis.papers.elhage2022.sharing import (
     geometry_info,
     plateaus_info,
 )
+from monosweep.analysis.papers.jermyn2017.claims import JERMYN2017
+from monosweep.analysis.papers.jermyn2017.trees import couplings, couplings_info, trees, trees_info
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.lecomte2023.scaling import scaling, scaling_info
 from monosweep.analysis.papers.scherlis2022.allocation import allocation, allocation_info
@@ -63,6 +65,8 @@ PAPER_FIGURES: dict[str, Kind] = {
     "planes": Kind(study=SCHERLIS2022, batch="fig7", info=planes_info, paint=planes),
     "orders": Kind(study=SCHINDLER2020, batch="random10", info=orders_info, paint=orders),
     "gaps": Kind(study=SCHINDLER2020, batch="sizes", info=gaps_info, paint=gaps),
+    "trees": Kind(study=JERMYN2017, batch="ising", info=trees_info, paint=trees),
+    "couplings": Kind(study=JERMYN2017, batch="square", info=couplings_info, paint=couplings),
 }
 """By name; drawn unasked where a root has the trials."""
 

@@ -12,6 +12,7 @@ from monosweep.analysis.claims.study import Study
 from monosweep.analysis.claims.verdict import Verdict
 from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
+from monosweep.analysis.papers.jermyn2017.claims import JERMYN2017
 from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
 from monosweep.analysis.papers.scherlis2022.claims import SCHERLIS2022
@@ -20,7 +21,7 @@ from monosweep.analysis.tables.built_in import built_in
 from monosweep.analysis.tables.root import Root
 from monosweep.model.config import UserError, unknown_name
 
-STUDIES: tuple[Study, ...] = (JERMYN2022, SCHERLIS2022, ELHAGE2022, LECOMTE2023, BHAGAT2026, SCHINDLER2020)
+STUDIES: tuple[Study, ...] = (JERMYN2022, SCHERLIS2022, ELHAGE2022, LECOMTE2023, BHAGAT2026, SCHINDLER2020, JERMYN2017)
 """In the order in which their verdicts are told."""
 
 

@@ -19,6 +19,7 @@ _BROUGHT = {
     ),
     "quadratic": Panels(objectives=("loss:min", "capacity_sum:max"), parts=(_DIMENSIONALITY,)),
     "contraction_order": Panels(objectives=("loss:min", "log2_largest:min")),
+    "tensor_tree": Panels(objectives=("loss:min", "truncation_error:min")),
     "incidental": Panels(objectives=("loss:min", "n_mono:max")),
     "resid_mlp": Panels(
         objectives=("loss:min", "n_computed:max"),

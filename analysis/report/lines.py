@@ -67,9 +67,9 @@ def images(root: Root, trials: Trials, order: NDArray[np.intp], block: Block) ->
     """The family's image of the first few trials with weights: values from 0 to 255 between two ends."""
     if trials.panels.image is None:
         return []
-    columns = {name: trials.table[name].to_pylist() for name in ("sweep", "pack_id")}
+    columns = {name: trials.table[name].to_pylist() for name in ("sweep", "pack_id", "trial_id")}
     saved = root.with_weights(set(columns["sweep"]))
-    kept = [i for i in order.tolist() if (columns["sweep"][i], columns["pack_id"][i]) in saved]
+    kept = [i for i in order.tolist() if tuple(column[i] for column in columns.values()) in saved]
     return [_image(place, image, block) for place, image in _images(root, trials, kept[:MOST_IMAGES])]
 
 

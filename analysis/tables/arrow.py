@@ -38,6 +38,11 @@ class ArrowFiles(Files):
             data: bytes = file.read()
         return data
 
+    def begin(self, path: str, size: int) -> bytes:
+        with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
+            data: bytes = file.read(size)
+        return data
+
     def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
         from pyarrow.fs import FileSelector
 

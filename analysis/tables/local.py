@@ -28,6 +28,10 @@ class LocalFiles(Files):
     def read(self, path: str) -> bytes:
         return Path(self.root, path).read_bytes()
 
+    def begin(self, path: str, size: int) -> bytes:
+        with Path(self.root, path).open("rb") as file:
+            return file.read(size)
+
     def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
         # Entries come in no order, so a part may be merged and go before the look at it: the second look sees
         # what it was merged into.

@@ -36,7 +36,7 @@ from monosweep.analysis.tables.search import Search, searched, searches
 from monosweep.analysis.tables.spill import spill_settings
 from monosweep.analysis.tables.storage import Files, Part, Piece, RootError, first_line, identifier
 from monosweep.analysis.tables.views import create_members, create_raw, create_shown, doubled, each_once, hidden_rows
-from monosweep.analysis.tables.weights import last_weights, packs_with_weights
+from monosweep.analysis.tables.weights import Holders, last_weights, with_weights
 from monosweep.model.config import FIRST_FAMILY, ConfigError, TrialConfig, unknown_name
 from monosweep.sweep.store.parts import Beaten, holder_of
 from monosweep.sweep.store.schema import ASKED, LIVE, config_in
@@ -80,6 +80,7 @@ class Root:
         self._parts = Parts(files, self._tell)
         self._once: tuple[frozenset[Part], bool] | None = None
         self._families: dict[tuple[tuple[str, int, int], ...], Columns] = {}
+        self._holders: dict[Part, Holders] = {}
 
     def __repr__(self) -> str:
         return f"Root(uri={self.uri!r})"
@@ -199,12 +200,16 @@ class Root:
             return found
         raise QueryError(
             f"no weights saved for trial {row['trial_id']}; `monosweep weights {self.uri} {row['trial_id']}` trains it "
-            "again and writes them; or launch with `save_weights: final`"
+            "again, checks it, and keeps them"
         )
 
-    def with_weights(self, sweeps: Iterable[str]) -> set[tuple[str, str]]:
-        """(sweep, pack_id) of the packs in `sweeps` that saved weights."""
-        return packs_with_weights(self.files, sweeps)
+    def with_weights(self, sweeps: Iterable[str]) -> Holders:
+        """Who has left weights, of those that `sweeps` have trained.
+
+        Raises:
+            QueryError: if a file of them is damaged.
+        """
+        return with_weights(self.files, sweeps, self._holders)
 
     def searches(self) -> list[str]:
         """The sweeps whose trials were searched for, judged, or held against objectives, by name."""

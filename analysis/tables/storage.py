@@ -89,6 +89,14 @@ class Files(ABC):
         """
 
     @abstractmethod
+    def begin(self, path: str, size: int) -> bytes:
+        """The first bytes of a file, `size` of them if it has so many.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+
+    @abstractmethod
     def listing(self, folder: str) -> Iterable[tuple[str, int, int]]:
         """(path, bytes, time in ns) of every file one level below the folders in `folder`; nothing if it is missing."""
 

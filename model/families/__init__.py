@@ -21,6 +21,7 @@ from monosweep.model.families.quadratic.config import QUADRATIC
 from monosweep.model.families.resid_mlp.config import RESID_MLP
 from monosweep.model.families.source import Source, is_reference, read_source
 from monosweep.model.families.superposition.config import SUPERPOSITION
+from monosweep.model.families.tensor_tree.config import TENSOR_TREE
 from monosweep.model.families.two_layer.config import TWO_LAYER
 from monosweep.model.families.user_file import AnyFamily, family_in
 from monosweep.model.family import Description, Family
@@ -63,14 +64,23 @@ def _contraction_order() -> type[Procedure]:
     return ContractionOrder
 
 
+def _tensor_tree() -> type[Procedure]:
+    from monosweep.model.families.tensor_tree.procedure import TensorTree
+
+    return TensorTree
+
+
 OURS: Mapping[str, Description] = {
-    family.name: family for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP, QUADRATIC, CONTRACTION_ORDER)
+    family.name: family
+    for family in (TWO_LAYER, SUPERPOSITION, INCIDENTAL, RESID_MLP, QUADRATIC, CONTRACTION_ORDER, TENSOR_TREE)
 }
 _NETWORKS: Mapping[str, Callable[[], type[Family]]] = {
     TWO_LAYER.name: _two_layer, SUPERPOSITION.name: _superposition, INCIDENTAL.name: _incidental,
     RESID_MLP.name: _resid_mlp, QUADRATIC.name: _quadratic,
 }  # fmt: skip
-_PROCEDURES: Mapping[str, Callable[[], type[Procedure]]] = {CONTRACTION_ORDER.name: _contraction_order}
+_PROCEDURES: Mapping[str, Callable[[], type[Procedure]]] = {
+    CONTRACTION_ORDER.name: _contraction_order, TENSOR_TREE.name: _tensor_tree
+}  # fmt: skip
 _USERS: dict[str, dict[str, Source]] = {}
 """Users' families that this process has met, by name and digest; the version that a name means is the last."""
 

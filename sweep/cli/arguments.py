@@ -133,10 +133,12 @@ class WeightsArgs:
 
     out: Annotated[str, tyro.conf.Positional, arg(metavar="OUT")]
     """Results root."""
-    trial_id: Annotated[str, tyro.conf.Positional, arg(metavar="TRIAL_ID")]
-    """The trial's id, or a unique beginning of it."""
+    trial_ids: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="TRIAL_ID", help_behavior_hint="")] = ()
+    """Trials' ids, or unique beginnings of them."""
+    sweep: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """All trials of this sweep; they are written only if --to says where."""
     to: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Where to write them; left out, TRIAL_ID.safetensors."""
+    """Where to write them, or the folder for several; left out, TRIAL_ID.safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from monosweep.model.engines import EngineName
     from monosweep.model.trained import TrainedTrial
     from monosweep.sweep.store.root import Store
+    from monosweep.sweep.view.trial import TrialDisplay
 
 Draw = Callable[[Mapping[str, Any], TrialConfig, str], None]
 """Draws a trial's response map from its weights into a file."""
@@ -81,24 +82,84 @@ def weights(argv: Sequence[str]) -> int:
     """`monosweep weights`."""
     args = parse(
         WeightsArgs, argv, prog="monosweep weights",
-        description="Write a trial's weights as public code loads them; trained again, and checked, if none were kept.",
+        description="Write trials' weights as public code loads them. Trials that left none are trained again, "
+        "checked against their rows, and theirs are kept in OUT.",
     )  # fmt: skip
-    from monosweep.model.families import family_of
-    from monosweep.model.look import trained_of
-    from monosweep.model.trained import export
-    from monosweep.sweep.store.weights import last_weights
+    load_torch()
+    with importing():
+        from monosweep.model.families import family_of
+        from monosweep.model.look import trained_of
+        from monosweep.model.trained import export
+        from monosweep.sweep.again import keep_weights
+        from monosweep.sweep.store.root import Store
+        from monosweep.sweep.store.schema import config_in
+        from monosweep.sweep.store.weights import lacking, last_weights
 
-    store, row, config = _row_of(args.out, args.trial_id)
-    family_of(config)  # who has no weights is told before anything is trained again
-    kept = last_weights(store, row)
-    if kept is None:
-        watched, ok = _replayed(store, row, config, row["device"])
-        if not ok or not watched.weights:
-            return DIFFERS
-        kept = watched.weights
-    for path in export(trained_of(config, kept), args.to or f"{row['trial_id']}.safetensors"):
-        print(path)
-    return 0
+    store = Store.open(args.out)
+    rows = _with_weights(store, args)
+    paths = _weight_files(args, rows)
+    for row in rows:
+        family_of(config_in(row))  # who has no weights is told before anything is trained again
+    lack, n_kept, ok = lacking(store, rows), 0, True
+    if lack:
+        print(f"{len(lack)} of {len(rows)} trials have no weights in {args.out}: training them again", file=sys.stderr)
+    elif not paths:
+        print(f"nothing to train: the weights of {_trials(len(rows))} are in {args.out}")
+    changed = dict[str, Mapping[str, Any]]()
+    for each in (one for pack in keep_weights(store, lack, _watching) for one in pack):
+        trial_id, ok, n_kept = each.trained.trial_id, ok and each.judged.ok, n_kept + each.equal
+        if not each.equal:
+            print(f"not kept  {trial_id}: {each.judged.text}")
+            changed[trial_id] = each.trained.weights if trial_id in paths else {}
+    if n_kept:
+        print(f"kept      weights of {_trials(n_kept)}, trained again: bit-equal with the rows of {args.out}")
+    for row in rows if paths else ():
+        tensors = changed[row["trial_id"]] if row["trial_id"] in changed else last_weights(store, row)
+        for path in export(trained_of(config_in(row), tensors), paths[row["trial_id"]]) if tensors else ():
+            print(path)
+    return 0 if ok else DIFFERS
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n:,} trials"
+
+
+def _with_weights(store: Store, args: WeightsArgs) -> list[Mapping[str, Any]]:
+    """The rows of trials that were named, or that a sweep has asked for; of these only those that end with weights."""
+    from monosweep.sweep.store.weights import WITH_WEIGHTS
+
+    if not (args.trial_ids or args.sweep):
+        raise UserError("weights takes TRIAL_ID, or --sweep NAME for all trials of a sweep; got neither")
+    named = {row["trial_id"]: row for row in map(store.trial_row, args.trial_ids)}
+    for trial_id, row in named.items():
+        if row["status"] not in WITH_WEIGHTS:
+            why = f"{row['status']}{_why(row)}"
+            raise UserError(f"trial {trial_id} has no weights: {why}; name one that is completed or stopped")
+    of_sweep = store.asked(store.known(args.sweep)).trial_ids if args.sweep else ()
+    others = [row for row in store.rows_of("trials", None, of_sweep) if row["status"] in WITH_WEIGHTS]
+    store.load_families()
+    rows: list[Mapping[str, Any]] = [*named.values(), *(row for row in others if row["trial_id"] not in named)]
+    if not rows:
+        raise UserError(f"no trial of sweep {args.sweep} has ended with weights; launch it first")
+    return rows
+
+
+def _weight_files(args: WeightsArgs, rows: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+    """Where whose are written; of a sweep's trials only if they were given a folder."""
+    if args.to is None:
+        return {} if args.sweep else {row["trial_id"]: Path(f"{row['trial_id']}.safetensors") for row in rows}
+    to = Path(args.to)
+    if len(args.trial_ids) == 1 and not args.sweep and not to.is_dir():
+        return {rows[0]["trial_id"]: to}
+    if not to.is_dir():
+        raise UserError(f"--to must be a folder for the weights of several trials; got {args.to!r}; make it first")
+    return {row["trial_id"]: to / f"{row['trial_id']}.safetensors" for row in rows}
+
+
+def _watching(n_steps: int) -> TrialDisplay:
+    from monosweep.sweep.view.trial import TrialDisplay
+
+    return TrialDisplay(n_steps, shows_points=False)
 
 
 def _row_of(out: str, trial_id: str) -> tuple[Store, Mapping[str, Any], TrialConfig]:

@@ -57,7 +57,8 @@ def trained_configs(storage: Storage, sweep: str) -> list[TrialConfig]:
 
 
 def rows_of(storage: Storage, table: str, sweep: str | None, trial_ids: Collection[str]) -> list[dict[str, Any]]:
-    """The shown rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root."""
+    """The shown rows of some trials in `trials` or `curves`, of those that a sweep has trained or of the whole root;
+    each with the `sweep` that has trained it."""
     best: dict[str, tuple[tuple[Any, ...], str, dict[str, Any]]] = {}
     for name, row in _of_trials(storage, "trials", sweep, trial_ids):
         found = (*_rank(row), name), holder_of(name), row
@@ -77,7 +78,8 @@ def _of_trials(
     """Rows with the parts that they are in."""
     wanted = pa.array(list(trial_ids), pa.string())
     for name, rows in read.read(storage, table, None, sweep).parts.items():
-        yield from ((name, dict(row)) for row in rows.filter(pc.is_in(rows["trial_id"], value_set=wanted)).to_pylist())
+        found = rows.filter(pc.is_in(rows["trial_id"], value_set=wanted)).to_pylist()
+        yield from ((name, {**row, "sweep": read.sweep_of(name)}) for row in found)
 
 
 def _of_holder(held: Mapping[str, list[dict[str, Any]]], holder: str) -> list[dict[str, Any]]:
@@ -93,7 +95,8 @@ def pack_rows(storage: Storage, sweep: str, pack_id: str) -> dict[str, TrialStat
 
 
 def trial_row(storage: Storage, trial_id: str) -> dict[str, Any]:
-    """The shown row of a trial by its id or a unique beginning of it (six digits or more).
+    """The shown row of a trial by its id or a unique beginning of it (six digits or more), with the `sweep` that has
+    trained it.
 
     Raises:
         StoreError: if no trial, or more than one, begins so.
@@ -149,7 +152,7 @@ def _trial_row(storage: Storage, trial_id: str) -> dict[str, Any]:
     best, part = min((_rank(row), name) for name, row in found if row["trial_id"] == full_id)
     table = read.read_part(storage, part)
     rows = table.filter(pc.equal(table["trial_id"], full_id)).to_pylist()
-    return next(dict(row) for row in rows if _rank(row) == best)
+    return next({**row, "sweep": read.sweep_of(part)} for row in rows if _rank(row) == best)
 
 
 def _the_one(storage: Storage, prefix: str, found: set[str], known: set[str]) -> str:

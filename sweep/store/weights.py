@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.files import DamagedError, Storage, one_line
 from monosweep.sweep.store.names import in_path
 from monosweep.sweep.store.parts import pack_and_step
@@ -13,6 +15,12 @@ from monosweep.sweep.store.read import sweep_of
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+
+WITH_WEIGHTS = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
+"""How trials end that have some."""
+_USUAL_HEADER = 1 << 14
+"""Bytes that hold the names of the tensors in most files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,8 @@ def kept_weights(storage: Storage, sweep: str, pack_id: str | None = None) -> It
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    for name in sorted(storage.names(f"weights/sweep={in_path(sweep)}", ".safetensors")):
-        of_pack, step = pack_and_step(name)
-        if step < 0 or pack_id not in (None, of_pack):
+    for name, of_pack, step in _files(storage, sweep):
+        if pack_id not in (None, of_pack):
             continue
         try:
             tensors = load(storage.get(name))
@@ -57,3 +64,56 @@ def last_weights(storage: Storage, row: Mapping[str, Any]) -> dict[str, ndarray]
             if (kept.trial_id, kept.step) == (row["trial_id"], row["last_step"]):
                 return kept.tensors
     return None
+
+
+def lacking(storage: Storage, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of `trials` that have ended with weights, of which none were kept; only names are read.
+
+    Raises:
+        DamagedError: if a file of weights holds something else.
+    """
+    kept = {
+        (sweep, pack_id, step, trial_id)
+        for sweep in sorted({row["sweep"] for row in rows})
+        for name, pack_id, step in _files(storage, sweep)
+        for trial_id in _holders(storage, name)
+    }
+    ended = [row for row in rows if row["status"] in WITH_WEIGHTS]
+    return [row for row in ended if (row["sweep"], row["pack_id"], row["last_step"], row["trial_id"]) not in kept]
+
+
+def tensor_names(begin: Callable[[int], bytes], size: int) -> list[str]:
+    """The names in a safetensors file, which begins with eight bytes of length and a JSON header of that length.
+
+    Args:
+        begin: gives the first n bytes.
+        size: of the file.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    data = begin(min(size, _USUAL_HEADER))
+    end = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < end <= size:
+        data = begin(end)
+    header = json.loads(data[8:end])
+    if not isinstance(header, dict):
+        raise ValueError(f"its header must be an object; got {type(header).__name__}")
+    return [name for name in header if name != "__metadata__"]
+
+
+def _holders(storage: Storage, name: str) -> set[str]:
+    """Whose weights a file holds."""
+    try:
+        names = storage.use(name, lambda file: tensor_names(lambda n: file.read_at(n, 0), file.size()))
+    except ValueError as error:
+        raise DamagedError(f"cannot read {storage.path(name)}: {one_line(error)}; remove it") from None
+    return {each.partition("/")[0] for each in names}
+
+
+def _files(storage: Storage, sweep: str) -> Iterator[tuple[str, str, int]]:
+    """(name, pack_id, step) of the files of weights of a sweep."""
+    for name in sorted(storage.names(f"weights/sweep={in_path(sweep)}", ".safetensors")):
+        pack_id, step = pack_and_step(name)
+        if step >= 0:
+            yield name, pack_id, step

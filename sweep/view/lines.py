@@ -32,6 +32,11 @@ def launch_lines(report: LaunchReport, out: str) -> Iterator[str]:
         yield f"missing   {lack}: launch the same command again"
     if others := report.after.missing - report.n_missing:
         yield f"left      {others:,} trials that {sweep} was asked for before lack their rows: launch with --unfinished"
+    if report.n_without_weights:
+        yield (
+            f"weights   {report.n_without_weights:,} trials ended without leaving theirs: "
+            f"monosweep weights {root} --sweep {shlex.quote(sweep)}"
+        )
     if report.after.failed:
         why = f"select trial_id, error from sweep('{sweep}') where status = 'failed'"
         yield f'why       monosweep query {root} "{why}"'

@@ -18,10 +18,14 @@ class TrialDisplay:
     """A `model.watch.Watcher` for people; a context manager, so that the terminal is whole again afterwards.
 
     Where stderr is no terminal, a plain line every ten seconds takes the bar's place.
+
+    Args:
+        n_steps: of all trials together.
+        shows_points: whether recorded steps are shown.
     """
 
-    def __init__(self, n_steps: int) -> None:
-        self._n_steps = n_steps
+    def __init__(self, n_steps: int, shows_points: bool = True) -> None:
+        self._n_steps, self._shows_points = n_steps, shows_points
         self._last_line = time.monotonic()
         self._bar = _bar() if sys.stderr.isatty() else None
         self._task = self._bar.add_task("training", total=n_steps) if self._bar else None
@@ -48,6 +52,8 @@ class TrialDisplay:
 
     def point(self, point: Mapping[str, Any]) -> None:
         """Add a line to the table."""
+        if not self._shows_points:
+            return
         if not self._has_header:
             print("  ".join(f"{name.replace('_', ' '):>{_width(name)}}" for name in _columns(point)))
             self._has_header = True

@@ -7,6 +7,7 @@
     asking and telling a searcher: share of the wall time
 
 Each sweep has a root of its own that is thrown away.  The median over seeds of the draws is held against the target.
+Seeds that `search.json` has of an earlier run of the same size and setting are not run again; without it all are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +91,7 @@ class Saved:
     """One seed's draws, all trained and stopped early."""
 
     seed: int
+    machine: str
     steps_ratio: float
     """Model-steps of the full sweep over those of ASHA."""
     time_ratio: float
@@ -149,7 +151,7 @@ def saved(size: Size, seed: int, setting: Setting) -> Saved:
         with ran(spec(size, "optuna", sample_seed=seed, num_samples=n_searched, search=search), setting) as searched:
             losses = np.sort(_losses(full))
             return Saved(
-                seed=seed, steps_ratio=full.model_steps / asha.model_steps,
+                seed=seed, machine=machine(setting.workers).device, steps_ratio=full.model_steps / asha.model_steps,
                 time_ratio=full.wall_time_s / asha.wall_time_s,
                 best_place=float((losses < _losses(asha).min()).sum()) / len(losses),
                 front_steps_ratio=full.model_steps / front.model_steps,
@@ -279,22 +281,31 @@ def main() -> None:
     given = parser.parse_args()
     size = Size(n_trials=given.trials, n_steps=given.steps, n_asked=given.asked)
     setting = Setting(executor=given.executor, workers=n_cores())
-    seeds: list[Saved] = []
-    found: dict[str, Any] = {
-        "machine": asdict(machine(setting.workers)), "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "size": asdict(size), "setting": asdict(setting),
-    }  # fmt: skip
-    found["regrouped"] = regrouped(replace(size, n_trials=size.pack))
-    print(f"regrouped: {found['regrouped']:.3f}", flush=True)
-    share, spent = asking_share(size, setting)
-    found |= {"asking_share": share, "asking": asdict(spent)}
-    print(f"asking: {share:.4f} of wall time; {spent}", flush=True)
-    for seed in range(given.seeds):
+    found = _before(given.to, size, setting)
+    seeds = [Saved(**told) for told in found.get("seeds", ())]
+    if not seeds:
+        found["regrouped"] = regrouped(replace(size, n_trials=size.pack))
+        print(f"regrouped: {found['regrouped']:.3f}", flush=True)
+        share, spent = asking_share(size, setting)
+        found |= {"asking_share": share, "asking": asdict(spent)}
+        print(f"asking: {share:.4f} of wall time; {spent}", flush=True)
+    for seed in range(len(seeds), given.seeds):
         seeds.append(saved(size, seed, setting))
         print(seeds[-1], flush=True)
         found["seeds"] = [asdict(each) for each in seeds]
         _write(found, seeds, given.to)
     print((given.to / "search.md").read_text())
+
+
+def _before(to: Path, size: Size, setting: Setting) -> dict[str, Any]:
+    """What an earlier run of this size and setting has found; else what is to be found."""
+    about = {"size": asdict(size), "setting": asdict(setting)}
+    with suppress(FileNotFoundError):
+        found: dict[str, Any] = json.loads((to / "search.json").read_text())
+        if {name: found[name] for name in about} == about:
+            return found
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"machine": asdict(machine(setting.workers)), "at": now, **about}
 
 
 def _write(found: dict[str, Any], seeds: Sequence[Saved], to: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -29,10 +30,26 @@ def test_survivors_and_asking_are_timed() -> None:
 
 def test_the_table_says_what_is_met() -> None:
     one = Saved(
-        seed=0, steps_ratio=5, time_ratio=2.5, best_place=0.0, front_steps_ratio=4, front_share=0.99, searched_share=0.9
-    )
+        seed=0, machine="a processor", steps_ratio=5, time_ratio=2.5, best_place=0.0, front_steps_ratio=4,
+        front_share=0.99, searched_share=0.9,
+    )  # fmt: skip
     found = search.medians([one, replace(one, seed=1, steps_ratio=3, time_ratio=4), replace(one, seed=2)])
     assert found["over_search"] == pytest.approx(1.1)
     rows = search.lines({**found, "regrouped": 0.7, "asking_share": 0.01}, {"steps_ratio": (3, 5)})
     assert [row[-1] for row in rows] == ["yes", "no", "yes", "yes", "yes", "yes", "no", "yes"]
     assert rows[0][1:4] == ("5", "3 … 5", "≥ 4")
+
+
+def test_a_run_of_the_same_size_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """Seeds are not run twice; those of another size are."""
+    one = Saved(
+        seed=0, machine="a processor", steps_ratio=5, time_ratio=2.5, best_place=0.0, front_steps_ratio=4,
+        front_share=0.99, searched_share=0.9,
+    )  # fmt: skip
+    found = search._before(tmp_path, TINY, HERE)
+    assert "seeds" not in found and found["machine"]["n_cores"] >= 1
+    found |= {"regrouped": 1.0, "asking_share": 0.01, "seeds": [asdict(one)]}
+    search._write(found, [one], tmp_path)
+    again = search._before(tmp_path, TINY, HERE)
+    assert again == found and [Saved(**told) for told in again["seeds"]] == [one]
+    assert "seeds" not in search._before(tmp_path, replace(TINY, n_trials=17), HERE)

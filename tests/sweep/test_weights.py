@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -18,6 +21,7 @@ from monosweep.model.records import Losses
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import config_in
+from tests.sweep.test_own_family import TEXT
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +81,84 @@ def test_weights_that_were_not_kept_are_trained_again_and_checked(
     """A stopped trial's are those of the step at which it was stopped."""
     row = root.sql("from sweep('bare') where status = ? order by trial_id", [status]).to_pylist()[0]
     assert main(["weights", "results", row["trial_id"], "--to", "net.safetensors"]) == 0
-    said = capsys.readouterr().out
-    assert "bit-equal on this machine\nnet.safetensors\nnet-setup.safetensors\n" in said
+    kept = "kept      weights of 1 trial, trained again: bit-equal with the rows of results\n"
+    assert capsys.readouterr().out == f"{kept}net.safetensors\nnet-setup.safetensors\n"
     bias = load_file("net.safetensors")["0.bias"]
+    np.testing.assert_array_equal(_biases(root, row), bias)
+    np.testing.assert_array_equal(root.weights(row["trial_id"])["bias"], bias)
+
+
+def _biases(root: Root, row: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     sql = "from neurons where trial_id = ? and step = ? order by neuron"
-    np.testing.assert_array_equal(root.sql(sql, [row["trial_id"], row["last_step"]])["bias"].to_numpy(), bias)
+    return root.sql(sql, [row["trial_id"], row["last_step"]])["bias"].to_numpy()
+
+
+def test_a_sweeps_weights_are_kept_afterwards(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those that left none, pack by pack; who asks figures or metrics about them finds them."""
+    rows = root.sql("from sweep('bare') order by trial_id").to_pylist()
+    assert main(["weights", "results", rows[0]["trial_id"]]) == 0
+    assert {row["trial_id"] for row in rows if _has_weights(root, row)} == {rows[0]["trial_id"]}, "of one of its pack"
+    capsys.readouterr()
+    assert main(["weights", "results", "--sweep", "bare"]) == 0
+    said = capsys.readouterr()
+    assert "weights of 3 trials, trained again: bit-equal" in said.out and "safetensors" not in said.out
+    assert "3 of 4 trials have no weights" in said.err
+    for row in rows:
+        assert _has_weights(root, row)
+        np.testing.assert_array_equal(root.weights(row["trial_id"])["bias"], _biases(root, row))
+    assert main(["weights", "results", "--sweep", "bare"]) == 0
+    assert capsys.readouterr().out == "nothing to train: the weights of 4 trials are in results\n"
+    Path("to").mkdir()
+    assert main(["weights", "results", "--sweep", "bare", "--to", "to"]) == 0
+    assert {f"{row['trial_id']}.safetensors" for row in rows} <= {path.name for path in Path("to").iterdir()}
+
+
+def _has_weights(root: Root, row: Mapping[str, Any]) -> bool:
+    return (row["sweep"], row["pack_id"], row["trial_id"]) in root.with_weights([row["sweep"]])
+
+
+def test_a_launch_that_asks_for_weights_says_who_left_none(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ["launch", "tiny", "--executor", "inline", "--out", "results", "--set", "n_steps=64", "name=bare"]
+    again += ["stop=step >= 8 and lr > 0.02", "bias_offset=-0.1", "save_weights=final"]
+    assert main(again) == 0
+    told = "weights   4 trials ended without leaving theirs: monosweep weights results --sweep bare\n"
+    out = capsys.readouterr().out
+    assert out.startswith("nothing to train") and told in out
+    assert main(["weights", "results", "--sweep", "bare"]) == 0
+    assert main(again) == 0 and "monosweep weights" not in capsys.readouterr().out
+
+
+def test_weights_of_a_trial_that_is_another_now_are_not_kept(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its row says another loss, in the last bit; its neighbours' are kept."""
+    part = next((Path("results") / "trials" / "sweep=bare").iterdir())
+    table = pq.read_table(part)
+    loss = table["loss"].to_numpy().copy()
+    loss[0] = np.nextafter(loss[0], 1)
+    changed = table.set_column(table.column_names.index("loss"), "loss", [loss])
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), part)
+    trial_id = table["trial_id"][0].as_py()
+    assert main(["weights", "results", "--sweep", "bare"]) == 1
+    out = capsys.readouterr().out
+    assert f"not kept  {trial_id}: differs on the same hardware, code and library versions" in out
+    assert "weights of 3 trials, trained again: bit-equal" in out
+    rows = open_root("results").sql("from sweep('bare')").to_pylist()
+    assert {row["trial_id"] for row in rows if not _has_weights(root, row)} == {trial_id}
+
+
+@pytest.mark.parametrize("n_named", [1, 3])
+def test_trials_that_train_in_the_vmapped_engine_are_trained_with_their_neighbours(
+    n_named: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How a stack is multiplied may depend on its size."""
+    monkeypatch.chdir(tmp_path)
+    Path("toy.py").write_text(TEXT)
+    spec = 'base: {family: "toy.py:LinearAutoencoder", n_steps: 20, batch_size: 16}\nspace: {lr: {grid: [0.1, 0.2]}}\n'
+    Path("toy.yaml").write_text(f"{spec}repeats: 3\n")
+    assert main(["launch", "toy.yaml", "--out", "results", "--executor", "inline"]) == 0
+    ids = open_root("results").sql("from trials order by trial_id")["trial_id"].to_pylist()[:n_named]
+    capsys.readouterr()
+    assert main(["weights", "results", *ids]) == 0
+    assert f"trained again: bit-equal with the rows of results\n{ids[0]}.safetensors" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +167,9 @@ def test_mistakes_are_one_line(root: Root, capsys: pytest.CaptureFixture[str]) -
         ([trial_id, "--to", "net.pt"], r"weights are written as \.safetensors; got 'net\.pt'"),
         ([trial_id, "--to", "no/net.safetensors"], r"cannot write 'no/net\.safetensors': No such file"),
         (["0123456789"], "no trial '0123456789' in"),
+        ([], r"weights takes TRIAL_ID, or --sweep NAME .*; got neither"),
+        (["--sweep", "bear"], r"'bear'.*bare"),
+        (["--sweep", "bare", "--to", "net"], r"--to must be a folder .*; got 'net'; make it first"),
     ):
         assert main(["weights", "results", *argv]) == 2
         error = capsys.readouterr().err

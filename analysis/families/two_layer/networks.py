@@ -31,7 +31,7 @@ def with_weights(data: Data) -> tuple[str, Row]:
     """
     kept = [data.trial] if data.trial else list(data.with_weights())
     if not kept:
-        raise FigureError("its trials saved no weights; launch with `save_weights: final`")
+        raise FigureError("its trials left no weights; `monosweep weights OUT --sweep NAME` trains them again")
     row = best(kept)
     # the axis's value alone does not name a trial of several batches
     knobs = ", ".join(f"{words} {shown(name, row[name])}" for name, words in NAMING.items())

@@ -20,7 +20,7 @@ from monosweep.analysis.papers.jermyn2022.batches import SCALES, E
 
 PER_FEATURE = "mono_per_feature"
 NEURONS = "rows in neurons"
-WEIGHTS = "saved weights (save_weights: final)"
+WEIGHTS = "weights (monosweep weights OUT --sweep NAME)"
 
 
 def at_both(accept: Accept) -> dict[str, Accept]:

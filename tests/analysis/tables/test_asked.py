@@ -191,7 +191,7 @@ def test_names_are_shown_as_they_were_given(made: Made) -> None:
     for table in ("trials", "curves", "neurons"):
         assert root.sql(f"select distinct sweep from {table}").to_pylist() == [{"sweep": "paper/LR1"}]
         assert root.sql(f"select * from {table} where sweep = 'paper.LR1'").num_rows == 0
-    assert root.with_weights(["paper/LR1"]) == {("paper/LR1", "p0")}
+    assert root.with_weights(["paper/LR1"]) == {("paper/LR1", "p0", row["trial_id"])}
     assert root.weights(row["trial_id"])["w_in"].shape == (128, 16)
 
 

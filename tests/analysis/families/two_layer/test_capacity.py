@@ -83,7 +83,7 @@ def test_every_trial_with_weights_is_drawn(data: Data) -> None:
 
 def test_a_network_without_weights_is_asked_for(made: Made) -> None:
     made.write("trials", "s", "p0", quick_trials("p0"))
-    with pytest.raises(QueryError, match=r"no weights saved for trial .* `save_weights: final`"):
+    with pytest.raises(QueryError, match=r"no weights saved for trial .* `monosweep weights .*` trains it again"):
         capacity_info(load(open_root(str(made.path)), Selection(), FAMILY))
 
 

@@ -217,7 +217,7 @@ def test_without_weights_or_neurons_they_are_asked_for(made: Made) -> None:
     rows = [{k: v for k, v in row.items() if k != "sweep"} for row in ideal_rows(SMALL, "LR3")]
     made.write("trials", "s", "p0", rows)
     said = {v.claim: v.reason for v in check(open_root(str(made.path)), ON_MORE)}
-    assert "with saved weights (save_weights: final)" in said["poly rank"]
+    assert "with weights (monosweep weights OUT --sweep NAME)" in said["poly rank"]
     assert "with rows in neurons" in said["LR3 mono bias sign"]
     assert "small size" in said["second kink"]
 

@@ -133,7 +133,7 @@ def test_without_steps_or_weights_a_figure_says_how_to_get_them(made: Made) -> N
     with pytest.raises(FigureError, match=r"fig2: .* launch with `record_neurons: log2`"):
         info_of("fig2", data)
     for name in ("fig24", "fig26"):
-        with pytest.raises(FigureError, match=rf"{name}: .* launch with `save_weights: final`"):
+        with pytest.raises(FigureError, match=rf"{name}: .* `monosweep weights OUT --sweep NAME`"):
             info_of(name, data)
 
 

@@ -1,0 +1,1 @@
+"""Jermyn (2017), *Efficient Decomposition of High-Rank Tensors*."""

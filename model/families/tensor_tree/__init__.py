@@ -1,0 +1,1 @@
+"""How a tensor of many indices is decomposed into a tree of small ones (Jermyn, 2017)."""
