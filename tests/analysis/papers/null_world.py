@@ -26,6 +26,8 @@ from monosweep.analysis.claims.verdict import Outcome, judge
 from monosweep.analysis.knobs import OWN_KNOBS
 from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
+from monosweep.analysis.papers.jermyn2017.batches import TREE
+from monosweep.analysis.papers.jermyn2017.claims import JERMYN2017
 from monosweep.analysis.papers.jermyn2022.batches import SMALL
 from monosweep.analysis.papers.jermyn2022.claims import JERMYN2022
 from monosweep.analysis.papers.lecomte2023.claims import LECOMTE2023
@@ -38,6 +40,7 @@ from monosweep.analysis.tables.root import Root
 from ..paper_tables import ideal_rows
 from .bhagat2026 import test_mixing
 from .elhage2022 import test_tms
+from .jermyn2017 import test_trees
 from .lecomte2023 import test_scaling
 from .made_rows import rows_of
 from .scherlis2022 import test_capacity
@@ -107,6 +110,7 @@ def _worlds(folder: Path) -> Iterator[tuple[Study, Size, list[Row], Root]]:
     names = (f"contraction/{name}" for name in CONTRACTION.batches)
     orders = [row for name in names for row in rows_of(name, test_orders.as_the_paper, SEEDS)]
     yield SCHINDLER2020, CONTRACTION, orders, none
+    yield JERMYN2017, TREE, test_trees.made(SEEDS), none
 
 
 def table(rates: Mapping[tuple[str, str], float], draws: int) -> str:
