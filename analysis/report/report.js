@@ -144,7 +144,9 @@ function drawSweeps() {
       one.completed, one.stopped, one.diverged, one.failed, one.live ? one.running : 0, one.asked - ended, how, one.description];
   });
   const header = [["sweep", "text"], ["ended", "text"], ["trials"], ["completed"], ["stopped early"], ["diverged"], ["failed"], ["in training"], ["without a row"], ["", "text"], ["what it shows", "text long"]];
-  $("sweeps").replaceChildren(rows.length ? table(header, rows) : element("p", { className: "note" }, "no sweep yet"));
+  const shows = header.map(([, kind], column) => kind !== undefined || column < 4 || rows.some((row) => row[column])); // no column of zeros
+  const of = (row) => row.filter((_, column) => shows[column]);
+  $("sweeps").replaceChildren(rows.length ? table(of(header), rows.map(of)) : element("p", { className: "note" }, "no sweep yet"));
 }
 
 function duration(seconds) {

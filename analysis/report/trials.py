@@ -88,6 +88,7 @@ def trials_of(root: Root, selection: Selection, family: str) -> Trials:
     table = root.sql(f"SELECT *{named} FROM {source(selection)} WHERE {ours} ORDER BY trial_id LIMIT {MOST_TRIALS}")
     table = table.rename_columns({f"objective_{i}": aim.expression for i, aim in extra})
     varied = tuple(knob for knob in knobs if pc.count_distinct(table[knob], mode="all").as_py() > 1)
+    varied = tuple(sorted(varied, key=lambda knob: knob == "n_steps"))  # the last to be a colour or an axis
     metrics = (*dict.fromkeys((*(aim.expression for aim in aims), *there)),)
     return Trials(
         family=family, table=table, n=n, knobs=varied, fixed=tuple(k for k in knobs if k not in varied),
