@@ -43,6 +43,9 @@ class ProcedureConfig(TrialConfig):
     time_limit_s: float = 600.0
     """A trial that takes longer has failed, in seconds."""
 
+    def check_here(self) -> None:
+        """Raise ConfigError if what the trial needs is not installed; asked by whoever launches it."""
+
     def default_batch_size(self) -> int:
         """There is none; costs are of one unit of work."""
         return 1

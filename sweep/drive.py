@@ -24,6 +24,7 @@ from monosweep.model.additions import is_own
 from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import description_of
 from monosweep.model.family import NETWORK
+from monosweep.model.procedure import ProcedureConfig
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.executors.inline import leave_if_worker
 from monosweep.sweep.executors.shipping import JOB, check_root
@@ -121,7 +122,7 @@ def launch(
     configs = [] if adaptive.is_searched else expand(spec)
     for line in () if adaptive.is_searched else coinciding(spec):
         _say(console, line)
-    _check_optimizers(adaptive.example(configs))
+    _check_here(adaptive.example(configs))
     if adaptive.is_searched or adaptive.is_judged:
         adaptive.check(configs)
     say = partial(_say, console)
@@ -358,8 +359,12 @@ def _lease(
         yield lease
 
 
-def _check_optimizers(configs: Sequence[TrialConfig]) -> None:
-    """Before anything starts; those that train packs are known to be there without importing torch."""
+def _check_here(configs: Sequence[TrialConfig]) -> None:
+    """That what trials need is installed, before anything starts; optimizers that train packs are, which is known
+    without importing torch."""
+    for config in configs:
+        if isinstance(config, ProcedureConfig):
+            config.check_here()
     others = {config.optimizer: config for config in configs if config.optimizer not in OPTIMIZERS}
     if others:
         from monosweep.model.engines.solo import check_optimizer  # torch

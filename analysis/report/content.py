@@ -82,6 +82,7 @@ def _family(root: Root, trials: Trials, block: Block) -> dict[str, Any]:
         "knobs": [k for k in trials.knobs if k in columns], "fixed": [k for k in trials.fixed if k in columns],
         "metrics": [m for m in trials.metrics if m in columns],
         "objectives": [{"name": o.expression, "mode": o.mode} for o in trials.found.objectives],
+        "constraints": list(trials.constraints), "breaking": int((~trials.found.feasible).sum()),
         "front": block.add(on_front.astype("u1")), "importance": plain_importance(trials.found),
         "traces": lines.traces(root, trials, order, block), "parts": lines.parts(root, trials, order, block),
         "images": lines.images(root, trials, order, block), "commands": _commands(root, trials),

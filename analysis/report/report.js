@@ -331,7 +331,8 @@ function scatterNote(left) {
   if (left) parts.push(`${count(left, "trial")} without a value of both are not drawn${others ? ` (of all trials: ${others})` : ""}`);
   if ($("log-x").checked || $("log-y").checked) parts.push("A logarithmic axis leaves out values that are not above 0");
   if (family.shown < family.n) parts.push(`${family.shown.toLocaleString("en")} of ${family.n.toLocaleString("en")} trials are on this page, those with the least ids (which are hashes)`);
-  if (!frontPlaces().length) parts.push("No front: no completed trial has all objectives");
+  if (family.breaking) parts.push(`${count(family.breaking, "trial")} that broke ${family.constraints.join(" or ")} can be on no front`);
+  if (!frontPlaces().length) parts.push(`No front: no completed trial has all objectives${family.breaking ? " and keeps the constraints" : ""}`);
   return parts.join(". ") + (parts.length ? "." : "");
 }
 

@@ -22,10 +22,10 @@ from monosweep.analysis.report.sweeps import source
 from monosweep.analysis.search.found import Found, Mask
 from monosweep.analysis.search.front import front_of
 from monosweep.analysis.search.importance import ImportanceInfo, importance_info
-from monosweep.analysis.search.objectives import Objective, objectives_in
+from monosweep.analysis.search.objectives import Objective, Wanted, objectives_in
 from monosweep.analysis.tables.guard import conditions
 from monosweep.analysis.tables.root import Root
-from monosweep.analysis.tables.search import searches
+from monosweep.analysis.tables.search import searches, with_best
 from monosweep.analysis.tables.storage import identifier, quoted
 from monosweep.sweep.store.schema import Key, Provenance
 
@@ -35,6 +35,7 @@ MOST_WEIGHED = 500
 """Trials by which the importance of knobs is told; it is computed two dozen times."""
 OTHERS = (*Key.__dataclass_fields__, *Provenance.__dataclass_fields__, "sweep")
 """Columns that are neither a knob nor a metric."""
+_FEASIBLE = "keeps_constraints"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +54,8 @@ class Trials:
     metrics: tuple[str, ...]
     found: Found
     panels: Panels
+    constraints: tuple[str, ...] = ()
+    """Of the search that they are of; who breaks one is on no front."""
 
     @property
     def ids(self) -> list[str]:
@@ -81,18 +84,25 @@ def trials_of(root: Root, selection: Selection, family: str) -> Trials:
     ours = conditions(selection.where, f"family = {quoted(family)}")
     n, there = _present(root, selection, names, ours)
     panels = panels_of(family, there)
-    aims = _aims(root, selection, panels)
+    search = _search(root, selection)
+    aims = _aims(selection, search, panels)
+    constraints = () if search is None else search.constraints
     extra = [(i, aim) for i, aim in enumerate(aims) if aim.expression not in (*names, *knobs, *OTHERS)]
     named = "".join(f", CAST((\n{aim.expression}\n) AS DOUBLE) AS objective_{i}" for i, aim in extra)
+    kept = " AND ".join(f"(\n{with_best(text, search.sweep, aims)}\n)" for text in constraints) if search else ""
+    named += f", coalesce({kept}, false) AS {_FEASIBLE}" if kept else ""
     # An id is a hash, so the first of them are a fair sample.
     table = root.sql(f"SELECT *{named} FROM {source(selection)} WHERE {ours} ORDER BY trial_id LIMIT {MOST_TRIALS}")
     table = table.rename_columns({f"objective_{i}": aim.expression for i, aim in extra})
+    feasible = table[_FEASIBLE].to_numpy() if kept else np.ones(len(table), np.bool_)
+    table = table.drop_columns(_FEASIBLE) if kept else table
     varied = tuple(knob for knob in knobs if pc.count_distinct(table[knob], mode="all").as_py() > 1)
     varied = tuple(sorted(varied, key=lambda knob: knob == "n_steps"))  # the last to be a colour or an axis
     metrics = (*dict.fromkeys((*(aim.expression for aim in aims), *there)),)
     return Trials(
         family=family, table=table, n=n, knobs=varied, fixed=tuple(k for k in knobs if k not in varied),
-        metrics=metrics, found=_found(table, selection.sweep or family, aims, varied), panels=panels,
+        metrics=metrics, found=_found(table, selection.sweep or family, aims, varied, feasible), panels=panels,
+        constraints=constraints,
     )  # fmt: skip
 
 
@@ -105,20 +115,26 @@ def _present(root: Root, selection: Selection, names: Sequence[str], ours: str) 
     return n, tuple(name for name, there in zip(numeric, found, strict=True) if there)
 
 
-def _aims(root: Root, selection: Selection, panels: Panels) -> tuple[Objective, ...]:
-    """What the user says; else what the one search wanted that this is about; else what the family says."""
+def _search(root: Root, selection: Selection) -> Wanted | None:
+    """The one sweep that this is about."""
+    wanted = [w for w in searches(root.files) if selection.sweep in (None, w.sweep)]
+    return wanted[0] if len(wanted) == 1 else None
+
+
+def _aims(selection: Selection, search: Wanted | None, panels: Panels) -> tuple[Objective, ...]:
+    """What the user says; else what the search wanted, if it is more than one thing; else what the family says."""
     if selection.objectives:
         return objectives_in(selection.objectives)
-    wanted = [w for w in searches(root.files) if selection.sweep in (None, w.sweep)]
-    said = [w for w in wanted if len(w.objectives) > 1]
-    return said[0].objectives if len(said) == len(wanted) == 1 else objectives_in(panels.objectives)
+    return search.objectives if search and len(search.objectives) > 1 else objectives_in(panels.objectives)
 
 
-def _found(table: pa.Table, name: str, aims: tuple[Objective, ...], knobs: tuple[str, ...]) -> Found:
+def _found(
+    table: pa.Table, name: str, aims: tuple[Objective, ...], knobs: tuple[str, ...], feasible: Mask
+) -> Found:
     columns = ("trial_id", "status", "last_step", *knobs)
     values = [np.asarray(table[aim.expression].cast(pa.float64()).to_numpy(), np.float64) for aim in aims]
     worth = np.stack([np.where(np.isfinite(v), v, np.nan) for v in values], axis=1)
-    return Found(name, aims, knobs, table.select(columns).to_pylist(), worth, np.ones(len(worth), np.bool_))
+    return Found(name, aims, knobs, table.select(columns).to_pylist(), worth, feasible)
 
 
 def front(found: Found) -> Mask:

@@ -111,7 +111,7 @@ def searched(root: Asked, sweep: str | None, objectives: Sequence[str], where: s
     """As `Root.search` says."""
     wanted = _chosen(root, sweep)
     aims = objectives_in(objectives) or wanted.objectives
-    constraints = [_with_best(text, wanted.sweep, aims) for text in wanted.constraints]
+    constraints = [with_best(text, wanted.sweep, aims) for text in wanted.constraints]
     named = [f"(\n{aim.expression}\n) AS objective_{i}" for i, aim in enumerate(aims)]
     named += [f"(\n{text}\n) AS constraint_{i}" for i, text in enumerate(constraints)]
     rows = root.sql(
@@ -140,7 +140,7 @@ def _chosen(root: Asked, sweep: str | None) -> Wanted:
     return found[0]
 
 
-def _with_best(text: str, sweep: str, aims: Sequence[Any]) -> str:
+def with_best(text: str, sweep: str, aims: Sequence[Any]) -> str:
     """A constraint whose `best_X` is the best of all trials of the sweep that have ended."""
     most = {aim.expression for aim in aims if aim.mode == "max"}
 

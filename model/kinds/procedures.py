@@ -12,7 +12,7 @@ from monosweep.model.kinds.told_again import from_bytes, to_bytes
 from monosweep.model.member import MemberState
 from monosweep.model.processor import processor_name
 
-LIBRARIES = ("numpy", "scipy", "pyarrow")
+LIBRARIES = ("numpy", "scipy", "pyarrow", "cotengra", "opt_einsum")
 
 __all__ = [
     "LIBRARIES", "bytes_of_pack", "check_device", "device_name", "engine_name", "from_bytes", "resume", "start",

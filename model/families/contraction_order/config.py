@@ -6,7 +6,9 @@ open is as its code has it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar, Literal
 
 from monosweep.model.config import ConfigError
@@ -14,6 +16,11 @@ from monosweep.model.family import Description
 from monosweep.model.procedure import PROCEDURE, ProcedureConfig
 from monosweep.model.records import Point
 
+PEERS: Mapping[str, str] = {
+    "cotengra_greedy": "cotengra", "cotengra_random_greedy": "cotengra", "cotengra_hyper": "cotengra",
+    "opt_einsum_dp": "opt_einsum",
+}  # fmt: skip
+"""Methods of other libraries, and which."""
 GREEDY_EVALUATIONS = 14_281
 """Cost evaluations of the greedy algorithm on 35 bonds with a look-ahead of 2: the paper's budget for all methods."""
 
@@ -30,7 +37,7 @@ class ContractionOrderConfig(ProcedureConfig):
 
     n_steps: int = GREEDY_EVALUATIONS
     """Cost evaluations that the method may spend: of whole orders or, of `greedy`, of their next bonds; of `exhaustive`
-    and `dynamic`, of pairs of tensors that may be contracted last."""
+    and `dynamic`, of pairs of tensors that may be contracted last; of cotengra and opt_einsum, trees."""
     network: Literal["random", "lattice", "regular", "tree", "given"] = "random"
     """Which tensors share a bond: each pair with edge_prob; neighbours on a square lattice with open ends; a random
     graph of one degree; a random tree; or as `edges` says."""
@@ -47,9 +54,13 @@ class ContractionOrderConfig(ProcedureConfig):
     edges: str = ""
     """Of `given`: pairs of tensors counted from 0, each with a dimension if it is not bond_dim, such as
     `0-1 1-2:4 0-2`."""
-    method: Literal["greedy", "annealing", "genetic", "exhaustive", "dynamic"] = "greedy"
-    """`greedy` with look-ahead, dual `annealing` of random keys and the `genetic` algorithm as in the paper; or all
-    trees of contractions, one by one (`exhaustive`) or by dynamic programming (`dynamic`)."""
+    method: Literal[
+        "greedy", "annealing", "genetic", "exhaustive", "dynamic", "cotengra_greedy", "cotengra_random_greedy",
+        "cotengra_hyper", "opt_einsum_dp",
+    ] = "greedy"  # fmt: skip
+    """`greedy` with look-ahead, dual `annealing` of random keys and the `genetic` algorithm as in the paper; all trees
+    of contractions, one by one (`exhaustive`) or by dynamic programming (`dynamic`); or today's libraries: cotengra's
+    greedy, random greedy and hyper-optimiser, and opt_einsum's dynamic programming, which count multiplications."""
     look_ahead: int = 2
     """Of `greedy`: how many bonds are contracted to judge the first of them."""
     population: int = 20
@@ -93,9 +104,17 @@ class ContractionOrderConfig(ProcedureConfig):
         if (self.network == "given") != bool(self.edges):
             raise ConfigError(f"edges are for network given, which needs them; got {self.edges!r} with {self.network}")
 
+    def check_here(self) -> None:
+        """As the base class says."""
+        library = PEERS.get(self.method)
+        if library and not find_spec(library):
+            raise ConfigError(
+                f"method {self.method} needs {library}, which is not installed here; pip install 'monosweep[peers]'"
+            )
+
     def step_cost(self) -> float:
-        """About what Python takes to walk through an order."""
-        return 3e4
+        """About what Python takes to walk through an order; a library's tree takes longer."""
+        return 3e7 if self.method == "cotengra_hyper" else 1e6 if self.method in PEERS else 3e4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

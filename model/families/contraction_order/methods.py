@@ -14,10 +14,11 @@ from numpy import ndarray
 from scipy.optimize import dual_annealing
 
 from monosweep.model.config import Meanings
-from monosweep.model.families.contraction_order.config import ContractionOrderConfig
+from monosweep.model.families.contraction_order.config import PEERS, ContractionOrderConfig
 from monosweep.model.families.contraction_order.cost import Costs, State, log10
 from monosweep.model.families.contraction_order.graph import Network
 from monosweep.model.families.contraction_order.parts import best_order
+from monosweep.model.families.contraction_order.peers import orders
 from monosweep.model.procedure import Effort, Spent
 
 _FOREVER = 10**9
@@ -146,6 +147,12 @@ def _dynamic(config: ContractionOrderConfig, found: Search, random: np.random.Ge
     _by_parts(found, remembered=True)
 
 
+def _peer(config: ContractionOrderConfig, found: Search, random: np.random.Generator) -> None:
+    """A library's trees, one evaluation each."""
+    for order in orders(config.method, found.costs, int(random.integers(2**31)), found.effort.spend):
+        found.found(order, found.costs.total(order))
+
+
 def _by_parts(found: Search, remembered: bool) -> None:
     order = best_order(found.costs, found.effort.spend, remembered)
     found.found(order, found.costs.total(order))
@@ -156,6 +163,6 @@ _METHODS: Meanings[_Method] = Meanings(
     "method",
     {
         "greedy": _greedy, "annealing": _annealing, "genetic": _genetic, "exhaustive": _exhaustive,
-        "dynamic": _dynamic,
+        "dynamic": _dynamic, **dict.fromkeys(PEERS, _peer),
     },
 )  # fmt: skip

@@ -173,6 +173,25 @@ def test_what_is_too_much_is_cut_at_whole_trials_and_said(quick: Made, monkeypat
     assert [len(v) for v in page.lines(family["parts"][0], "bias").values()] == [128, 128]
 
 
+@pytest.mark.parametrize("constraints", [["n_mono < 20"], ["loss < 10", "n_mono <= 0.5 * best_n_mono"]])
+def test_who_breaks_a_constraint_is_on_no_front(quick: Made, constraints: list[str]) -> None:
+    """The front of the others is drawn; of two sweeps, whose constraints differ, that of all."""
+    spec = {"name": "quick", "objectives": {"loss": "min", "n_mono": "max"}, "search": "optuna"}
+    (quick.path / "sweeps").mkdir(exist_ok=True)
+    (quick.path / "sweeps" / "quick.json").write_text(json.dumps({**spec, "constraints": constraints}))
+    page = told(quick)
+    n_mono, loss = (np.array(page.column(name)) for name in ("n_mono", "loss"))
+    on_front = np.array(page.array(page.said["families"][0]["front"]), bool)
+    keeps = n_mono < 20 if len(constraints) == 1 else n_mono <= n_mono.max() / 2
+    assert 0 < keeps.sum() < len(keeps) and page.said["families"][0]["breaking"] == (~keeps).sum()
+    as_good = (loss <= loss[:, None]) & (n_mono >= n_mono[:, None])
+    better = as_good & ((loss < loss[:, None]) | (n_mono > n_mono[:, None]))
+    assert on_front.tolist() == (keeps & ~(better & keeps).any(axis=1)).tolist()
+    (quick.path / "sweeps" / "other.json").write_text(json.dumps({**spec, "name": "other"}))
+    assert told(quick).said["families"][0]["breaking"] == 0
+    assert told(quick, sweep="quick").said["families"][0]["breaking"] == (~keeps).sum()
+
+
 # -- sweeps and failures
 
 

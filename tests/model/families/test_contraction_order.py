@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import combinations, permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,18 @@ from hypothesis import strategies as st
 
 from monosweep.model.config import ConfigError
 from monosweep.model.families import config_of
-from monosweep.model.families.contraction_order.config import GREEDY_EVALUATIONS
+from monosweep.model.families.contraction_order import config
+from monosweep.model.families.contraction_order.config import GREEDY_EVALUATIONS, PEERS
 from monosweep.model.families.contraction_order.cost import Costs
 from monosweep.model.families.contraction_order.graph import Network, network_of
 from monosweep.model.families.contraction_order.parts import best_order, components, optimum
+from monosweep.model.families.contraction_order.peers import Terms
 from monosweep.model.families.contraction_order.procedure import ContractionOrder
 from monosweep.model.procedure import Effort, Outcome, Spent
+from monosweep.sweep.__main__ import main
 from monosweep.sweep.spec.sweep_spec import expand, load_spec
 
-METHODS = ("greedy", "annealing", "genetic", "dynamic", "exhaustive")
+METHODS = ("greedy", "annealing", "genetic", "dynamic", "exhaustive", *PEERS)
 
 
 def run(**values: Any) -> tuple[Outcome, Effort]:
@@ -106,7 +111,8 @@ def test_it_is_so_with_eight_tensors() -> None:
 def test_every_order_is_whole_counted_and_within_the_budget(method: str) -> None:
     for network, size in (("random", 5), ("lattice", 2), ("regular", 6), ("tree", 7)):
         values = {"network": network, "size": size, "bond_dim": 4, "instance": 3, "method": method, "seed": 1}
-        outcome, effort = run(**values, n_steps=100_000 if method in ("dynamic", "exhaustive") else 300)
+        n_steps = {"dynamic": 100_000, "exhaustive": 100_000, "cotengra_hyper": 5}.get(method, 300)
+        outcome, effort = run(**values, n_steps=n_steps)
         graph = network_of(config_of({"family": "contraction_order", **values}))
         order = list(map(int, outcome.metrics["bond_order"].split()))
         assert sorted(order) == list(range(outcome.metrics["n_bonds"]))
@@ -115,8 +121,10 @@ def test_every_order_is_whole_counted_and_within_the_budget(method: str) -> None
         steps, losses = outcome.tables["progress"]["step"], outcome.tables["progress"]["loss"]
         assert losses[-1] == outcome.loss and (np.diff(losses) < 0).all() and (np.diff(steps) > 0).all()
         assert effort.left >= 0 and steps[-1] <= effort.step
-        if method in ("annealing", "genetic"):
+        if method in ("annealing", "genetic", "cotengra_random_greedy", "cotengra_hyper"):
             assert effort.left == 0
+        if method in ("cotengra_greedy", "opt_einsum_dp"):
+            assert effort.step == 1
         again, _ = run(**values, n_steps=100_000 if method in ("dynamic", "exhaustive") else 300)
         assert (again.loss, again.metrics) == (outcome.loss, outcome.metrics)
 
@@ -174,3 +182,50 @@ def test_mistakes_are_one_line(values: dict[str, Any], complaint: str) -> None:
 def test_too_small_a_budget_is_said() -> None:
     with pytest.raises(Spent):
         run(method="dynamic", n_steps=10)
+
+
+# -- other libraries
+
+
+def test_a_path_becomes_an_order_of_bonds() -> None:
+    """By hand: a square with a diagonal, and two tensors apart; 1 and 2 first, then 0, then 3."""
+    network = Network(7, ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (5, 6)), (2, 3, 4, 5, 6, 7))
+    terms = Terms(Costs(network))
+    assert terms.inputs == [(0, 1), (0, 2, 3), (1, 2, 4), (3, 4), (5,), (5,)], "tensor 4 has no bonds"
+    path = [(1, 2), (0, 4), (0, 3), (0, 1), (0, 1)]
+    assert terms.order(path) == [2, 1, 0, 4, 3, 5]
+    assert terms.order([(1, 2, 0), (0, 3), (0, 1), (0, 1)]) == [2, 1, 0, 4, 3, 5]
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_libraries_draw_what_the_seed_says_and_leave_pythons_generator_alone(method: str) -> None:
+    random.seed(17)
+    before = random.getstate()
+    values = {"size": 9, "edge_prob": 0.5, "method": method, "n_steps": 4}
+    first, again = (run(**values, seed=1)[0] for _ in range(2))
+    assert first.metrics == again.metrics and first.loss == again.loss
+    np.testing.assert_array_equal(first.tables["progress"]["loss"], again.tables["progress"]["loss"])
+    assert random.getstate() == before
+    if method == "cotengra_random_greedy":
+        assert len({run(**values, seed=seed)[0].metrics["bond_order"] for seed in range(5)}) > 1
+
+
+def test_libraries_come_near_the_least_cost() -> None:
+    """They count multiplications of whole contractions, which is not quite the paper's cost."""
+    for instance in range(3):
+        values = {"size": 8, "instance": instance, "n_steps": 5}
+        gaps = {method: run(**values, method=method)[0].metrics["gap"] for method in PEERS}
+        assert 0 <= gaps["opt_einsum_dp"] < 0.3 and 0 <= gaps["cotengra_hyper"] < 0.3
+        assert gaps["cotengra_greedy"] < 4
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_a_library_that_is_not_there_is_told_before_anything_starts(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    argv = ["launch", "contraction/random10", "--set", f"method={method}", "--out", str(tmp_path / "results")]
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"method {method} needs {PEERS[method]}" in error and "[peers]" in error
+    assert not (tmp_path / "results").exists()
