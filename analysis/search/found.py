@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,15 @@ class Found:
         """Who was stopped early."""
         return np.array([row["status"] == TrialStatus.STOPPED for row in self.rows], np.bool_)
 
+    @property
+    def left_out(self) -> list[str]:
+        """A line about the trials that are no points of a figure: neither completed nor stopped, or without a value."""
+        valued = np.isfinite(self.values).all(axis=1)
+        rest = zip(self.rows, valued, self.completed | (self.stopped & valued), strict=True)
+        why = Counter(_reason(row["status"], bool(has_values)) for row, has_values, there in rest if not there)
+        told = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))
+        return [f"left out of {len(self.rows)} trials: {told}"] if told else []
+
     def table(self, **columns: Sequence[object] | NDArray[np.generic]) -> pa.Table:
         """One row a trial: its id, how it ended, its knobs, its objectives, and these columns."""
         named = {"trial_id": [row["trial_id"] for row in self.rows]}
@@ -56,3 +66,10 @@ class Found:
         for place, objective in enumerate(self.objectives):
             named[objective.expression] = [None if np.isnan(v) else float(v) for v in self.values[:, place]]
         return pa.table({**named, **{name: pa.array(values) for name, values in columns.items()}})
+
+
+def _reason(status: str, has_values: bool) -> str:
+    """Why a trial is no point."""
+    if status not in (TrialStatus.COMPLETED, TrialStatus.STOPPED):
+        return status
+    return f"{status} that break a constraint" if has_values else f"{status} without a value of each objective"

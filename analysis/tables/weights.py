@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.storage import Files, Part, first_line
-from monosweep.sweep.store.parts import pack_and_step
-from monosweep.sweep.store.weights import tensor_names
+from monosweep.sweep.store.parts import pack_and_step, tensor_names
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,11 +23,12 @@ another.  Such a trial has a row in both units, and shows what the unit of the b
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -274,3 +275,27 @@ def _unreadable(data: bytes) -> str | None:
     except (pa.ArrowException, OSError) as error:
         return " ".join(str(error).split())
     return None
+
+
+_USUAL_HEADER = 1 << 14
+"""Bytes that hold the names of the tensors in most files."""
+
+
+def tensor_names(begin: Callable[[int], bytes], size: int) -> list[str]:
+    """The names in a safetensors file, which begins with eight bytes of length and a JSON header of that length.
+
+    Args:
+        begin: gives the first n bytes.
+        size: of the file.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    data = begin(min(size, _USUAL_HEADER))
+    end = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < end <= size:
+        data = begin(end)
+    header = json.loads(data[8:end])
+    if not isinstance(header, dict):
+        raise ValueError(f"its header must be an object; got {type(header).__name__}")
+    return [name for name in header if name != "__metadata__"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.files import DamagedError, Storage, one_line
 from monosweep.sweep.store.names import in_path
-from monosweep.sweep.store.parts import pack_and_step
+from monosweep.sweep.store.parts import pack_and_step, tensor_names
 from monosweep.sweep.store.read import sweep_of
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 WITH_WEIGHTS = (TrialStatus.COMPLETED, TrialStatus.STOPPED)
 """How trials end that have some."""
-_USUAL_HEADER = 1 << 14
-"""Bytes that hold the names of the tensors in most files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +77,6 @@ def lacking(storage: Storage, rows: Sequence[Mapping[str, Any]]) -> list[Mapping
     }
     ended = [row for row in rows if row["status"] in WITH_WEIGHTS]
     return [row for row in ended if (row["sweep"], row["pack_id"], row["last_step"], row["trial_id"]) not in kept]
-
-
-def tensor_names(begin: Callable[[int], bytes], size: int) -> list[str]:
-    """The names in a safetensors file, which begins with eight bytes of length and a JSON header of that length.
-
-    Args:
-        begin: gives the first n bytes.
-        size: of the file.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    data = begin(min(size, _USUAL_HEADER))
-    end = 8 + int.from_bytes(data[:8], "little")
-    if len(data) < end <= size:
-        data = begin(end)
-    header = json.loads(data[8:end])
-    if not isinstance(header, dict):
-        raise ValueError(f"its header must be an object; got {type(header).__name__}")
-    return [name for name in header if name != "__metadata__"]
 
 
 def _holders(storage: Storage, name: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from monosweep.analysis.figures.search.history import history
 from monosweep.analysis.figures.search.importance import importance
 from monosweep.analysis.figures.search.parallel import parallel
 from monosweep.analysis.figures.search.rungs import rungs
+from monosweep.analysis.figures.style import footed
+from monosweep.analysis.search.rungs import RungsInfo
 from monosweep.analysis.tables.search import Search
 
 
@@ -25,14 +27,26 @@ class Drawn:
     table: pa.Table
 
 
-def _drawn(info: Any, paint: Callable[[Any], Figure]) -> Drawn:
-    return Drawn(paint(info), info.table())
+def _drawn(info: Any, paint: Callable[[Any], Figure], notes: Sequence[str]) -> Drawn:
+    figure = paint(info)
+    return Drawn(footed(figure, notes) if notes else figure, info.table())
+
+
+def _points(info: Any, paint: Callable[[Any], Figure]) -> Drawn:
+    """Of a figure in which trials are points or lines."""
+    return _drawn(info, paint, info.found.left_out)
+
+
+def _rungs(info: RungsInfo) -> Drawn:
+    n = len(info.found.rows) - len(info.curves)
+    lacking = f"no curve of {n} of {len(info.found.rows)} trials: without values of {info.found.objectives[0].label}"
+    return _drawn(info, rungs, [lacking] if info.curves and n else [])
 
 
 SEARCH_FIGURES: dict[str, Callable[[Search], Drawn]] = {
-    "pareto": lambda search: _drawn(search.front_info(), front),
-    "history": lambda search: _drawn(search.history_info(), history),
-    "rungs": lambda search: _drawn(search.rungs_info(), rungs),
-    "importance": lambda search: _drawn(search.importance_info(), importance),
-    "parallel": lambda search: _drawn(search.parallel_info(), parallel),
+    "pareto": lambda search: _points(search.front_info(), front),
+    "history": lambda search: _points(search.history_info(), history),
+    "rungs": lambda search: _rungs(search.rungs_info()),
+    "importance": lambda search: _drawn(search.importance_info(), importance, ()),
+    "parallel": lambda search: _points(search.parallel_info(), parallel),
 }

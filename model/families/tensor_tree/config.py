@@ -44,7 +44,7 @@ class TensorTreeConfig(ProcedureConfig):
     slope: float = 1.0
     """Of `ratio`."""
     threshold: float = 1e-6
-    """Singular values s are kept for which s² / Σ s² is above this, and the largest; 0 to 1."""
+    """Singular values s are kept for which s² / Σ s² is above this, and the largest; 0, to keep all, to 1."""
     method: Literal["greedy", "brute_force"] = "greedy"
     """`greedy` splits off the pair of indices that leaves the least rank, then again; `brute_force` tries every
     tree."""

@@ -18,8 +18,8 @@ Tensor = NDArray[np.float64]
 def tensor_of(config: TensorTreeConfig) -> Tensor:
     """A trial's tensor, of n_indices indices.
 
-    >>> tensor_of(TensorTreeConfig(tensor="ratio", n_indices=4))[1, 0, 1, 1]    # x = 2, y = 3
-    0.5
+    >>> tensor_of(TensorTreeConfig(tensor="ratio", n_indices=4))[1, 0, 1].tolist()    # x = 2, y = 2 and 3
+    [1.0, 0.5]
     """
     return _TENSORS[config.tensor](config)
 

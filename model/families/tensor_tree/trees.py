@@ -58,12 +58,14 @@ class Growing:
 
     def rank(self, i: int, j: int, threshold: float) -> int:
         """What splitting off the axes i < j would keep; one singular value decomposition."""
-        return _kept(np.linalg.svd(_matrix(self.rest, i, j), compute_uv=False), threshold)
+        matrix = _matrix(self.rest, i, j)
+        return _kept(np.linalg.svd(matrix, compute_uv=False), threshold, max(matrix.shape))
 
     def split(self, i: int, j: int, threshold: float) -> Growing:
         """Split off the axes i < j of the rest; the new edge is the last of what remains.  One decomposition."""
-        left, values, right = np.linalg.svd(_matrix(self.rest, i, j), full_matrices=False)
-        rank = _kept(values, threshold)
+        matrix = _matrix(self.rest, i, j)
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        rank = _kept(values, threshold, max(matrix.shape))
         shape, labels = list(self.rest.shape), list(self.labels)
         leaf = left[:, :rank].reshape(shape[i], shape[j], rank)
         below = labels[i], labels[j]
@@ -96,7 +98,12 @@ def _matrix(tensor: Tensor, i: int, j: int) -> Tensor:
     return np.moveaxis(tensor, (i, j), (0, 1)).reshape(tensor.shape[i] * tensor.shape[j], -1)
 
 
-def _kept(values: NDArray[np.floating[Any]], threshold: float) -> int:
-    """How many singular values, in falling order, are kept: at least one."""
+def _kept(values: NDArray[np.floating[Any]], threshold: float, size: int) -> int:
+    """How many singular values, in falling order, are kept: at least one, and none that is but rounding.
+
+    Args:
+        size: the larger side of the matrix that they are of, as in `numpy.linalg.matrix_rank`.
+    """
     squares = np.square(values)
-    return max(1, int(np.count_nonzero(squares > threshold * squares.sum())))
+    rounding = np.square(values[0] * size * np.finfo(np.float64).eps)
+    return max(1, int(np.count_nonzero(squares > max(threshold * squares.sum(), rounding))))

@@ -15,11 +15,13 @@ import pytest
 
 from monosweep.analysis.catalogue import draw
 from monosweep.analysis.figures.data import Selection
+from monosweep.analysis.figures.search import SEARCH_FIGURES
 from monosweep.analysis.figures.search.front import front
 from monosweep.analysis.figures.search.history import history
 from monosweep.analysis.figures.search.importance import importance
 from monosweep.analysis.figures.search.parallel import parallel
 from monosweep.analysis.figures.search.rungs import rungs
+from monosweep.analysis.figures.style import NOTES
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import Root, open_root
@@ -107,6 +109,30 @@ def test_who_breaks_a_constraint_is_on_no_front(made: Made) -> None:
     launched(made, constraints=["loss <= 1.5 * best_loss", "n_mono / n_features > 0"])
     asked(made, [row(0, 0.5, 16), row(1, 0.4, 8), row(2, 0.3, 4)])
     assert open_root(str(made.path)).search().front_info().on_front.tolist() == [False, True, True]
+
+
+def test_figures_say_whom_they_leave_out(made: Made) -> None:
+    """Below themselves; of importance, which goes by the order of all, nobody."""
+    launched(made, scheduler={"name": "asha"}, constraints=["loss <= 100 * best_loss"])
+    rows = [row(i, 0.5 - 0.01 * i, 16 - i % 5, lr=0.01 * (i + 1), bias_decay=0.01 * (i % 7)) for i in range(20)]
+    rows += [
+        row(20, 90.0, 2), row(21, 99.0, 3), row(22, None, 5), row(23, 0.2, 60, status=TrialStatus.STOPPED),
+        row(24, None, None, status=TrialStatus.DIVERGED), row(25, None, None, status=TrialStatus.FAILED),
+        row(26, None, 5, status=TrialStatus.STOPPED),
+    ]  # fmt: skip
+    asked(made, rows)
+    search = open_root(str(made.path)).search()
+    reasons = (
+        "left out of 27 trials: 2 completed that break a constraint, 1 completed without a value of each objective, "
+        "1 diverged, 1 failed, 1 stopped without a value of each objective"
+    )
+    for name in SEARCH_FIGURES:
+        texts = [t for t in SEARCH_FIGURES[name](search).figure.texts if t.get_gid() == NOTES]
+        told = " ".join(" ".join(t.get_text().split()) for t in texts)
+        if name in ("pareto", "history", "parallel"):
+            assert told == reasons
+        else:
+            assert name == "rungs" or not told
 
 
 def test_history_counts_the_steps_of_all_and_the_best_of_the_completed(few: Search) -> None:
