@@ -18,7 +18,7 @@ from monosweep.model.kinds import kind_of
 from monosweep.model.records import Losses, TrialStatus
 from monosweep.model.watch import Watcher, watch_pack
 from monosweep.sweep.store.schema import config_in
-from monosweep.sweep.view.replay import Verdict, compare, compare_curve, provenance_here, verdict
+from monosweep.sweep.view.replay import Compared, Verdict, compare, compare_curve, provenance_here, verdict
 
 if TYPE_CHECKING:
     from monosweep.model.trained import TrainedTrial
@@ -90,14 +90,21 @@ def _trained(store: Store, rows: Sequence[Row], watching: Watching) -> Iterator[
     with watching(sum(row["last_step"] for row in rows)) as watcher:
         trained = watch_pack(configs, first["device"], _engine(first), watcher, until=until)
     for each in trained:
-        row, result = by_id[each.trial_id], each.result
-        numbers = (*names(Losses), *names(description_of(result.config).metrics))
-        compared = [
-            *compare(row, result.status, result.last_step, result.metrics, numbers),
-            *compare_curve(curves[each.trial_id], result.curve),
-        ]
-        here = provenance_here(row, kind_of(result.config).device_name(each.device))
-        yield Again(row, each, verdict(row, compared, here), all(number.equal for number in compared))
+        row = by_id[each.trial_id]
+        ending, curve, judged = held_against(row, curves[each.trial_id], each)
+        yield Again(row, each, judged, all(number.equal for number in (*ending, *curve)))
+
+
+def held_against(
+    row: Row, curve_rows: Sequence[Row], trained: TrainedTrial
+) -> tuple[list[Compared], list[Compared], Verdict]:
+    """How a trial ended with its metrics, and its curve, number by number against its rows; and what that comes to."""
+    result = trained.result
+    numbers = (*names(Losses), *names(description_of(result.config).metrics))
+    ending = compare(row, result.status, result.last_step, result.metrics, numbers)
+    curve = compare_curve(curve_rows, result.curve)
+    here = provenance_here(row, kind_of(result.config).device_name(trained.device))
+    return ending, curve, verdict(row, [*ending, *curve], here)
 
 
 def _keep(store: Store, again: Sequence[Again]) -> None:

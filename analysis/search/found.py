@@ -53,7 +53,7 @@ class Found:
     @property
     def left_out(self) -> list[str]:
         """A line about the trials that are no points of a figure: neither completed nor stopped, or without a value."""
-        valued = np.isfinite(self.values).all(axis=1)
+        valued: Mask = np.asarray(np.isfinite(self.values).all(axis=1))
         rest = zip(self.rows, valued, self.completed | (self.stopped & valued), strict=True)
         why = Counter(_reason(row["status"], bool(has_values)) for row, has_values, there in rest if not there)
         told = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))

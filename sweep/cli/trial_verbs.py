@@ -293,16 +293,9 @@ def _plot(path: str | None, watched: TrainedTrial, draw: Draw) -> None:
 
 def _print_comparison(row: Mapping[str, Any], curve_rows: Sequence[Mapping[str, Any]], watched: TrainedTrial) -> bool:
     """The tables and the verdict of a replay; whether it is as it should be."""
-    from monosweep.model.families import description_of
-    from monosweep.model.family import names as field_names
-    from monosweep.model.kinds import kind_of
-    from monosweep.model.records import Losses
-    from monosweep.sweep.view.replay import compare, compare_curve, describe, provenance_here, verdict
+    from monosweep.sweep.again import held_against
+    from monosweep.sweep.view.replay import describe
 
-    result = watched.result
-    names = (*field_names(Losses), *field_names(description_of(result.config).metrics))
-    ending = compare(row, result.status, result.last_step, result.metrics, names)
-    curve = compare_curve(curve_rows, result.curve)
-    judged = verdict(row, [*ending, *curve], provenance_here(row, kind_of(result.config).device_name(watched.device)))
+    ending, curve, judged = held_against(row, curve_rows, watched)
     print(f"\n{describe(ending, curve)}\n{judged.text}")
     return judged.ok
