@@ -55,10 +55,10 @@ def gather(root: Root, selection: Selection, renewed_s: float | None = None) -> 
     n_live = sum(one.live for one in running)
     said = {
         "root": root.uri, "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", "version": version("monosweep"),
-        "selection": _said(selection), "renewed_s": renewed_s if n_live else None,
+        "selection": _said(selection), "where": selection.where is not None, "renewed_s": renewed_s if n_live else None,
         "sweeps": sweeps.plain(running), "reasons": sweeps.plain(sweeps.reasons(root, selection)),
         "student": [float(stdtrit(freedom, 0.975)) for freedom in range(1, _STUDENT)],
-        "claims": _claims(root, selection, n), "families": families,
+        "claims": _claims(root, selection, n), "families": families, "live": lines.live(root, selection, block),
     }  # fmt: skip
     return Content(f"monosweep: {root.uri}", block.packed(said), n_live)
 

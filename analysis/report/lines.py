@@ -13,16 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from monosweep.analysis.figures.data import Selection
 from monosweep.analysis.panels import Image, Part
 from monosweep.analysis.report.encode import Block, Place, is_numeric
 from monosweep.analysis.report.trials import Trials
 from monosweep.analysis.search.found import Mask
 from monosweep.analysis.tables.root import Root
-from monosweep.analysis.tables.storage import identifier
+from monosweep.analysis.tables.storage import identifier, quoted
 from monosweep.analysis.tables.weights import last_weights
+from monosweep.sweep.store.schema import LIVE
 
 MOST_TRACED = 2_000
 """Trials whose curves are on the page."""
+MOST_LIVE = 200
+"""Trials in training whose curves are."""
 MOST_DETAILED = 400
 """Trials whose neurons or features are."""
 MOST_VALUES = 200_000
@@ -45,6 +49,35 @@ def traces(root: Root, trials: Trials, order: NDArray[np.intp], block: Block) ->
     found = _rows(root, trials, "curves", ["step", *names], kept, whole=True)
     names = [name for name in names if found[name].null_count < len(found)]
     return {"n": len(kept), **_lines(trials, found, ["step", *names], block), "columns": names}
+
+
+def live(root: Root, selection: Selection, block: Block) -> dict[str, Any]:
+    """Columns of `live_curves`, with the id and the sweep of each curve's trial and where it starts.
+
+    A condition on columns of `trials` reaches no trial in training, which has no row; there are none then.
+    """
+    names = _numbers(root, LIVE, ("lr",))
+    where = "false" if selection.where is not None else _of_sweep(selection)
+    # Ids are hashes, so the first of them are a fair sample.
+    there = f"SELECT DISTINCT trial_id FROM {LIVE} WHERE {where}"
+    n: int = root.sql(f"SELECT count(*) AS n FROM ({there})")["n"][0].as_py()
+    found = root.sql(
+        f"SELECT sweep, trial_id, step, {', '.join(map(identifier, names))} FROM {LIVE} "
+        f"SEMI JOIN (FROM ({there}) ORDER BY trial_id LIMIT {MOST_LIVE}) USING (trial_id) WHERE {where} "
+        "ORDER BY sweep, trial_id, step"
+    )
+    of_row = list(zip(found["sweep"].to_pylist(), found["trial_id"].to_pylist(), strict=True))
+    starts = [i for i, one in enumerate(of_row) if i == 0 or one != of_row[i - 1]]
+    names = [name for name in names if found[name].null_count < len(found)]
+    return {
+        "n": n, "trials": [of_row[i][1] for i in starts], "sweeps": [of_row[i][0] for i in starts], "columns": names,
+        "starts": block.add(np.array([*starts, len(found)], "<i4")),
+        "values": {name: _single(found[name], len(found), block) for name in ("step", *names)},
+    }  # fmt: skip
+
+
+def _of_sweep(selection: Selection) -> str:
+    return "true" if selection.sweep is None else f"sweep = {quoted(selection.sweep)}"
 
 
 def parts(root: Root, trials: Trials, order: NDArray[np.intp], block: Block) -> list[dict[str, Any]]:

@@ -141,13 +141,15 @@ function drawSweeps() {
     const ended = one.completed + one.stopped + one.diverged + one.failed;
     const how = one.live ? "running" + (one.seconds_left === null ? "" : `, ${duration(one.seconds_left)} left`) : ended < one.asked ? "not active" : "done";
     return [one.sweep, element("progress", { value: ended, max: one.asked || 1, title: `${ended} of ${one.asked}` }), one.asked,
-      one.completed, one.stopped, one.diverged, one.failed, one.live ? one.running : 0, one.asked - ended, how, one.description];
+      one.completed, one.stopped, one.diverged, one.failed, one.live ? one.running : 0, one.asked - ended, how, best(one.best), one.description];
   });
-  const header = [["sweep", "text"], ["ended", "text"], ["trials"], ["completed"], ["stopped early"], ["diverged"], ["failed"], ["in training"], ["without a row"], ["", "text"], ["what it shows", "text long"]];
-  const shows = header.map(([, kind], column) => kind !== undefined || column < 4 || rows.some((row) => row[column])); // no column of zeros
+  const header = [["sweep", "text"], ["ended", "text"], ["trials"], ["completed"], ["stopped early"], ["diverged"], ["failed"], ["in training"], ["without a row"], ["", "text"], ["best so far", "text"], ["what it shows", "text long"]];
+  const shows = header.map((_, column) => column < 4 || rows.some((row) => row[column])); // no column of zeros
   const of = (row) => row.filter((_, column) => shows[column]);
   $("sweeps").replaceChildren(rows.length ? table(of(header), rows.map(of)) : element("p", { className: "note" }, "no sweep yet"));
 }
+
+const best = (values) => Object.entries(values).map(([name, value]) => `${words(name)} ${shown(Number(value.toPrecision(4)))}`).join(", ");
 
 function duration(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
@@ -188,6 +190,47 @@ function drawClaims() {
   const rows = claims.rows.map((row) => row.map((cell, i) => i === row.length - 1 ? element("b", { className: cell.split(" ")[0] }, cell) : cell));
   $("claims").replaceChildren(table(kinds, rows));
   $("claims-note").textContent = claims.summary + "; claims that these trials do not cover are left out";
+}
+
+/* ---- trials in training ---- */
+
+function setUpLive() {
+  const { live } = content, kept = state.live || {};
+  $("live-card").hidden = !live.columns.length;
+  if (!live.columns.length) return;
+  options("live-of", live.columns, live.columns.includes(kept.column) ? kept.column : live.columns.includes("loss") ? "loss" : undefined);
+  for (const id of ["live-log-step", "live-log-value"]) if (id in kept) $(id).checked = kept[id];
+  const keep = () => {
+    state.live = { column: $("live-of").value, ...Object.fromEntries(["live-log-step", "live-log-value"].map((id) => [id, $(id).checked])) };
+    drawLive();
+  };
+  for (const id of ["live-of", "live-log-step", "live-log-value"]) $(id).addEventListener("change", keep);
+}
+
+/* One line for each trial, coloured by its sweep. */
+function drawLive() {
+  const { live } = content;
+  if (!live.columns.length) return;
+  const name = $("live-of").value, starts = array(live.starts), steps = array(live.values.step), values = array(live.values[name]);
+  const sweeps = [...new Set(live.sweeps)], [logStep, logValue] = [$("live-log-step").checked, $("live-log-value").checked];
+  const traces = sweeps.slice(0, MOST_TO_SPLIT).map((sweep, k) => {
+    const line = { x: [], y: [], customdata: [] };
+    live.trials.forEach((id, t) => {
+      if (live.sweeps[t] !== sweep) return;
+      for (let j = starts[t]; j < starts[t + 1]; j++) { line.x.push(steps[j]); line.y.push(values[j]); line.customdata.push(plain(id)); }
+      line.x.push(null); line.y.push(null); line.customdata.push(null);
+    });
+    const colour = COLOURS[k % COLOURS.length];
+    return { type: "scatter", mode: "lines+markers", ...line, connectgaps: false, name: plain(sweep), line: { color: colour, width: 1.2, dash: DASHES[k % DASHES.length] },
+      marker: { size: 4, color: colour, symbol: SYMBOLS[k % SYMBOLS.length] }, opacity: 0.8, hovertemplate: "trial %{customdata}<br>step %{x}: %{y:.4g}" };
+  });
+  draw("live", traces, {
+    showlegend: traces.length > 1, hovermode: "closest", xaxis: { title: { text: "training steps" }, type: logStep ? "log" : "linear", ...(logStep ? { dtick: 1 } : {}) },
+    yaxis: { title: { text: plain(words(name)) }, type: logValue ? "log" : "linear" }, margin: { l: 60, r: 15, t: 12, b: 45 },
+  });
+  const noted = [live.trials.length < live.n ? `${live.trials.length} of ${live.n.toLocaleString("en")} trials, those with the least ids (which are hashes)` : count(live.n, "trial")];
+  if (sweeps.length > MOST_TO_SPLIT) noted.push(`${MOST_TO_SPLIT} of ${sweeps.length} sweeps`);
+  $("live-note").textContent = `${noted.join("; ")}. As last reported by their workers; they have no rows yet, and are in no other panel.`;
 }
 
 /* ---- places of trials ---- */
@@ -845,6 +888,8 @@ function show(name) {
 const openEnds = ({ x, y }) => ({ x: [x[0] ?? -Infinity, x[1] ?? Infinity], y: [y[0] ?? -Infinity, y[1] ?? Infinity] });
 
 function redraw() {
+  drawLive();
+  if (!family) return;
   drawScatter();
   drawImportance();
   drawTrial();
@@ -881,19 +926,24 @@ function listen() {
   $("clear").onclick = () => setBrush(null, null, true);
   $("parallel-details").addEventListener("toggle", () => { state.parallel = $("parallel-details").open; if (state.parallel) drawParallel(); });
   $("family").addEventListener("change", () => { Object.assign(state, { choices: undefined, boxes: undefined, box: null, brushed: null, chosen: null, sort: null }); show($("family").value); });
+  $("h-trial").tabIndex = -1;
+}
+
+/* What a page without a row has as well. */
+function listenAlways() {
   $("theme").onclick = () => { state.theme = theme() === "dark" ? "light" : "dark"; setTheme(theme()); redraw(); };
   prefersDark.addEventListener("change", () => { setTheme(theme()); redraw(); });
   $("print").onclick = () => print();
   addEventListener("beforeprint", () => { setTheme("light"); redraw(); });
   addEventListener("afterprint", () => { setTheme(theme()); redraw(); });
   addEventListener("pagehide", remember);
-  $("h-trial").tabIndex = -1;
 }
 
 function leftOut() {
   const parts = content.families.length > 1 ? ["families are shown one at a time"] : [];
   if (content.selection) parts.push(`only trials of ${content.selection}`);
-  parts.push("trials that repeat another are hidden, as in every query", "curves of trials in training are not shown");
+  if (content.where) parts.push("trials in training, whose knobs no table has yet");
+  parts.push("trials that repeat another are hidden, as in every query");
   return `Left out: ${parts.join("; ")}. Written by monosweep ${content.version}, drawn by plotly.js; this file asks no network for anything.`;
 }
 
@@ -912,13 +962,15 @@ async function start() {
   drawSweeps();
   drawClaims();
   renew();
+  setUpLive();
+  drawLive();
+  listenAlways();
   if (!content.families.length) {
     drawReasons();
-    for (const card of document.querySelectorAll("main > .card:nth-child(n+3)")) card.hidden = true;
+    for (const card of document.querySelectorAll("main > .card:nth-child(n+4)")) card.hidden = true;
     $("trouble").hidden = false;
     $("trouble").textContent = "No trial has its row yet.";
     $("family-label").hidden = true;
-    addEventListener("pagehide", remember);
     document.documentElement.dataset.ready = "yes";
     return;
   }

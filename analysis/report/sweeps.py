@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ class Progress:
     live: bool
     """Whether a driver is at work."""
     seconds_left: float | None
+    best: Mapping[str, float]
+    """The best that trials of a launch at work have shown so far; empty if there is none."""
     description: str
 
 
@@ -79,8 +82,13 @@ def _with_beat(root: Root, row: Mapping[str, Any]) -> Progress:
     live = beat is not None and beat.state == "running" and _age_s(beat) <= FRESH_S
     return Progress(
         **row, live=live, running=beat.running if beat and live else 0,
-        seconds_left=beat.speed.seconds_left if beat and live else None, description=_description(root, row["sweep"]),
+        seconds_left=beat.speed.seconds_left if beat and live else None, best=_finite(beat.best) if beat and live else {},
+        description=_description(root, row["sweep"]),
     )  # fmt: skip
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _age_s(beat: Heartbeat) -> float:

@@ -6,6 +6,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from monosweep.analysis.report.page import page
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.records import TrialStatus
 
-from ..conftest import Made, neurons_of, quick_trials, trial
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.store.schema import arrow_table
+
+from ..conftest import Made, curve_of, neurons_of, quick_trials, trial
 from .browser import chromium, complaints, look_at, until_drawn
 
 HOSTILE = "<b>no</b> </script><img src=x onerror=document.title='broken'>\nthe second line"
@@ -51,9 +55,25 @@ def written(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
     made.write("trials", "quick", "p1", [FAILED, diverged])
     (made.path / "sweeps").mkdir()
     (made.path / "sweeps" / "quick.json").write_text(json.dumps(SPEC))
+    train(made)
     path = made.path / "report.html"
     path.write_text(page(gather(open_root(str(made.path)), Selection())))
     return path
+
+
+IN_TRAINING = {"quick": trial("p8", seed=80), "<b>other</b>": trial("p9", seed=90)}
+
+
+def train(made: Made) -> None:
+    """Two trials that have recorded five points so far, and a driver that says so."""
+    store = Store.open(str(made.path))
+    for sweep, row in IN_TRAINING.items():
+        store.write_live(sweep, row["pack_id"], arrow_table("curves", list(curve_of(row))[:5]))
+    speed = {"steps_per_s": 10.0, "trials_per_hour": 3.0, "seconds_left": 90.0}
+    store.write_heartbeat("quick", {
+        "state": "running", "pid": 1, "host": "elsewhere", "running": 2, "updated_at": datetime.now(UTC).isoformat(),
+        "speed": speed, "best": {"loss": 0.273214, "mono_per_feature": 0.375},
+    })  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +133,9 @@ def test_all_is_drawn_and_told(drawn: Chrome, rows: list[dict[str, Any]], writte
     assert "2 trials without a value of both are not drawn" in text(drawn, "#scatter-note")
     assert len(listed(drawn)) == 26
     cells = [cell.text for cell in drawn.find_elements(By.CSS_SELECTOR, "#sweeps tbody td")]
-    assert cells[2:7] == ["26", "24", "1", "1", "done"], "and no columns of zeros"
+    assert cells[2:9] == [
+        "26", "24", "1", "1", "2", "running, 2 min left", "loss 0.2732, mono per feature 0.375",
+    ], "and no columns of zeros"  # fmt: skip
     assert text(drawn, "#importance-note").startswith("Of all trials")
     assert drawn.find_element(By.ID, "trouble").is_displayed() is False
 
@@ -219,6 +241,44 @@ def test_means_have_students_interval_over_seeds(drawn: Chrome, rows: list[dict[
         assert found[name]["mode"] == "lines+markers" and len(found[name]["x"]) == 4
     Select(drawn.find_element(By.ID, "split")).select_by_value("")
     assert "each seed averages over bias offset, bias decay" in text(drawn, "#means-note")
+
+
+def drawn_live(driver: Chrome, column: str) -> None:
+    """Each trial in training is a line of its sweep, and in no other panel."""
+    found = {t["name"]: t for t in traces(driver, "live")}
+    assert set(found) == {"quick", "&lt;b&gt;other&lt;/b&gt;"}
+    for name, row in zip(("quick", "&lt;b&gt;other&lt;/b&gt;"), IN_TRAINING.values(), strict=True):
+        points = list(curve_of(row))[:5]
+        assert found[name]["x"] == [*(p["step"] for p in points), None]
+        assert found[name]["y"] == [*(pytest.approx(p[column], rel=1e-6) for p in points), None]
+        assert set(found[name]["customdata"]) == {row["trial_id"], None}
+    assert text(driver, "#live-note").startswith("2 trials. As last reported by their workers")
+
+
+def test_trials_in_training_are_watched(drawn: Chrome) -> None:
+    plot(drawn, "live")
+    drawn_live(drawn, "loss")
+    Select(drawn.find_element(By.ID, "live-of")).select_by_value("n_mono")
+    drawn.find_element(By.ID, "live-log-step").click()
+    drawn.refresh()  # as a page does that is renewed
+    until_drawn(drawn)
+    drawn_live(drawn, "n_mono")
+    axis = drawn.execute_script("return document.getElementById('live').layout.xaxis.type")
+    assert axis == "linear", "what was chosen stays"
+
+
+def test_a_sweep_without_a_row_yet_is_watched(browser: Chrome, tmp_path: Path) -> None:
+    made = Made(tmp_path / "young")
+    train(made)
+    path = tmp_path / "report.html"
+    path.write_text(page(gather(open_root(str(made.path)), Selection())))
+    look_at(browser, path)
+    drawn_live(browser, "loss")
+    assert text(browser, "#trouble") == "No trial has its row yet."
+    assert browser.find_element(By.ID, "scatter").is_displayed() is False
+    browser.find_element(By.ID, "theme").click()
+    assert browser.execute_script("return $('live').layout.font.color") == "#ececec"
+    assert complaints(browser) == []
 
 
 def test_light_and_dark(drawn: Chrome) -> None:

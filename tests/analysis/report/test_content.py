@@ -28,7 +28,8 @@ from monosweep.analysis.tables.guard import QueryError
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.families import OURS
 from monosweep.model.records import TrialStatus
-from monosweep.sweep.store.schema import columns, tables_of
+from monosweep.sweep.store.root import Store
+from monosweep.sweep.store.schema import arrow_table, columns, tables_of
 
 from ..conftest import Made, curve_of, neurons_of, trial, weights_of
 from .unpack import Unpacked, unpacked
@@ -223,6 +224,7 @@ def beat(made: Made, sweep: str, state: str, age_s: float) -> None:
         "state": state, "pid": 1, "host": "elsewhere", "running": 5,
         "updated_at": (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat(),
         "speed": {"steps_per_s": 10.0, "trials_per_hour": 3.0, "seconds_left": 90.0},
+        "best": {"loss": 0.25, "mono_per_feature": float("inf")},
     }  # fmt: skip
     (folder / f"{sweep}.progress.json").write_text(json.dumps(said))
     (folder / f"{sweep}.json").write_text(json.dumps({"name": sweep, "description": "what for"}))
@@ -238,8 +240,50 @@ def test_a_sweep_is_live_while_its_heart_beats(quick: Made, state: str, age_s: f
     page = unpacked(page_of(content))
     (one,) = page.said["sweeps"]
     assert (one["live"], one["running"], one["seconds_left"]) == ((True, 5, 90.0) if live else (False, 0, None))
+    assert one["best"] == ({"loss": 0.25} if live else {}), "what JSON of a browser has no word for is left out"
     assert one["description"] == "what for" and content.n_live == live
     assert page.said["renewed_s"] == (7 if live else None)
+
+
+def live_points(row: dict[str, Any], n: int = 4) -> pa.Table:
+    return arrow_table("curves", list(curve_of(row))[:n])
+
+
+def test_trials_in_training_are_told_apart_from_those_with_rows(
+    quick: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, of = Store.open(str(quick.path)), [trial("p7", seed=seed) for seed in range(70, 75)]
+    store.write_live("quick", "p7", pa.concat_tables([live_points(row) for row in of[:3]]))
+    store.write_live("other", "p8", pa.concat_tables([live_points(row, 6) for row in of[3:]]))
+
+    def lines_of(page: Unpacked) -> dict[tuple[str, str], list[tuple[float, float]]]:
+        said = page.said["live"]
+        starts, steps, losses = (page.array(p) for p in (said["starts"], *(said["values"][n] for n in ("step", "loss"))))
+        assert "step" not in said["columns"] and said["columns"][0] == "loss"
+        return {
+            (sweep, one): list(zip(steps[a:b].tolist(), losses[a:b].tolist(), strict=True))
+            for sweep, one, a, b in zip(said["sweeps"], said["trials"], starts[:-1], starts[1:], strict=True)
+        }
+
+    wanted = {
+        ("quick" if i < 3 else "other", row["trial_id"]): [
+            (p["step"], pytest.approx(p["loss"], rel=1e-6)) for p in list(curve_of(row))[: 4 if i < 3 else 6]
+        ]
+        for i, row in enumerate(of)
+    }
+    whole = told(quick)
+    assert lines_of(whole) == wanted and whole.said["live"]["n"] == 5
+    assert not {one for _, one in wanted} & {*whole.column("trial_id")}, "they are in no other panel"
+    one = told(quick, sweep="quick")
+    assert lines_of(one) == {key: line for key, line in wanted.items() if key[0] == "quick"}
+    assert one.said["live"]["n"] == 3
+    limited = told(quick, where="lr > 0")
+    assert limited.said["live"]["n"] == 0 and limited.said["live"]["columns"] == [] and limited.said["where"]
+    monkeypatch.setattr(lines, "MOST_LIVE", 2)
+    few = told(quick)
+    first = sorted(one for _, one in wanted)[:2]
+    assert sorted(one for _, one in lines_of(few)) == first and few.said["live"]["n"] == 5
+    assert told(quick, sweep="quick").said["live"]["n"] == 3
 
 
 def page_of(content: Any) -> str:
