@@ -232,14 +232,24 @@ def _left_out(root: Root, trials: str, admitted: str, by: str, n_drawn: int) -> 
             if n > n_drawn:
                 yield f"{n_drawn:,} of {n:,} completed trials are drawn, at random"
             continue
-        where = [f"{shown(by, _float(row['value']))}: {row['n']:,}" for row in found[:_NAMED]]
-        more = f" and {len(found) - _NAMED} more values" if len(found) > _NAMED else ""
-        yield f"not drawn: {n:,} that {_ENDED[status]} ({words(by)} {', '.join(where)}{more})"
+        yield f"not drawn: {n:,} that {ENDED[status]} ({at_values(by, [(row['value'], row['n']) for row in found])})"
 
 
-_ENDED = {
+def at_values(by: str, counts: Sequence[tuple[Any, int]]) -> str:
+    """How many of what a note tells there are at which values.
+
+    >>> at_values("lr", [(0.1, 3), (0.3, 1200)])
+    'lr 0.1: 3, 0.3: 1,200'
+    """
+    where = [f"{shown(by, _float(value))}: {n:,}" for value, n in counts[:_NAMED]]
+    more = f" and {len(counts) - _NAMED} more values" if len(counts) > _NAMED else ""
+    return f"{words(by)} {', '.join(where)}{more}"
+
+
+ENDED = {
     TrialStatus.DIVERGED: "diverged", TrialStatus.STOPPED: "were stopped early", TrialStatus.FAILED: "failed"
 }  # fmt: skip
+"""How trials ended of which figures of completed ones say that they are not drawn."""
 
 
 def _cloud(groups: Sequence[Group]) -> Arm:

@@ -5,18 +5,18 @@ Root + Selection -> Evidence of the first size that is there -> an info -> its p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from monosweep.analysis.claims.batch import Size
+from monosweep.analysis.claims.batch import Batch, Size
 from monosweep.analysis.claims.evidence import Evidence
 from monosweep.analysis.claims.study import Study
-from monosweep.analysis.figures.data import Selection
-from monosweep.analysis.figures.style import headed
-from monosweep.analysis.knobs import FigureError
+from monosweep.analysis.figures.data import ENDED, Selection, at_values
+from monosweep.analysis.figures.style import footed, headed
+from monosweep.analysis.knobs import FigureError, Row, by_value
 from monosweep.analysis.papers.bhagat2026.claims import BHAGAT2026
 from monosweep.analysis.papers.bhagat2026.mixing import mixing, mixing_info
 from monosweep.analysis.papers.elhage2022.claims import ELHAGE2022
@@ -83,13 +83,35 @@ def info_of(name: str, root: Root, selection: Selection) -> Any:
 
 
 def paint(name: str, root: Root, selection: Selection) -> Figure:
-    """Figure `name`, headed by its batch and by what is left out of it; raises as `info_of` does."""
+    """Figure `name`, headed by its batch, and below it what it leaves out; raises as `info_of` does."""
     kind, found = PAPER_FIGURES[name], _found(name, root, selection)
     figure = kind.paint(kind.info(found.evidence))
     headed(figure, f"{found.size.name}/{kind.batch} ({kind.study.name})")
-    if found.left_out:
-        figure.supxlabel(f"left out: {found.left_out} of its trials that did not complete", fontsize=8)
-    return figure
+    notes = list(_notes(kind, found, whole=selection.where is None and selection.sweep is None))
+    return footed(figure, notes) if notes else figure
+
+
+def _notes(kind: Kind, found: _Found, whole: bool) -> Iterator[str]:
+    """What a figure of a batch does not have; of `whole` batches also what was never trained."""
+    batch, evidence = found.size.batches[kind.batch], found.evidence
+    for status, rows in by_value(found.left_out, "status").items():
+        yield f"not drawn: {len(rows):,} that {ENDED[TrialStatus(status)]}{_at(batch, rows)}"
+    if others := evidence.otherwise(kind.batch):
+        yield f"not drawn: {len(others):,} of another precision than {evidence.precision}{_at(batch, others)}"
+    wanted = batch.points({})
+    lacking = wanted - {batch.point(row) for row in (*evidence.batch(kind.batch), *found.left_out)}
+    if whole and lacking:
+        axis = next(iter(batch.grid), None)
+        where = _at(batch, [{axis: dict(point)[axis]} for point in lacking] if axis else [])
+        yield f"without a trial: {len(lacking):,} of the {len(wanted):,} settings that its preset sweeps{where}"
+
+
+def _at(batch: Batch, rows: Sequence[Row]) -> str:
+    """Where rows are on a batch's axis."""
+    axis = next(iter(batch.grid), None)
+    if axis is None or not rows:
+        return ""
+    return f" ({at_values(axis, [(value, len(some)) for value, some in by_value(rows, axis).items()])})"
 
 
 def drawable(root: Root, selection: Selection) -> list[str]:
@@ -103,8 +125,8 @@ class _Found:
 
     size: Size
     evidence: Evidence[Any]
-    left_out: int
-    """How many did not complete."""
+    left_out: list[Row]
+    """Those that did not complete."""
 
 
 def _found(name: str, root: Root, selection: Selection) -> _Found:
@@ -118,7 +140,7 @@ def _found(name: str, root: Root, selection: Selection) -> _Found:
     done = [row for row in rows if row["status"] == TrialStatus.COMPLETED]
     if not done:
         raise FigureError(f"{name} shows {size.name}/{kind.batch}, of which no trial has completed")
-    return _Found(size, Evidence(root, done, size), len(rows) - len(done))
+    return _Found(size, Evidence(root, done, size), [row for row in rows if row["status"] != TrialStatus.COMPLETED])
 
 
 def _size(name: str, root: Root, selection: Selection) -> Size | None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from monosweep.analysis.catalogue import draw
 from monosweep.analysis.claims.verdict import Outcome
 from monosweep.analysis.figures.data import Selection
+from monosweep.analysis.figures.style import NOTES
 from monosweep.analysis.knobs import FigureError
 from monosweep.analysis.papers import figures
 from monosweep.analysis.papers.lecomte2023.batches import OVER_N, SIZES
@@ -111,8 +113,29 @@ def test_the_figure_shows_every_trial_the_means_and_the_line(rows: list[Row], tm
     assert len(ax.collections[0].get_offsets()) == 25 and (ax.get_xscale(), ax.get_yscale()) == ("log", "symlog")
     drawn = figures.paint("incidental", root, Selection())
     assert drawn.get_suptitle().startswith("incidental/scaling (lecomte2023)\n")
-    assert drawn.get_supxlabel() == "left out: 5 of its trials that did not complete"
+    assert notes(drawn) == "not drawn: 5 that diverged (n neurons 64: 1, 128: 1, 256: 1, 512: 1, 1024: 1)"
     assert [path.stem for path in draw(root, tmp_path, [], Selection(), lambda text: None)] == ["incidental"]
+
+
+def notes(figure: Figure) -> str:
+    return " ".join(" ".join(text.get_text().split()) for text in figure.texts if text.get_gid() == NOTES)
+
+
+def test_what_a_batch_lacks_is_said_below_its_figure(rows: list[Row], tmp_path: Path) -> None:
+    def told(name: str, given: list[Row], **selection: Any) -> str:
+        write_root(tmp_path / name, given)
+        return notes(figures.paint("incidental", open_root(str(tmp_path / name)), Selection(**selection)))
+
+    assert told("whole", rows) == ""
+    part = [row for row in rows if row["n_neurons"] not in (128, 1024)]
+    lacking = "without a trial: 2 of the 5 settings that its preset sweeps (n neurons 128: 1, 1024: 1)"
+    assert told("part", part) == lacking
+    assert told("chosen", rows, where="n_neurons not in (128, 1024)") == "", "who chooses knows"
+    lost = [row | {"status": "failed", "n_poly": None} if row["n_neurons"] == 128 else row for row in rows]
+    assert told("lost", lost) == "not drawn: 6 that failed (n neurons 128: 6)"
+    halves = [row | {"precision": "bf16"} if row["seed"] == 0 else row for row in rows]
+    other = "not drawn: 5 of another precision than fp32 (n neurons 64: 1, 128: 1, 256: 1, 512: 1, 1024: 1)"
+    assert told("halves", halves) == other
 
 
 def test_what_is_not_there_is_said(rows: list[Row], tmp_path: Path) -> None:
