@@ -119,6 +119,20 @@ def test_traces_hold_every_seed_and_their_median(quick: Made) -> None:
     assert {trace.curves["mono_per_feature"][-1] for trace in (one, two)} == finals
 
 
+def test_a_median_is_no_mean(made: Made) -> None:
+    skewed = {0.003: (1.0, 2.0, 9.0), 0.03: (3.0, 4.0, 50.0)}
+    rows = [
+        trial(lr=lr, seed=seed, metrics={"loss": loss, "mono_per_feature": loss / 10})
+        for lr, losses in skewed.items() for seed, loss in enumerate(losses)
+    ]  # fmt: skip
+    made.commit("skewed", "p0", rows)
+    data = two_layer(opened(made), Selection(by="lr"))
+    (series,) = mono_info(data).series
+    assert series.medians["loss"].tolist() == [2, 4] and series.medians["mono_per_feature"].tolist() == [0.2, 0.4]
+    (panel,) = training_info(data).panels
+    assert {lr: trace.curves["loss"][-1] for lr, trace in panel.median.items()} == {0.003: 2, 0.03: 4}
+
+
 def test_bias_is_sorted_and_tells_three_kinds_apart(quick: Made) -> None:
     row = quick_trials("p0")[0]
     (panel,) = bias_info(two_layer(opened(quick), Selection(trial=row["trial_id"]))).panels

@@ -2,7 +2,8 @@
 
     overhead = wall time of the launch - training time of all trials / workers
 
-Two sweeps, one twice as large, tell what a trial costs and whether that stays so.
+Two sweeps, one twice as large, tell what a trial costs and whether that stays so.  A third, of contraction orders of
+lattices (10 x 10 tensors), tells which share of the workers' time is the methods' own.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from monosweep.model.bench.shapes import RATES, shape_named
 from monosweep.sweep.bench.measure import machine
 from monosweep.sweep.drive import LaunchOptions, launch
 from monosweep.sweep.plan.machine import n_cores
-from monosweep.sweep.spec.sweep_spec import SweepSpec
+from monosweep.sweep.spec.sweep_spec import SweepSpec, expand
 from monosweep.sweep.text import table
 
 RESULTS = Path(__file__).parent / "results"
 N_STEPS = 16
+EVALUATIONS = 200
+"""Of an order of a lattice's 180 bonds, which a trial may spend."""
 Executor = Literal["ray", "inline"]
 
 
@@ -54,17 +57,23 @@ class Overhead:
         """Milliseconds of wall time a trial beyond its training."""
         return 1e3 * (self.wall_time_s - self.training_s / self.n_workers) / self.n_trials
 
+    @property
+    def share(self) -> float:
+        """Of the workers' time from the launch to its return, that in which trials train."""
+        return self.training_s / self.n_workers / self.wall_time_s
 
-def measure(n_trials: int, executor: Executor, n_workers: int) -> Overhead:
-    """Launch `n_trials` trials of 16 steps into a results root that is thrown away.
+
+def measure(spec: SweepSpec, executor: Executor, n_workers: int) -> Overhead:
+    """Launch a spec into a results root that is thrown away.
 
     Raises:
         RuntimeError: if a trial is missing from the table or did not complete.
     """
     options, console = LaunchOptions(executor=executor, workers=n_workers), Console(file=io.StringIO())
+    n_trials = len(expand(spec))
     with tempfile.TemporaryDirectory(prefix="monosweep-bench-") as root:
-        report = launch(short_trials(n_trials), root, options, console)
-        again = launch(short_trials(n_trials), root, options, console)
+        report = launch(spec, root, options, console)
+        again = launch(spec, root, options, console)
         seconds, n_rows = _training(root)
     if report.after.completed != n_trials or n_rows != n_trials or again.trained or report.plan is None:
         raise RuntimeError(f"{n_trials} trials launched, {n_rows} rows, {report.after}, {again.trained} trained again")
@@ -84,6 +93,14 @@ def short_trials(n_trials: int) -> SweepSpec:
     )  # fmt: skip
 
 
+def orders(n_trials: int) -> SweepSpec:
+    """Searches for contraction orders of a lattice of 10 x 10 tensors by two methods; an even number."""
+    return SweepSpec(
+        name="orders", base={"family": "contraction_order", "network": "lattice", "size": 10, "n_steps": EVALUATIONS},
+        space=[{"method": {"grid": ["annealing", "genetic"]}}], repeats=n_trials // 2,
+    )  # fmt: skip
+
+
 def _training(root: str) -> tuple[float, int]:
     """Seconds of training by the rows, and how many different trials have one."""
     trials = ds.dataset(f"{root}/trials").to_table(columns=["trial_id", "wall_time_s"])
@@ -91,23 +108,28 @@ def _training(root: str) -> tuple[float, int]:
 
 
 def report(found: Sequence[Overhead]) -> str:
-    """The table, and the ratio of the last to the first."""
-    header = ("trials", "packs", "executor", "wall s", "training s", "overhead ms/trial", "again s")
+    """The table, and the ratio of the last to the first where there are two."""
+    header = ("trials", "packs", "executor", "wall s", "training s", "share", "overhead ms/trial", "again s")
     rows = [
         (
             f"{o.n_trials:,}", f"{o.n_packs:,}", o.executor, f"{o.wall_time_s:.1f}",
-            f"{o.training_s / o.n_workers:.1f}", f"{o.per_trial_ms:.2f}", f"{o.again_s:.1f}",
+            f"{o.training_s / o.n_workers:.1f}", f"{o.share:.1%}", f"{o.per_trial_ms:.2f}", f"{o.again_s:.1f}",
         )
         for o in found
     ]  # fmt: skip
+    told = table(header, rows, right=(0, 1, 3, 4, 5, 6, 7))
+    if len(found) < 2:
+        return told
     ratio = found[-1].wall_time_s / found[0].wall_time_s
     more = found[-1].n_trials / found[0].n_trials
     last = f"{more:g} times the trials take {ratio:.2f} times the wall time; {marginal(found):.2f} ms of overhead "
-    return "\n".join([table(header, rows, right=(0, 1, 3, 4, 5, 6)), "", last + "for each trial more"])
+    return "\n".join([told, "", last + "for each trial more"])
 
 
 def marginal(found: Sequence[Overhead]) -> float:
-    """Milliseconds of overhead of one trial more: what is left when starting and ending cancel out."""
+    """Milliseconds of overhead of one trial more: what is left when starting and ending cancel out; NaN of one sweep."""
+    if len(found) < 2:
+        return float("nan")
     first, last = found[0], found[-1]
     extra = last.per_trial_ms * last.n_trials - first.per_trial_ms * first.n_trials
     return extra / (last.n_trials - first.n_trials)
@@ -117,19 +139,25 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[10_000, 20_000])
+    parser.add_argument("--orders", type=int, default=10_000, help="contraction orders; 0 for none")
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray")
     args = parser.parse_args()
-    found = []
+    found, searched = [], list[Overhead]()
     for n_trials in args.trials:
         print(f"{n_trials:,} trials", file=sys.stderr, flush=True)
-        found.append(measure(n_trials, args.executor, n_cores()))
+        found.append(measure(short_trials(n_trials), args.executor, n_cores()))
+    if args.orders:
+        print(f"{args.orders:,} contraction orders", file=sys.stderr, flush=True)
+        searched.append(measure(orders(args.orders), args.executor, n_cores()))
     here = asdict(machine(n_cores()))
-    sweeps = [asdict(o) | {"per_trial_ms": o.per_trial_ms} for o in found]
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    result = {"date": now, "machine": here, "ms_per_trial_more": marginal(found), "sweeps": sweeps}
+    sweeps, other = [[asdict(o) | {"per_trial_ms": o.per_trial_ms} for o in some] for some in (found, searched)]
+    now, more = datetime.now(UTC).isoformat(timespec="seconds"), marginal(found) if len(found) > 1 else None
+    result = {"date": now, "machine": here, "ms_per_trial_more": more, "sweeps": sweeps, "orders": other}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"overhead-{args.executor}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(report(found))
+    for one in searched:
+        print(f"\ncontraction orders of lattices (target: 95 % of the workers' time)\n{report([one])}")
     return 0
 
 

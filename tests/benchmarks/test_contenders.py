@@ -101,10 +101,12 @@ def test_windows_are_those_of_the_rows() -> None:
 
 def test_overhead_of_short_trials() -> None:
     """A small version of `make bench-overhead`: nothing is lost, nothing is trained twice."""
-    from overhead import marginal, measure, report
+    from overhead import marginal, measure, orders, report, short_trials
 
-    found = [measure(n, "inline", 1) for n in (64, 320)]
+    found = [measure(short_trials(n), "inline", 1) for n in (64, 320)]
     assert [o.n_trials for o in found] == [64, 320]
     assert all(o.wall_time_s > o.training_s for o in found)
     assert "320" in report(found)
     assert marginal(found) < 1000
+    searched = measure(orders(6), "inline", 1)
+    assert searched.n_trials == 6 and 0 < searched.share < 1 and f"{searched.share:.1%}" in report([searched])
