@@ -81,9 +81,8 @@ def _with_beat(root: Root, row: Mapping[str, Any]) -> Progress:
     beat = _heartbeat(root, row["sweep"])
     live = beat is not None and beat.state == "running" and _age_s(beat) <= FRESH_S
     return Progress(
-        **row, live=live, running=beat.running if beat and live else 0,
-        seconds_left=beat.speed.seconds_left if beat and live else None, best=_finite(beat.best) if beat and live else {},
-        description=_description(root, row["sweep"]),
+        **row, live=live, running=beat.running if beat and live else 0, best=_finite(beat.best) if beat and live else {},
+        seconds_left=beat.speed.seconds_left if beat and live else None, description=_description(root, row["sweep"]),
     )  # fmt: skip
 
 

@@ -128,9 +128,7 @@ def _aims(selection: Selection, search: Wanted | None, panels: Panels) -> tuple[
     return search.objectives if search and len(search.objectives) > 1 else objectives_in(panels.objectives)
 
 
-def _found(
-    table: pa.Table, name: str, aims: tuple[Objective, ...], knobs: tuple[str, ...], feasible: Mask
-) -> Found:
+def _found(table: pa.Table, name: str, aims: tuple[Objective, ...], knobs: tuple[str, ...], feasible: Mask) -> Found:
     columns = ("trial_id", "status", "last_step", *knobs)
     values = [np.asarray(table[aim.expression].cast(pa.float64()).to_numpy(), np.float64) for aim in aims]
     worth = np.stack([np.where(np.isfinite(v), v, np.nan) for v in values], axis=1)

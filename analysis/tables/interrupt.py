@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from typing import Any, TypeVar
 
 import duckdb
 
 T = TypeVar("T")
 
 
-def interruptible(connection: duckdb.DuckDBPyConnection, question: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-    """`question(connection)`, which Ctrl-C ends at once.
+def interruptible(
+    settings: Mapping[str, Any],
+    prepare: Callable[[duckdb.DuckDBPyConnection], None],
+    question: Callable[[duckdb.DuckDBPyConnection], T],
+) -> T:
+    """The answer to a question, asked of a connection of its own that is prepared for it; Ctrl-C ends both at once.
 
-    DuckDB's own look-out for signals misses some (2.0), so it works beside the main thread, which waits.
+    DuckDB's own look-out for signals misses some (2.0), and makes a RuntimeError of the others, which says no more
+    than a damaged part's.  So all that it does runs beside the main thread, which waits.
     """
     answer: list[T] = []
     errors: list[BaseException] = []
+    connections: list[duckdb.DuckDBPyConnection] = []
 
     def ask() -> None:
         try:
-            answer.append(question(connection))
+            with closing(duckdb.connect(config={**settings})) as connection:
+                connections.append(connection)
+                prepare(connection)
+                answer.append(question(connection))
         except BaseException as error:
             errors.append(error)
         finally:
@@ -34,7 +44,9 @@ def interruptible(connection: duckdb.DuckDBPyConnection, question: Callable[[duc
         done.wait()
     except KeyboardInterrupt:
         while not done.wait(0.05):
-            connection.interrupt()
+            for connection in connections:
+                with suppress(duckdb.Error):  # it may be closed by now
+                    connection.interrupt()
         raise
     if errors:
         raise errors[0]

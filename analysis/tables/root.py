@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -258,8 +258,9 @@ class Root:
         for _ in range(_TRIES):
             used: list[Part] = []
             try:
-                with spill_settings() as spill, closing(self._connect(columns, tables, used, spill)) as connection:
-                    return interruptible(connection, question)
+                with spill_settings() as spill:
+                    prepare = partial(self._prepare, columns, tables, used)
+                    return interruptible({**CONFIG, **spill}, prepare, question)
             except FAULTS as error:
                 failure = reason_of(error, tuple(columns.tables))
                 if not of_storage(error):
@@ -282,14 +283,13 @@ class Root:
         """Whether a part that a question needed has been merged away or replaced since."""
         return not self._parts.here(_with_trials(tables)).issuperset(used)
 
-    def _connect(
-        self, columns: Columns, tables: Sequence[str], used: list[Part], settings: Mapping[str, str]
-    ) -> duckdb.DuckDBPyConnection:
-        """A connection that can read this root alone: views named as the tables, all rows in `raw`.
+    def _prepare(
+        self, columns: Columns, tables: Sequence[str], used: list[Part], connection: duckdb.DuckDBPyConnection
+    ) -> None:
+        """Have a connection read this root alone: views named as the tables, all rows in `raw`.
 
         The parts that it reads are added to `used`.
         """
-        connection = duckdb.connect(config={**CONFIG, **settings})
         connection.execute("SET TimeZone = 'UTC'")
         self.files.prepare(connection)
         connection.execute("CREATE SCHEMA raw; CREATE SCHEMA committed")
@@ -313,7 +313,6 @@ class Root:
             create_live(connection, live_points(self.files, columns.tables[LIVE]))
         if {"trials", ASKED}.issubset(tables):
             create_members(connection)
-        return connection
 
     def _each_once(self, connection: duckdb.DuckDBPyConnection, used: Sequence[Part]) -> bool:
         """Whether no trial has two rows; looked up once for the same parts, since choosing among a million is slow."""

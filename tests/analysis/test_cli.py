@@ -170,6 +170,27 @@ def test_ctrl_c_ends_a_long_query_without_a_traceback(quick: Made) -> None:
         assert ran.stderr.read() == b"monosweep: interrupted\n"
 
 
+def test_ctrl_c_while_the_tables_are_opened_is_heard(quick: Made) -> None:
+    """DuckDB makes an error of it that looks like a damaged part's, after which all was asked again, for ever."""
+    code = f"""if True:
+        import os, signal, sys, threading
+        from monosweep.analysis.tables import root
+        from monosweep.sweep.__main__ import main
+
+        def slow(connection):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            connection.execute("select sum(sqrt(a.range * b.range)) from range(10000000) a, range(10000000) b")
+
+        root.each_once = slow
+        sys.exit(main(["query", {str(quick.path)!r}, "select count(*) from trials"]))
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+        ended_in_time(ran)
+        assert ran.stdout is not None and ran.stderr is not None
+        assert (ran.returncode, ran.stdout.read()) == (130, b"")
+        assert ran.stderr.read() == b"monosweep: interrupted\n"
+
+
 def ended_in_time(ran: subprocess.Popen[bytes]) -> None:
     try:
         ran.wait(timeout=300)

@@ -127,7 +127,7 @@ def report(found: Sequence[Overhead]) -> str:
 
 
 def marginal(found: Sequence[Overhead]) -> float:
-    """Milliseconds of overhead of one trial more: what is left when starting and ending cancel out; NaN of one sweep."""
+    """Milliseconds of overhead of one trial more, where starting and ending cancel out; NaN of one sweep alone."""
     if len(found) < 2:
         return float("nan")
     first, last = found[0], found[-1]

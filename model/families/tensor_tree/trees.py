@@ -1,6 +1,6 @@
 """Trees of tensors: how one is begun, grown by splitting, and multiplied out again.
 
-    Growing: rest (…, i, …, j, …) ──split──> leaf (i, j, k) and rest (…, k)      until the rest has three indices
+Growing: rest (…, i, …, j, …) ──split──> leaf (i, j, k) and rest (…, k)      until the rest has three indices
 """
 
 from __future__ import annotations

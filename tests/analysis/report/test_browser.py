@@ -23,7 +23,6 @@ from monosweep.analysis.report.content import gather
 from monosweep.analysis.report.page import page
 from monosweep.analysis.tables.root import open_root
 from monosweep.model.records import TrialStatus
-
 from monosweep.sweep.store.root import Store
 from monosweep.sweep.store.schema import arrow_table
 

@@ -249,16 +249,15 @@ def live_points(row: dict[str, Any], n: int = 4) -> pa.Table:
     return arrow_table("curves", list(curve_of(row))[:n])
 
 
-def test_trials_in_training_are_told_apart_from_those_with_rows(
-    quick: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_in_training_are_told_apart_from_those_with_rows(quick: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     store, of = Store.open(str(quick.path)), [trial("p7", seed=seed) for seed in range(70, 75)]
     store.write_live("quick", "p7", pa.concat_tables([live_points(row) for row in of[:3]]))
     store.write_live("other", "p8", pa.concat_tables([live_points(row, 6) for row in of[3:]]))
 
     def lines_of(page: Unpacked) -> dict[tuple[str, str], list[tuple[float, float]]]:
         said = page.said["live"]
-        starts, steps, losses = (page.array(p) for p in (said["starts"], *(said["values"][n] for n in ("step", "loss"))))
+        values = said["values"]
+        starts, steps, losses = (page.array(place) for place in (said["starts"], values["step"], values["loss"]))
         assert "step" not in said["columns"] and said["columns"][0] == "loss"
         return {
             (sweep, one): list(zip(steps[a:b].tolist(), losses[a:b].tolist(), strict=True))
