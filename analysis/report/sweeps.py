@@ -79,10 +79,11 @@ def plain(rows: list[Progress] | list[Reason]) -> list[dict[str, Any]]:
 
 def _with_beat(root: Root, row: Mapping[str, Any]) -> Progress:
     beat = _heartbeat(root, row["sweep"])
-    live = beat is not None and beat.state == "running" and _age_s(beat) <= FRESH_S
+    if beat is None or beat.state != "running" or _age_s(beat) > FRESH_S:
+        beat = None
     return Progress(
-        **row, live=live, running=beat.running if beat and live else 0, best=_finite(beat.best) if beat and live else {},
-        seconds_left=beat.speed.seconds_left if beat and live else None, description=_description(root, row["sweep"]),
+        **row, live=beat is not None, running=beat.running if beat else 0, best=_finite(beat.best) if beat else {},
+        seconds_left=beat.speed.seconds_left if beat else None, description=_description(root, row["sweep"]),
     )  # fmt: skip
 
 
