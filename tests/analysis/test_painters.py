@@ -114,11 +114,26 @@ def test_categories_are_not_joined() -> None:
 
 
 def test_facets_are_rows_with_their_own_series() -> None:
-    made = [series("b", [1, 2], [1, 2], "relu"), series("c", [1, 2], [7, 8], "solu")]
+    made = [series("b", [1, 2], [1, 2], "relu"), series("c", [1, 2], [7, 8], "solu"), series("d", [1], [3], "solu")]
     figure = points(pointed(*made), [Y, Y], "")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["relu", "", "solu", ""]
     assert [lines(ax)[0][1] for ax in figure.axes] == [[1, 2], [1, 2], [7, 8], [7, 8]]
-    assert labels(figure) == {"b": to_rgb(COLOURS[0]), "c": to_rgb(COLOURS[0])}
+    first, second = (to_rgb(colour) for colour in COLOURS[:2])
+    assert labels(figure) == {"b": first, "c": first, "d": second}
+    assert lines(figure.axes[2])[1] == ([1], [3], second)
+
+
+def test_facets_of_means_are_rows_with_their_own_series() -> None:
+    def mean(label: str, facet: str, y: float) -> MeanSeries:
+        means = {"y": [Interval(y, y - 1, y + 1)] * 2}
+        return MeanSeries(label=label, facet=facet, values=[1, 2], means=means, few={"y": []})
+
+    figure = means(meant(mean("b", "relu", 1), mean("c", "solu", 7), mean("d", "solu", 3)), [Y])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["relu", "solu"]
+    first, second = (to_rgb(colour) for colour in COLOURS[:2])
+    assert [(y, colour) for _, y, colour in lines(figure.axes[0])] == [([1, 1], first)]
+    assert [(y, colour) for _, y, colour in lines(figure.axes[1])] == [([7, 7], first), ([3, 3], second)]
+    assert labels(figure) == {"b": first, "c": first, "d": second}
 
 
 def test_an_axis_never_cuts_data() -> None:
@@ -215,15 +230,16 @@ def test_traces_are_medians_and_thin_seeds_of_their_colour() -> None:
     steps = np.array([1.0, 2.0, 4.0])
     one, two = (Trace(steps, {"loss": np.array(y)}) for y in ([3.0, 2.0, 1.0], [5.0, 4.0, 3.0]))
     middle = Trace(steps, {"loss": np.array([4.0, 3.0, 2.0])})
-    made = [Panel(f"p{i}", {0.1: middle, 0.2: one}, {0.1: [one, two], 0.2: [one]}) for i in range(8)]
+    made = [Panel(f"p{i}", {0.1: middle, 0.2: one}, {0.1: [one, two], 0.2: [one, one]}) for i in range(8)]
     figure = traces(TracesInfo("lr", "learning rate", (Curve(name="loss", column="loss", label="task loss"),), made))
     assert [ax.get_title() for ax in figure.axes] == [f"p{i}" for i in range(8)]
     for ax in figure.axes:
         low, high = lines(ax)
         assert (low[:2], high[:2]) == (([1, 2, 4], [4, 3, 2]), ([1, 2, 4], [3, 2, 1]))
-        (thin,) = ax.collections
+        thin, others = ax.collections
         assert [s[:, 1].tolist() for s in thin.get_segments()] == [[3, 2, 1], [5, 4, 3]]
-        assert to_rgb(thin.get_color()[0]) == low[2] != high[2]
+        assert [s[:, 1].tolist() for s in others.get_segments()] == [[3, 2, 1], [3, 2, 1]]
+        assert to_rgb(thin.get_color()[0]) == low[2] != high[2] == to_rgb(others.get_color()[0])
         assert labels(figure) == {"lr 0.2": high[2], "lr 0.1": low[2]}
         assert ax.get_xscale() == "log" and ax.get_ylim() == figure.axes[0].get_ylim()
         assert ax.get_ylim()[0] <= 1 and ax.get_ylim()[1] >= 5
