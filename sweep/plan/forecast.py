@@ -1,7 +1,8 @@
 """How long a launch will train on this machine: a few steps of the costliest shapes, timed; from packs to seconds.
 
-A shape's pace is that of one of its packs; shapes for which no time is left are taken to be as fast, for what their
-trials cost, as those that were timed.  What else the machine does meanwhile is in it.
+A shape's pace is that of one of its packs, a function's that of some trials of one method.  Those for which no time is
+left are taken to be as fast, for what their trials cost, as those that were timed.  What else the machine does meanwhile
+is in it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ import numpy as np
 from monosweep.model.config import TrialConfig, shape_of
 from monosweep.model.kinds import kind_of
 from monosweep.model.kinds.contract import Trainer
+from monosweep.model.procedure import ProcedureConfig
+from monosweep.model.records import TrialStatus
+from monosweep.model.results import TrialResult
 from monosweep.sweep.plan.packs import MULTIPLY_ADDS_PER_S, Pack
 
+_Alike = tuple[object, ...]
 BUDGET_S = 2.0
 """For all shapes together, about: the first step, which may have to be compiled, takes what it takes."""
 _MOST_SHAPES = 4
 """That are timed."""
 _LEAST_INTERVALS = 4
 """Between recorded steps: the first does not count, two tell steps from looks, one more tells whether they do."""
+_WAIT_S = 0.1
+"""For a first step that takes longer than there is time."""
 _LONGEST_STEP_S = 0.2
 """Of a pack: one whose steps may take longer is timed with fewer members, who are then as slow."""
 
@@ -37,10 +44,12 @@ class _Pace:
     """For an optimiser step."""
     look_s: float
     """For the metrics at a recorded step: 1, 2, 4, … and the last."""
+    share: float = 1.0
+    """Of their steps that members take: a function may be done before it has spent them."""
 
-    def of(self, pack: Pack) -> float:
-        """A whole pack."""
-        return sum(c.n_steps * self.step_s + _looks(c) * self.look_s for c in pack.configs)
+    def of(self, config: TrialConfig) -> float:
+        """One member."""
+        return config.n_steps * self.share * self.step_s + _looks(config) * self.look_s
 
 
 def seconds_to_train(packs: Sequence[Pack], n_workers: int, device: str) -> float:
@@ -49,34 +58,53 @@ def seconds_to_train(packs: Sequence[Pack], n_workers: int, device: str) -> floa
     Raises:
         ConfigError: as the trainer does for packs that cannot be.
     """
-    costs: dict[tuple[object, ...], float] = defaultdict(float)
+    costs: dict[_Alike, float] = defaultdict(float)
+    first: dict[_Alike, Pack] = {}
     for pack in packs:
-        costs[_shape(pack)] += _cost(pack)
-    first = {_shape(pack): pack for pack in reversed(packs)}
-    costliest = sorted(costs, key=lambda shape: -costs[shape])[:_MOST_SHAPES]
-    paces: dict[tuple[object, ...], _Pace] = {}
+        for alike, configs in _by_pace(pack).items():
+            costs[alike] += sum(map(_cost, configs))
+            first.setdefault(alike, Pack(tuple(configs)))
+    costliest = sorted(costs, key=lambda alike: -costs[alike])[:_MOST_SHAPES]
+    paces: dict[_Alike, _Pace] = {}
     deadline = time.perf_counter() + BUDGET_S
-    for i, shape in enumerate(costliest):
+    for i, alike in enumerate(costliest):
         left = deadline - time.perf_counter()
         if left > 0 or not paces:
-            paces[shape] = _pace(first[shape], device, left / (len(costliest) - i))
-    timed = [first[shape] for shape in paces]
-    price = sum(paces[_shape(pack)].of(pack) for pack in timed) / sum(map(_cost, timed))
-    told = [pace.of(pack) if (pace := paces.get(_shape(pack))) else _cost(pack) * price for pack in packs]
-    return _end(told, n_workers)
+            paces[alike] = _pace(first[alike], device, left / (len(costliest) - i))
+    timed = [(pace, config) for alike, pace in paces.items() for config in first[alike].configs]
+    price = sum(pace.of(config) for pace, config in timed) / sum(_cost(config) for _, config in timed)
+
+    def seconds(config: TrialConfig) -> float:
+        pace = paces.get(_alike(config))
+        return pace.of(config) if pace else _cost(config) * price
+
+    return _end([sum(map(seconds, pack.configs)) for pack in packs], n_workers)
 
 
-def _shape(pack: Pack) -> tuple[object, ...]:
-    return shape_of(pack.configs[0])
+def _alike(config: TrialConfig) -> _Alike:
+    """What trials share that take as long for a step: their shape and, of functions, such words as a method's name."""
+    words = (
+        [value for value in config.to_dict().values() if isinstance(value, str)]
+        if isinstance(config, ProcedureConfig)
+        else []
+    )
+    return (*shape_of(config), *words)
+
+
+def _by_pace(pack: Pack) -> dict[_Alike, list[TrialConfig]]:
+    found: dict[_Alike, list[TrialConfig]] = defaultdict(list)
+    for config in pack.configs:
+        found[_alike(config)].append(config)
+    return found
 
 
 def _looks(config: TrialConfig) -> int:
     return (config.n_steps - 1).bit_length() + 1
 
 
-def _cost(pack: Pack) -> float:
+def _cost(config: TrialConfig) -> float:
     """Multiply-adds, about."""
-    return sum(config.n_steps * config.step_cost() + _looks(config) * config.look_cost() for config in pack.configs)
+    return config.n_steps * config.step_cost() + _looks(config) * config.look_cost()
 
 
 def _pace(pack: Pack, device: str, seconds: float) -> _Pace:
@@ -87,18 +115,32 @@ def _pace(pack: Pack, device: str, seconds: float) -> _Pace:
     intervals: list[tuple[int, int, float]] = []
     deadline = time.perf_counter() + seconds
     waited = 0.0
-    while not trainer.done and (len(intervals) < _LEAST_INTERVALS or time.perf_counter() < deadline):
+    while not trainer.done and (
+        len(intervals) < _LEAST_INTERVALS or time.perf_counter() < deadline or not _seen(intervals)
+    ):
         start, busy = time.perf_counter(), time.process_time()
         before = _done(trainer)
-        snapshot = trainer.advance(max(0.0, deadline - start))
+        snapshot = trainer.advance(max(0.0 if _seen(intervals) else _WAIT_S, deadline - start))
         busy, passed = time.process_time() - busy, time.perf_counter() - start
         looks = sum(point is not None for point in snapshot.points) if snapshot else 0
         intervals.append((_done(trainer) - before, looks, busy))
         waited += max(0.0, passed - busy)
     trainer.close()
-    pace = _fitted(intervals[1:] or intervals, configs[0])  # the first has something compiled
+    told = intervals[1:] if _seen(intervals[1:]) else intervals  # the first has something compiled
+    pace = _fitted(told, configs[0])
     shared = 1 + waited / max(sum(busy for _, _, busy in intervals), 1e-9)
-    return _Pace(step_s=pace.step_s * shared, look_s=pace.look_s * shared)
+    return _Pace(step_s=pace.step_s * shared, look_s=pace.look_s * shared, share=_share(trainer.results()))
+
+
+def _seen(intervals: Sequence[tuple[int, int, float]]) -> bool:
+    """Whether anything was done in them."""
+    return any(steps or looks for steps, looks, _ in intervals)
+
+
+def _share(ended: Sequence[TrialResult]) -> float:
+    """Of their steps that those have taken which came to their end; 1 where none did."""
+    taken = [result.last_step / result.config.n_steps for result in ended if result.status is TrialStatus.COMPLETED]
+    return float(np.mean(taken)) if taken else 1.0
 
 
 def _done(trainer: Trainer) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from monosweep.model.config import TrialConfig
+from monosweep.model.families.tensor_tree.config import TensorTreeConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
-from monosweep.model.trainer import train_pack
+from monosweep.model.kinds import kind_of
 from monosweep.sweep.__main__ import main
 from monosweep.sweep.plan import forecast
 from monosweep.sweep.plan.forecast import seconds_to_train
@@ -28,8 +29,10 @@ def seconds(packs: list[Pack]) -> float:
     """That training them one after another takes."""
     start = time.perf_counter()
     for each in packs:
-        for _ in train_pack(each.configs, "cpu"):
-            pass
+        trainer = kind_of(each.configs[0]).start(each.configs, "cpu")
+        while not trainer.done:
+            trainer.advance(10)
+        trainer.close()
     return time.perf_counter() - start
 
 
@@ -83,6 +86,28 @@ def test_the_shortest_trials_can_be_timed(trial: Trial, n_steps: int) -> None:
 def test_members_of_different_lengths_are_counted_as_far_as_they_go(trial: Trial) -> None:
     configs: tuple[TrialConfig, ...] = (trial(n_steps=4), replace(trial(seed=1), n_steps=64))
     assert seconds_to_train([Pack(configs)], 1, "cpu") > 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("methods", [("greedy",), ("brute_force",), ("greedy", "brute_force")])
+def test_functions_that_are_done_before_their_budget_is_spent(methods: tuple[str, ...]) -> None:
+    """A pack holds trials of several methods, which take unlike times and unlike shares of their steps."""
+    configs = tuple(
+        TensorTreeConfig(tensor="normal", n_indices=7, n_steps=10**6, method=method, seed=seed)  # type: ignore[arg-type]
+        for method in methods for seed in range(4)
+    )  # fmt: skip
+    ratios = []
+    for _ in range(8):
+        ratios.append(seconds_to_train([Pack(configs)], 1, "cpu") / seconds([Pack(configs)]))
+        if 1 / 4 < ratios[-1] < 4:
+            return
+    pytest.fail(f"said, over real: {ratios}")
+
+
+def test_a_function_whose_first_step_takes_longer_than_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "BUDGET_S", 0.0)
+    config = TensorTreeConfig(tensor="normal", n_indices=9, n_steps=10**6, method="brute_force")
+    assert 0.1 < seconds_to_train([Pack((config,))], 1, "cpu") < 1e4
 
 
 def test_a_dry_run_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
