@@ -1,8 +1,8 @@
 """How long a launch will train on this machine: a few steps of the costliest shapes, timed; from packs to seconds.
 
-A shape's pace is that of one of its packs, a function's that of some trials of one method.  Those for which no time is
-left are taken to be as fast, for what their trials cost, as those that were timed.  What else the machine does meanwhile
-is in it.
+A shape's pace is that of one of its packs, a function's that of some trials of one method.  Those for which no time
+is left are taken to be as fast, for what their trials cost, as those that were timed.  What else the machine does
+meanwhile is in it.
 """
 
 from __future__ import annotations
@@ -83,12 +83,8 @@ def seconds_to_train(packs: Sequence[Pack], n_workers: int, device: str) -> floa
 
 def _alike(config: TrialConfig) -> _Alike:
     """What trials share that take as long for a step: their shape and, of functions, such words as a method's name."""
-    words = (
-        [value for value in config.to_dict().values() if isinstance(value, str)]
-        if isinstance(config, ProcedureConfig)
-        else []
-    )
-    return (*shape_of(config), *words)
+    knobs = config.to_dict().values() if isinstance(config, ProcedureConfig) else ()
+    return (*shape_of(config), *(value for value in knobs if isinstance(value, str)))
 
 
 def _by_pace(pack: Pack) -> dict[_Alike, list[TrialConfig]]:
