@@ -101,15 +101,14 @@ def _notes(kind: Kind, found: _Found, whole: bool) -> Iterator[str]:
     wanted = batch.points({})
     lacking = wanted - {batch.point(row) for row in (*evidence.batch(kind.batch), *found.left_out)}
     if whole and lacking:
-        axis = next(iter(batch.grid), None)
-        where = _at(batch, [{axis: dict(point)[axis]} for point in lacking] if axis else [])
+        where = _at(batch, [dict(point) for point in lacking])
         yield f"without a trial: {len(lacking):,} of the {len(wanted):,} settings that its preset sweeps{where}"
 
 
 def _at(batch: Batch, rows: Sequence[Row]) -> str:
     """Where rows are on a batch's axis."""
     axis = next(iter(batch.grid), None)
-    if axis is None or not rows:
+    if axis is None:
         return ""
     return f" ({at_values(axis, [(value, len(some)) for value, some in by_value(rows, axis).items()])})"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +60,9 @@ def seconds_to_train(packs: Sequence[Pack], n_workers: int, device: str) -> floa
     """
     costs: dict[_Alike, float] = defaultdict(float)
     first: dict[_Alike, Pack] = {}
-    for pack in packs:
-        for alike, configs in _by_pace(pack).items():
+    parts = [_by_pace(pack) for pack in packs]
+    for part in parts:
+        for alike, configs in part.items():
             costs[alike] += sum(map(_cost, configs))
             first.setdefault(alike, Pack(tuple(configs)))
     costliest = sorted(costs, key=lambda alike: -costs[alike])[:_MOST_SHAPES]
@@ -74,23 +75,21 @@ def seconds_to_train(packs: Sequence[Pack], n_workers: int, device: str) -> floa
     timed = [(pace, config) for alike, pace in paces.items() for config in first[alike].configs]
     price = sum(pace.of(config) for pace, config in timed) / sum(_cost(config) for _, config in timed)
 
-    def seconds(config: TrialConfig) -> float:
-        pace = paces.get(_alike(config))
-        return pace.of(config) if pace else _cost(config) * price
+    def seconds(alike: _Alike, configs: Sequence[TrialConfig]) -> float:
+        pace = paces.get(alike)
+        return sum(pace.of(config) if pace else _cost(config) * price for config in configs)
 
-    return _end([sum(map(seconds, pack.configs)) for pack in packs], n_workers)
-
-
-def _alike(config: TrialConfig) -> _Alike:
-    """What trials share that take as long for a step: their shape and, of functions, such words as a method's name."""
-    knobs = config.to_dict().values() if isinstance(config, ProcedureConfig) else ()
-    return (*shape_of(config), *(value for value in knobs if isinstance(value, str)))
+    return _end([sum(seconds(*alike) for alike in part.items()) for part in parts], n_workers)
 
 
-def _by_pace(pack: Pack) -> dict[_Alike, list[TrialConfig]]:
+def _by_pace(pack: Pack) -> Mapping[_Alike, Sequence[TrialConfig]]:
+    """Members that take as long for a step: all, or those functions that share such words as a method's name."""
+    shape = shape_of(pack.configs[0])
+    if not isinstance(pack.configs[0], ProcedureConfig):
+        return {shape: pack.configs}
     found: dict[_Alike, list[TrialConfig]] = defaultdict(list)
     for config in pack.configs:
-        found[_alike(config)].append(config)
+        found[(*shape, *(value for value in config.to_dict().values() if isinstance(value, str)))].append(config)
     return found
 
 
