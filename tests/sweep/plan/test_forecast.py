@@ -104,6 +104,17 @@ def test_functions_that_are_done_before_their_budget_is_spent(methods: tuple[str
     pytest.fail(f"said, over real: {ratios}")
 
 
+def test_methods_are_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pace(pack: Pack, device: str, budget: float) -> forecast._Pace:
+        (method,) = {config.method for config in pack.configs}  # type: ignore[attr-defined]
+        return forecast._Pace(step_s={"greedy": 1e-3, "brute_force": 1.0}[method], look_s=0.0)
+
+    monkeypatch.setattr(forecast, "_pace", pace)
+    methods = ("greedy", "brute_force", "greedy", "greedy", "brute_force")
+    configs = tuple(TensorTreeConfig(n_steps=10, method=m, seed=i) for i, m in enumerate(methods))  # type: ignore[arg-type]
+    assert seconds_to_train([Pack(configs)], 1, "cpu") == pytest.approx(3 * 10 * 1e-3 + 2 * 10)
+
+
 def test_a_function_whose_first_step_takes_longer_than_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "BUDGET_S", 0.0)
     config = TensorTreeConfig(tensor="normal", n_indices=9, n_steps=10**6, method="brute_force")
