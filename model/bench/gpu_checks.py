@@ -1,4 +1,4 @@
-"""What must hold where the GPU's engine trains; `gpu.py` asks it of the device at hand, tests ask it of a CPU."""
+"""What must hold where the GPU's engine trains: `sweep.bench.gpu` asks it of the device at hand, tests of a CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from numpy import ndarray
 from torch.profiler import ProfilerActivity, profile
 
-from monosweep.model.bench.shapes import Shape, shape_named
+from monosweep.model.bench.shapes import LARGE_OPERATIONS, SHAPES, Shape, shape_named
 from monosweep.model.config import Precision
 from monosweep.model.engines.gpu.engine import CHUNK_STEPS, StackedEngine
 from monosweep.model.engines.gpu.memory import gpu_bytes
@@ -42,6 +42,18 @@ class Check:
     name: str
     holds: bool
     found: str
+
+
+def all_checks(device: str, shapes: Sequence[Shape] = SHAPES, large: int = 512, largest: int = 9) -> Iterator[Check]:
+    """One after another; packs of `large`, or of `largest` where a step is large."""
+    yield from engines(device)
+    yield from checkpoints(device)
+    yield from slots_change_hands(device)
+    for shape in shapes:
+        most = large if shape.operations < LARGE_OPERATIONS else largest
+        yield from budgets(shape, most, device)
+        for precision in APART:
+            yield same_in_any_pack(shape, precision, most, device)
 
 
 def engines(device: str, n_steps: int = 30) -> Iterator[Check]:
@@ -125,13 +137,13 @@ def launches(engine: StackedEngine, device: str) -> float:
             engine.advance(CHUNK_STEPS)
             if device == "cuda":
                 torch.cuda.synchronize()
-    return sum(row.count for row in watched.key_averages()) / CHUNK_STEPS
+    return float(sum(row.count for row in watched.key_averages())) / CHUNK_STEPS
 
 
 def starts(device: str) -> dict[str, float]:
     """Seconds of an engine's making and first chunk, in processes of their own: without compiled kernels, and with."""
     with tempfile.TemporaryDirectory() as empty:
-        command = [sys.executable, __file__, device]
+        command = [sys.executable, "-m", __spec__.name, device]
         environment = os.environ | {"TRITON_CACHE_DIR": empty}
         return {
             name: float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)

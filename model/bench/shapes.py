@@ -78,6 +78,9 @@ SHAPES = (
 )  # fmt: skip
 """`quick` is the preset's trial, `paper` the paper's (section 2); the lengths of the others are our choice."""
 
+LARGE_OPERATIONS = 1e9
+"""From so many operations of a step on, a pack of a few trials is enough to measure, and all that time allows."""
+
 
 def shape_named(name: str) -> Shape:
     """One of `SHAPES`.

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from monosweep.model.bench.loads import Kind, Load
-from monosweep.model.bench.shapes import Shape
+from monosweep.model.bench.shapes import LARGE_OPERATIONS, Shape
 from monosweep.sweep.bench.crew import Crew
 
 PRODUCTS: tuple[Kind, ...] = ("gemm", "numpy", "torch")
@@ -25,7 +25,6 @@ MEMBERS = 16
 """Trials of a measured pack; more are no faster, because each trains alone in its core's cache."""
 _MEMBERS_AT_LARGE = 2
 """The same where a single step takes a good part of a turn."""
-_LARGE_OPERATIONS = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +107,7 @@ def measure(
 
 def loads_of(shape: Shape) -> Iterator[Load]:
     """Every kind of load with this shape's trials."""
-    configs = shape.trials(_MEMBERS_AT_LARGE if shape.operations > _LARGE_OPERATIONS else MEMBERS)
+    configs = shape.trials(_MEMBERS_AT_LARGE if shape.operations > LARGE_OPERATIONS else MEMBERS)
     return (Load(kind, configs) for kind in SECONDS)
 
 

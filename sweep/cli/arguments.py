@@ -159,10 +159,12 @@ class BenchArgs:
 
     shapes: Annotated[tuple[str, ...], tyro.conf.Positional, arg(metavar="SHAPE", help_behavior_hint="")] = ()
     """Which to measure: tiny, small, quick, paper; left out, all."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cuda: is all as it should be on this GPU, and how fast; ends with 1 where something is not."""
     workers: Annotated[str, arg(metavar="auto|N")] = "auto"
     """Processes at a time; auto is one per core."""
-    turns: int = 3
-    """How often each is measured; the median counts."""
+    turns: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """How often each is measured, 3 if left out; the median counts."""
     format: Literal["table", "json"] = "table"
     """json holds every sample."""
 

@@ -11,6 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from monosweep.model.config import ConfigError
@@ -31,6 +32,7 @@ from monosweep.sweep.parse import parse
 from monosweep.sweep.text import table
 
 if TYPE_CHECKING:
+    from monosweep.model.bench.shapes import Shape
     from monosweep.sweep.spec.sweep_spec import SweepSpec
 
 INCOMPLETE = 1
@@ -148,20 +150,35 @@ def bench(argv: Sequence[str]) -> int:
     )  # fmt: skip
     from monosweep.model.bench.shapes import SHAPES, shape_named
 
-    shapes = [shape_named(name) for name in args.shapes] or SHAPES
-    workers = worker_count(args.workers)
-    if args.turns < 1:
+    shapes = [shape_named(name) for name in args.shapes]
+    workers, turns = worker_count(args.workers), 3 if args.turns is None else args.turns
+    if turns < 1:
         raise ConfigError(f"--turns must be a whole number above 0; got {args.turns}")
+    if args.device == "cuda":
+        if workers or args.turns is not None:
+            raise ConfigError("--workers and --turns are for a CPU; leave them out with --device cuda")
+        return _bench_gpu(shapes, args.format)
     from monosweep.sweep.bench.measure import as_plain, machine, measure
     from monosweep.sweep.bench.report import report
     from monosweep.sweep.plan.machine import n_cores
 
     n_workers = workers or n_cores()
-    rates = measure(shapes, n_workers, turns=args.turns, tell=_overwrite)
+    rates = measure(shapes or SHAPES, n_workers, turns=turns, tell=_overwrite)
     _overwrite("")
     here = machine(n_workers)
     print(json.dumps(as_plain(here, rates), indent=2) if args.format == "json" else report(here, rates))
     return 0
+
+
+def _bench_gpu(shapes: Sequence[Shape], format: str) -> int:
+    from monosweep.sweep.bench.gpu import check_gpu, report_table
+
+    as_json = format == "json"
+    found = check_gpu(shapes, tell=_overwrite if as_json else partial(print, flush=True))
+    if as_json:
+        _overwrite("")
+    print(json.dumps(found.as_plain(), indent=2) if as_json else f"\n{report_table(found.found)}")
+    return 0 if found.holds else INCOMPLETE
 
 
 def _overwrite(line: str) -> None:
