@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from monosweep.model.config import Meanings
+from monosweep.model.processor import has_bf16
 
 DTYPES = Meanings(
     "precision", {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.float32, "tf32": torch.float32}
 )
 """Type of parameters, moments and element-wise arithmetic by `precision`."""
+ROUNDED = ("bf16", "tf32")
+"""Whose products are of rounded operands."""
 
 
 def product(precision: str, a: Tensor, b: Tensor) -> Tensor:
@@ -26,7 +29,14 @@ def _exact(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _bf16(a: Tensor, b: Tensor) -> Tensor:
+    if a.is_cpu and not has_bf16():
+        return round_to_bf16(round_to_bf16(a) @ round_to_bf16(b))
     return (a.bfloat16() @ b.bfloat16()).to(a.dtype)
+
+
+def round_to_bf16(values: Tensor) -> Tensor:
+    """To eight significant bits; so are gradients that come back through it."""
+    return values.bfloat16().to(values.dtype)
 
 
 def _tf32(a: Tensor, b: Tensor) -> Tensor:

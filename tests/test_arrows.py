@@ -89,7 +89,8 @@ def test_a_circle_would_be_found() -> None:
 
 
 ARROWS = {
-    "model.config": [], "model.additions": ["model.config"], "model.records": [], "model.precision": ["model.config"],
+    "model.config": [], "model.additions": ["model.config"], "model.records": [],
+    "model.precision": ["model.config", "model.processor"], "model.processor": [],
     "model.schedule": ["model.config"],
     "model.data": ["model.config"], "model.geometry": [], "model.machine_code": [],
     "model.optimizers": ["model.config"],
@@ -103,7 +104,8 @@ ARROWS = {
     ],
     "model.engines": [
         "model.additions", "model.config", "model.data", "model.device", "model.families", "model.family",
-        "model.machine_code", "model.member", "model.optimizers", "model.precision", "model.schedule",
+        "model.machine_code", "model.member", "model.optimizers", "model.precision", "model.processor",
+        "model.schedule",
     ],
     "model.bench": ["model.config", "model.device", "model.engines", "model.families", "model.trainer"],
     "model.checkpoint": ["model.checkpoint_header", "model.config", "model.families", "model.member"],

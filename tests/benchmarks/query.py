@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from monosweep.analysis.tables.root import Root, open_root
 from monosweep.model.families.two_layer.config import TwoLayerConfig
+from monosweep.model.processor import processor_name
 from monosweep.model.records import TrialStatus
 from monosweep.sweep.store.schema import SCHEMA_VERSION, Key, Provenance, arrow_schema, arrow_table, trial_row
 
@@ -273,9 +274,7 @@ def report(n_trials: int, found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def _machine() -> str:
-    from monosweep.model.engines.cpu.gemm import processor  # torch has no part in what is measured
-
-    return f"{processor().get('model name', platform.processor())}, {os.cpu_count()} cores"
+    return f"{processor_name()}, {os.cpu_count()} cores"
 
 
 def _cells(one: dict[str, float] | None) -> list[str]:

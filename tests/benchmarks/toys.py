@@ -29,6 +29,7 @@ import pyarrow.dataset as ds
 import torch
 from torch import nn
 
+from monosweep.model.processor import processor_name
 from monosweep.sweep.plan.machine import n_cores
 from monosweep.sweep.text import table
 
@@ -217,18 +218,12 @@ def main() -> None:
 
     plain_results = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "cores": workers,
-        "machine": _processor(), "python": platform.python_version(), "load": os.getloadavg(),
+        "machine": processor_name(), "python": platform.python_version(), "load": os.getloadavg(),
         "sizes": {size.name: asdict(size) for size in sizes},
         "turns": {name: {c: [asdict(t) for t in turns] for c, turns in of.items()} for name, of in found.items()},
     }  # fmt: skip
     (given.to / "toys.json").write_text(json.dumps(plain_results, indent=1) + "\n")
     (given.to / "toys.md").write_text(f"{plain_results['machine']}, {plain_results['date'][:10]}\n\n{text}")
-
-
-def _processor() -> str:
-    from monosweep.model.engines.cpu.gemm import processor
-
-    return processor().get("model name", platform.processor())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from monosweep.model.engines.cpu.elementwise import (
     subtract_sparse_bf16,
     to_bf16,
 )
-from monosweep.model.engines.cpu.gemm import gemm, has_bf16
+from monosweep.model.engines.cpu.gemm import gemm, has_amx
 from monosweep.model.engines.cpu.jit import compiled
 from monosweep.model.engines.cpu.lanes import dot, long_dot
 from monosweep.model.families.two_layer.config import REPROJECTS, TwoLayerConfig
@@ -40,7 +40,7 @@ def is_fused(config: TwoLayerConfig) -> bool:
 
 def is_half(config: TwoLayerConfig) -> bool:
     """Whether compiled steps of this shape multiply bfloat16."""
-    return config.precision == "bf16" and has_bf16()
+    return config.precision == "bf16" and has_amx()
 
 
 def is_gram(config: TwoLayerConfig) -> bool:

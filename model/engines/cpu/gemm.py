@@ -25,20 +25,10 @@ from numba.extending import intrinsic
 from threadpoolctl import ThreadpoolController
 
 from monosweep.model.engines.cpu.jit import compiled
+from monosweep.model.processor import processor
 
 _ROUTINES = {"float32": "sgemm", "float64": "dgemm", "uint16": "gemm_bf16bf16f32"}
 """BLAS routine by the operands' type; uint16 stands for bfloat16, whose products are float32."""
-
-
-@cache
-def processor() -> dict[str, str]:
-    """What Linux says about the first processor; empty elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {}
-    lines = [line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line]
-    return {name.strip(): value.strip() for name, value in lines}
 
 
 @cache
@@ -55,7 +45,7 @@ def _mkl() -> ctypes.CDLL | None:
     return library
 
 
-def has_bf16() -> bool:
+def has_amx() -> bool:
     """Whether `gemm` multiplies bfloat16 at the speed that AMX allows."""
     return _mkl() is not None and "amx_bf16" in processor().get("flags", "").split()
 
@@ -113,7 +103,7 @@ def gemm(a, trans_a, b, trans_b, out, add):  # type: ignore[no-untyped-def]
     """op(a) op(b) into `out`, or added to it; op transposes if it is told to.  Rows may be strided, columns not.
 
     Args:
-        a, b: float32, float64, or bfloat16 as uint16 (only where `has_bf16`).
+        a, b: float32, float64, or bfloat16 as uint16 (only where `has_amx`).
         out: (rows, columns) of the same type, float32 for bfloat16.
     """
     inner = a.shape[0] if trans_a else a.shape[1]

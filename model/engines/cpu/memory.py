@@ -7,7 +7,7 @@ from monosweep.model.engines.cpu.pack import CHUNK_BYTES
 from monosweep.model.engines.cpu.step import block_rows
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.layout import Layout
-from monosweep.model.precision import DTYPES
+from monosweep.model.precision import DTYPES, ROUNDED
 
 
 def cpu_bytes(config: TwoLayerConfig) -> tuple[int, int]:
@@ -27,7 +27,8 @@ def _per_pack(config: TwoLayerConfig) -> int:
     layout, item = Layout.of(config), DTYPES[config.precision].itemsize
     batch, n_features = config.samples_per_step, config.n_features
     buffers = block_rows(config, layout) * (3 * layout.n_neurons + layout.n_out) + 2 * layout.row
-    buffers += buffers // 2 * is_half(config)
+    if config.precision in ROUNDED:  # operands and products once more
+        buffers += buffers // 2 if is_half(config) else buffers
     buffers += 2 * layout.n_neurons**2 * is_gram(config)
     samples = max(CHUNK_BYTES, batch * n_features * item) * 3 * config.d_embed / n_features
     present = 64 * max(1.0, n_features * config.feature_prob) * max(batch, CHUNK_BYTES / (n_features * item))

@@ -1,8 +1,8 @@
 """The matrix products of a training step on a CPU, in the precision that a trial asks for.
 
-`fp32` and `fp64` multiply in place.  `bf16` rounds both operands to bfloat16, multiplies with torch (which uses AMX
-or AVX512-BF16 where the processor has them and accumulates in single precision) and hands back single precision,
-rounded once more; everything between the products stays as it is.  `tf32` rounds the operands as a GPU's tensor
+`fp32` and `fp64` multiply in place.  `bf16` rounds both operands to bfloat16, accumulates in single precision and hands
+that back, rounded once more; everything between the products stays as it is.  Torch does so by AMX or AVX512-BF16; on a
+processor without, rounded operands are multiplied in single precision.  `tf32` rounds the operands as a GPU's tensor
 cores take them and multiplies in single precision: no faster here, for trials that were or will be trained there.
 
 Most trials never come here: `model.engines.cpu.compiled_step` compiles their steps.
@@ -20,7 +20,8 @@ from numpy import ndarray
 
 from monosweep.model.config import Meanings
 from monosweep.model.engines.cpu import gemm
-from monosweep.model.precision import round_to_tf32
+from monosweep.model.precision import round_to_bf16, round_to_tf32
+from monosweep.model.processor import has_bf16
 
 
 class Products(Protocol):
@@ -51,23 +52,46 @@ class Exact:
         gemm.gemm(a, trans_a, b, trans_b, out, add)
 
 
-class TF32(Exact):
-    """Products of operands rounded to TF32, accumulated in single precision."""
+class Rounded(Exact):
+    """Products of rounded operands, accumulated in single precision.
 
-    def __init__(self) -> None:
-        self._buffers: dict[str, ndarray] = {}
+    Args:
+        rounding: of single precision.
+        twice: whether products are rounded as well.
+    """
+
+    def __init__(self, rounding: Callable[[torch.Tensor], torch.Tensor], twice: bool) -> None:
+        self._round, self._twice, self._buffers = rounding, twice, dict[str, ndarray]()
 
     def operand(self, name: str, values: Float[ndarray, "rows columns"]) -> ndarray:
         """A rounded copy, good until the name is used again."""
-        if name not in self._buffers or len(self._buffers[name]) < len(values):
-            self._buffers[name] = np.empty_like(values)
-        rounded = self._buffers[name][: len(values)]
-        torch.from_numpy(rounded).copy_(round_to_tf32(torch.from_numpy(values)))
+        rounded = self._buffer(name, values)
+        torch.from_numpy(rounded).copy_(self._round(torch.from_numpy(values)))
         return rounded
+
+    def product(
+        self, a: ndarray, b: ndarray, out: Float[ndarray, "rows columns"], *, trans_a: bool = False,
+        trans_b: bool = False, add: bool = False,
+    ) -> None:  # fmt: skip
+        """a @ b into `out` or added to it."""
+        if not self._twice:
+            super().product(a, b, out, trans_a=trans_a, trans_b=trans_b, add=add)
+            return
+        product = self._buffer("out", out)
+        super().product(a, b, product, trans_a=trans_a, trans_b=trans_b)
+        rounded, into = self._round(torch.from_numpy(product)), torch.from_numpy(out)
+        into.add_(rounded) if add else into.copy_(rounded)
+
+    def _buffer(self, name: str, like: Float[ndarray, "rows columns"]) -> ndarray:
+        """As many rows of the widest that was asked for."""
+        key = f"{name} {like.shape[1]}"
+        if key not in self._buffers or len(self._buffers[key]) < len(like):
+            self._buffers[key] = np.empty_like(like)
+        return self._buffers[key][: len(like)]
 
 
 class BFloat16:
-    """Products of operands rounded to bfloat16."""
+    """Products of operands rounded to bfloat16, by the processor's own instructions."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, tuple[int, ...]], torch.Tensor] = {}
@@ -93,8 +117,11 @@ class BFloat16:
 
 
 _PRODUCTS: Meanings[Callable[[], Products]] = Meanings(
-    "precision", {"fp32": Exact, "fp64": Exact, "bf16": BFloat16, "tf32": TF32}
-)
+    "precision", {
+        "fp32": Exact, "fp64": Exact, "bf16": lambda: BFloat16() if has_bf16() else Rounded(round_to_bf16, twice=True),
+        "tf32": lambda: Rounded(round_to_tf32, twice=False),
+    },
+)  # fmt: skip
 
 
 def products(precision: str) -> Products:

@@ -7,15 +7,16 @@ import pytest
 import torch
 import torch_optimizer
 
+from monosweep.model import precision as precisions
 from monosweep.model.engines.cpu import elementwise, gemm
 from monosweep.model.engines.cpu.compiled_step import is_gram
 from monosweep.model.engines.cpu.engine import PackedEngine
-from monosweep.model.engines.cpu.products import TF32
+from monosweep.model.engines.cpu.products import BFloat16, Rounded, products
 from monosweep.model.engines.gpu.engine import StackedEngine
 from monosweep.model.engines.solo import SoloEngine
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.optimizers import lamb_step
-from monosweep.model.precision import round_to_tf32
+from monosweep.model.precision import product, round_to_bf16, round_to_tf32
 
 TASKS = ("decoder", "reprojector", "abs")
 ACTIVATIONS = ("relu", "gelu", "solu")
@@ -93,9 +94,9 @@ def test_tf32_has_eleven_significant_bits():
     values = np.float32([1 + 2**-11, 1 + 3 * 2**-11, -0.0, np.inf, -np.inf, np.nan, 1 + 2**-10, 1 + 2**-11 + 2**-20])
     expected = np.float32([1, 1 + 2**-9, -0.0, np.inf, -np.inf, np.nan, 1 + 2**-10, 1 + 2**-10])
     np.testing.assert_array_equal(round_to_tf32(torch.from_numpy(values)).numpy(), expected)
-    products = TF32()
+    rounded = products("tf32")
     for n in (len(values), 3):  # the second time in a part of the first one's buffer
-        np.testing.assert_array_equal(products.operand("x", values[:n, None]), expected[:n, None])
+        np.testing.assert_array_equal(rounded.operand("x", values[:n, None]), expected[:n, None])
 
 
 def test_bf16_is_rounded_as_torch_rounds():
@@ -111,11 +112,47 @@ def test_bf16_is_rounded_as_torch_rounds():
         np.testing.assert_array_equal(as_floats(halves), answers.float().numpy())
 
 
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize(("trans_a", "trans_b"), [(False, False), (True, False), (False, True)])
+def test_bf16_without_instructions_for_it_is_bf16_with(trans_a, trans_b, add):
+    """Up to the order of sums, which seldom shows through the rounding of a product."""
+    draw = np.random.default_rng(0)
+    a, b = (draw.standard_normal((40, 40), np.float32) for _ in range(2))
+    found = []
+    for multiply in (BFloat16(), Rounded(round_to_bf16, twice=True)):
+        for n in (40, 30):  # the second time in a part of the first one's buffers
+            out = np.full((n, n), 0.5, np.float32)
+            operands = [multiply.operand(name, values[:n, :n].copy()) for name, values in (("a", a), ("b", b))]
+            multiply.product(*operands, out, trans_a=trans_a, trans_b=trans_b, add=add)
+        found.append(out)
+        assert multiply.operand("a", a) is not None and np.isfinite(out).all()
+    exact = (a[:30, :30].T if trans_a else a[:30, :30]) @ (b[:30, :30].T if trans_b else b[:30, :30]) + 0.5 * add
+    assert (found[0] == found[1]).mean() > 0.98
+    np.testing.assert_allclose(found[0], found[1], rtol=2**-7, atol=1e-6)
+    assert 0.001 < np.abs(found[1] - exact).mean() < 0.03
+
+
+def test_gradients_of_bf16_without_instructions_for_it_are_those_with(monkeypatch):
+    torch.manual_seed(0)
+    a, b, back = torch.randn(30, 20), torch.randn(20, 40), torch.randn(30, 40)
+    found = []
+    for has in (True, False):
+        monkeypatch.setattr(precisions, "has_bf16", lambda has=has: has)
+        operands = [values.clone().requires_grad_() for values in (a, b)]
+        y = product("bf16", *operands)
+        y.backward(back)
+        found.append([y.detach(), *(operand.grad for operand in operands)])
+    for with_, without in zip(*found, strict=True):
+        assert float((with_ == without).float().mean()) > 0.98
+        torch.testing.assert_close(with_, without, rtol=2**-7, atol=1e-5)
+        assert torch.equal(without, round_to_bf16(without))
+
+
 def as_floats(halves):
     return torch.from_numpy(halves.view(np.int16)).view(torch.bfloat16).float().numpy()
 
 
-@pytest.mark.skipif(not gemm.has_bf16(), reason="needs a processor with AMX")
+@pytest.mark.skipif(not gemm.has_amx(), reason="needs a processor with AMX")
 @pytest.mark.parametrize(
     "knobs",
     [

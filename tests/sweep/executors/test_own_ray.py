@@ -98,7 +98,7 @@ def again_and_again(look: Callable[[], None]) -> Iterator[None]:
     def looking() -> None:
         while not over.is_set():
             look()
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     thread = threading.Thread(target=looking)
     thread.start()
