@@ -1,12 +1,14 @@
 """`make bench-search`: what searching and early stopping save, and what they lose, against training everything.
 
     full sweep ─┬─ ASHA on the same trials            steps, wall time, place of the best
+                ├─ the same from a quarter of that step on
                 ├─ two-objective halving on the same  steps, hypervolume
                 └─ Optuna at as many steps            hypervolume
     survivors in regrouped packs against fresh full packs: model-steps a second
     asking and telling a searcher: share of the wall time
 
-Each sweep has a root of its own that is thrown away.  The median over seeds of the draws is held against the target.
+Each sweep has a root of its own that is thrown away.  The median over seeds of the draws is held against the target, of
+the place of the best the worst.
 Seeds that `search.json` has of an earlier run of the same size and setting are not run again; without it all are.
 """
 
@@ -19,12 +21,12 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -51,7 +53,8 @@ class Size:
 
     n_trials: int = 512
     n_steps: int = 4096
-    grace: int = 64
+    grace: int = 256
+    """Step of the first rung."""
     n_asked: int = 1000
     """Trials of the sweep that is searched."""
     pack: int = 32
@@ -98,6 +101,10 @@ class Saved:
     """The same of wall times."""
     best_place: float
     """The place of ASHA's best among the trials of the full sweep, as a share from the top; 0 is the best."""
+    early_steps_ratio: float
+    """All three if the first rung is at a quarter of the steps."""
+    early_time_ratio: float
+    early_place: float
     front_steps_ratio: float
     """Model-steps of the full sweep over those of two-objective halving."""
     front_share: float
@@ -138,12 +145,16 @@ def ran(of: SweepSpec, setting: Setting) -> Iterator[Ran]:
 
 def saved(size: Size, seed: int, setting: Setting) -> Saved:
     """One seed's draws trained whole, and by three searches."""
-    halved = {"grace_period": size.grace, "reduction_factor": FACTOR}
-    gently = {"grace_period": 4 * size.grace, "reduction_factor": 2}  # a front is held by many, each good at its own
+    gently = {"grace_period": size.grace, "reduction_factor": 2}  # a front is held by many, each good at its own
+
+    def stopped(grace: int) -> SweepSpec:
+        asha = {"name": "asha", "grace_period": grace, "reduction_factor": FACTOR}
+        return spec(size, "asha", sample_seed=seed, objectives={"loss": "min"}, scheduler=asha)
+
     with (
         ran(spec(size, "full", sample_seed=seed), setting) as full,
-        ran(spec(size, "asha", sample_seed=seed, objectives={"loss": "min"}, scheduler={"name": "asha", **halved}),
-            setting) as asha,
+        ran(stopped(size.grace), setting) as asha,
+        ran(stopped(size.grace // 4), setting) as early,
         ran(spec(size, "front", sample_seed=seed, scheduler={"name": "moasha", **gently}), setting) as front,
     ):  # fmt: skip
         n_searched = max(1, round(front.model_steps / size.n_steps))
@@ -153,7 +164,8 @@ def saved(size: Size, seed: int, setting: Setting) -> Saved:
             return Saved(
                 seed=seed, machine=machine(setting.workers).device, steps_ratio=full.model_steps / asha.model_steps,
                 time_ratio=full.wall_time_s / asha.wall_time_s,
-                best_place=float((losses < _losses(asha).min()).sum()) / len(losses),
+                best_place=_place(losses, asha), early_steps_ratio=full.model_steps / early.model_steps,
+                early_time_ratio=full.wall_time_s / early.wall_time_s, early_place=_place(losses, early),
                 front_steps_ratio=full.model_steps / front.model_steps,
                 front_share=_share(front, full), searched_share=_share(searched, full),
             )  # fmt: skip
@@ -161,6 +173,10 @@ def saved(size: Size, seed: int, setting: Setting) -> Saved:
 
 def _losses(of: Ran) -> np.ndarray[Any, Any]:
     return of.search.found.values[of.search.found.completed, 0]
+
+
+def _place(losses: np.ndarray[Any, Any], of: Ran) -> float:
+    return float((losses < _losses(of).min()).sum()) / len(losses)
 
 
 def _share(of: Ran, full: Ran) -> float:
@@ -228,42 +244,62 @@ def timed_asking() -> Iterator[Asking]:
 
 def asking_share(size: Size, setting: Setting) -> tuple[float, Asking]:
     """The share of wall time that goes into asking and telling in packs of `size.pack`, with ASHA; and the seconds."""
+    early = {"name": "asha", "grace_period": size.grace // 4, "reduction_factor": FACTOR}
     of = spec(
         size, "asked", num_samples=size.n_asked, pack_size=size.pack, objectives={"loss": "min"},
-        search={"name": "optuna"}, scheduler={"name": "asha", "grace_period": size.grace, "reduction_factor": FACTOR},
+        search={"name": "optuna"}, scheduler=early,
     )  # fmt: skip
     with timed_asking() as spent, ran(of, setting) as once:
         return (spent.asked_s + spent.told_s) / once.wall_time_s, spent
 
 
-Target = tuple[str, float, Callable[[float, float], bool], str]
-_MORE, _LESS = (lambda found, wanted: found >= wanted), (lambda found, wanted: found <= wanted)
-TARGETS: dict[str, Target] = {
-    "steps_ratio": ("ASHA: times fewer model-steps than the full sweep", 4, _MORE, "≥"),
-    "time_ratio": ("ASHA: times less wall time", 3, _MORE, "≥"),
-    "best_place": ("ASHA: place of its best in the full sweep, from the top", 0.01, _LESS, "≤"),
-    "front_steps_ratio": ("two objectives: times fewer model-steps", 3, _MORE, "≥"),
-    "front_share": ("two objectives: hypervolume over the full sweep's", 0.98, _MORE, "≥"),
-    "over_search": ("two objectives: hypervolume over Optuna's at equal steps", 1, _MORE, "≥"),
-    "regrouped": ("survivors of 90 % stopped: model-steps a second over a full pack's", 0.8, _MORE, "≥"),
-    "asking_share": ("asking and telling Optuna: share of wall time", 0.05, _LESS, "≤"),
+class Target(NamedTuple):
+    """What is told of a number."""
+
+    what: str
+    sign: Literal["≥", "≤", ""] = ""
+    wanted: float = math.nan
+    judged: Callable[[Sequence[float]], float] = statistics.median
+    """What of its values must be so."""
+
+    def met(self, values: Sequence[float]) -> str:
+        """yes, no, or nothing if nothing is wanted."""
+        if not self.sign:
+            return ""
+        value = self.judged(values)
+        return "yes" if (value >= self.wanted if self.sign == "≥" else value <= self.wanted) else "no"
+
+
+TARGETS = {
+    "steps_ratio": Target("ASHA: times fewer model-steps than the full sweep", "≥", 4),
+    "time_ratio": Target("ASHA: times less wall time", "≥", 3),
+    "best_place": Target("ASHA: place of its best in the full sweep, from the top", "≤", 0.01, max),
+    "early_steps_ratio": Target("first rung at a quarter of that step: times fewer model-steps"),
+    "early_time_ratio": Target("... times less wall time"),
+    "early_place": Target("... place of its best"),
+    "front_steps_ratio": Target("two objectives: times fewer model-steps", "≥", 3),
+    "front_share": Target("two objectives: hypervolume over the full sweep's", "≥", 0.98),
+    "over_search": Target("two objectives: hypervolume over Optuna's at equal steps", "≥", 1),
+    "regrouped": Target("survivors of 90 % stopped: model-steps a second over a full pack's", "≥", 0.8),
+    "asking_share": Target("asking and telling Optuna: share of wall time", "≤", 0.05),
 }
 
 
-def medians(seeds: Sequence[Saved]) -> dict[str, float]:
-    """Of what was saved, over seeds."""
-    told = [asdict(each) for each in seeds]
-    found = {name: statistics.median(each[name] for each in told) for name in TARGETS if name in told[0]}
-    return {**found, "over_search": statistics.median(each.over_search for each in seeds)}
+def values_of(found: Mapping[str, Any], seeds: Sequence[Saved]) -> dict[str, list[float]]:
+    """By the names of `TARGETS`: over seeds, or one."""
+    return {
+        name: [found[name]] if name in found else [getattr(each, name) for each in seeds] for name in TARGETS
+    }  # fmt: skip
 
 
-def lines(found: dict[str, float], ranges: dict[str, tuple[float, float]]) -> list[tuple[str, ...]]:
+def lines(values: Mapping[str, Sequence[float]]) -> list[tuple[str, ...]]:
     """What, how much, over which seeds, the target, and whether it is met."""
     rows = []
-    for name, value in found.items():
-        what, wanted, meets, sign = TARGETS[name]
-        over = f"{ranges[name][0]:.3g} … {ranges[name][1]:.3g}" if name in ranges else ""
-        rows.append((what, f"{value:.3g}", over, f"{sign} {wanted:g}", "yes" if meets(value, wanted) else "no"))
+    for name, of in values.items():
+        target = TARGETS[name]
+        over = f"{min(of):.3g} … {max(of):.3g}" if len(of) > 1 else ""
+        wanted = f"{target.sign} {target.wanted:g}" if target.sign else ""
+        rows.append((target.what, f"{statistics.median(of):.3g}", over, wanted, target.met(of)))
     return rows
 
 
@@ -283,7 +319,7 @@ def main() -> None:
     setting = Setting(executor=given.executor, workers=n_cores())
     found = _before(given.to, size, setting)
     seeds = [Saved(**told) for told in found.get("seeds", ())]
-    if not seeds:
+    if "regrouped" not in found:
         found["regrouped"] = regrouped(replace(size, n_trials=size.pack))
         print(f"regrouped: {found['regrouped']:.3f}", flush=True)
         share, spent = asking_share(size, setting)
@@ -310,12 +346,8 @@ def _before(to: Path, size: Size, setting: Setting) -> dict[str, Any]:
 
 def _write(found: dict[str, Any], seeds: Sequence[Saved], to: Path) -> None:
     """After each seed, so that a run that is cut short has told what it saw."""
-    values = {**medians(seeds), "regrouped": found["regrouped"], "asking_share": found["asking_share"]}
-    each = {name: [asdict(one)[name] for one in seeds] for name in values if name in asdict(seeds[0])}
-    each["over_search"] = [one.over_search for one in seeds]
-    ranges = {name: (min(of), max(of)) for name, of in each.items()}
     size = found["size"]
-    text = table(HEAD, lines(values, ranges), (1,))
+    text = table(HEAD, lines(values_of(found, seeds)), (1,))
     (to / "search.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     (to / "search.md").write_text(
         f"# What searching and early stopping save\n\n{size['n_trials']} trials of the small shape "
