@@ -61,9 +61,9 @@ class LossRecord:
                 early = first / np.arange(1, first.shape[1] + 1)
                 self.least[members] = np.fmin(self.least[members], early.min(axis=1))
 
-    def _last(self, n: int) -> Float64[ndarray, "pack n"]:
-        places = (self.steps[:, None] - n + np.arange(n)) % self.recent.shape[1]
-        return np.take_along_axis(self.recent, places, axis=1)
+    def _last(self, n: int, members: slice = slice(None)) -> Float64[ndarray, "pack n"]:
+        places = (self.steps[members, None] - n + np.arange(n)) % self.recent.shape[1]
+        return np.take_along_axis(self.recent[members], places, axis=1)
 
     def losses(self, configs: Sequence[TrialConfig]) -> Float64[ndarray, " pack"]:
         """Mean loss over the window that ends at each member's step."""
@@ -77,7 +77,8 @@ class LossRecord:
     def take(self, place: int) -> tuple[Float64[ndarray, " kept"], float]:
         """A member's latest losses, as many as any window of it will need, and its least."""
         kept = min(int(self.steps[place]), self._windows[place])
-        return self._last(kept)[place] if kept else np.empty(0), float(self.least[place])
+        latest = self._last(kept, slice(place, place + 1))[0] if kept else np.empty(0)
+        return latest, float(self.least[place])
 
     def put(self, place: int, config: TrialConfig, step: int, latest: Float64[ndarray, " kept"], least: float) -> None:
         """Give a place to a member, one more if need be."""

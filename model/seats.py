@@ -41,6 +41,7 @@ class Seats:
             Notes.of(MemberState(config=config), place, process) for place, config in enumerate(self.configs)
         ]
         self._slot_configs = list(self.configs)
+        self._slots = {config.trial_id: slot for slot, config in enumerate(self.configs)}
 
     @property
     def members(self) -> tuple[TrialConfig, ...]:
@@ -65,10 +66,9 @@ class Seats:
 
     def slot_of(self, trial_id: str) -> int:
         """Where a member is; KeyError if it is in no slot."""
-        for slot, notes in self.live.items():
-            if notes.config.trial_id == trial_id:
-                return slot
-        raise KeyError(f"no member {trial_id!r} is in training")
+        if trial_id not in self._slots:
+            raise KeyError(f"no member {trial_id!r} is in training")
+        return self._slots[trial_id]
 
     def due(self) -> list[int]:
         """The slots of those at a recorded step."""
@@ -108,6 +108,7 @@ class Seats:
 
     def empty(self, slot: int) -> None:
         """Have the member in a slot leave."""
+        del self._slots[self.notes(slot).config.trial_id]
         self._notes[slot] = None
         self.engine.put(slot, None)
 
@@ -136,6 +137,7 @@ class Seats:
         self._losses.put(slot, state.config, state.step, state.latest, state.least)
         self._slot_configs[slot : slot + 1] = [state.config]
         self._notes[slot : slot + 1] = [Notes.of(state, place, self._process)]
+        self._slots[state.config.trial_id] = slot
 
 
 def check_once(configs: Sequence[TrialConfig]) -> None:

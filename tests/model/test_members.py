@@ -500,3 +500,19 @@ def test_members_come_and_go_while_an_engine_is_ahead(happens, monkeypatch):
     else:
         assert were_ahead == 1
     assert found[0] == found[1] and len(found[0]) == {"drop": 2, "join": 4}.get(happens, 3)
+
+
+def test_a_member_is_found_without_a_look_at_the_others(monkeypatch):
+    """Else the end of a pack of a thousand short trials takes longer than their training."""
+    configs = pack_of(5)
+    seats = PackTrainer(configs, "cpu").seats
+    monkeypatch.setattr(type(seats), "live", property(lambda self: pytest.fail("looked at all")))
+    assert [seats.slot_of(config.trial_id) for config in configs] == [0, 1, 2, 3, 4]
+    state = seats.take(1)
+    seats.empty(1)
+    with pytest.raises(KeyError, match="no member"):
+        seats.slot_of(configs[1].trial_id)
+    assert seats.slot_of(configs[4].trial_id) == 4
+    monkeypatch.undo()
+    seats.join(state)
+    assert seats.slot_of(configs[1].trial_id) == 1

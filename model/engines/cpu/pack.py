@@ -142,11 +142,11 @@ class CpuEngine(ABC, Generic[M, G]):
 
     def take(self, slot: int) -> MemberState:
         """As the contract says."""
-        config, tensors = self._member(slot).config, dict[str, Tensor]()
+        member, tensors = self._member(slot), dict[str, Tensor]()
         for store, prefix in self._prefixes.items():
             named = self.layout.named(self._stores[store][slot])
             tensors |= {f"{prefix}{name}": tensor.clone() for name, tensor in named.items()}
-        return MemberState(config=config, step=self.steps[slot], tensors=tensors)
+        return MemberState(config=member.config, step=self._clock - member.joined, tensors=tensors)
 
     def put(self, slot: int, state: MemberState | None) -> None:
         """As the contract says."""
