@@ -106,7 +106,7 @@ def check_gpu(
         whole: train every step instead of extrapolating.
         others: contenders beside the solo engine.
         tell: is told of each check, once it is done, and of each case before.
-        keep: is given what there is after each case, for who is ended early.
+        keep: is given what there is after each check and case, for who is ended early.
 
     Raises:
         UserError: if there is no GPU.
@@ -115,12 +115,15 @@ def check_gpu(
         raise UserError("--device cuda needs an NVIDIA GPU, and torch finds none; --device cpu measures the processor")
     versions = f"python {platform.python_version()}, torch {torch.__version__}, CUDA {torch.version.cuda}"
     report = GpuReport(device=device_name(device), versions=versions)
-    with _timed(report, "checks"):
-        for check in gpu_checks.all_checks(device, shapes or SHAPES):
-            report.checks.append(check)
-            tell(f"{'ok ' if check.holds else 'BAD'} {check.name}: {check.found}")
-            if device == "cuda":
-                torch.cuda.empty_cache()
+    start = time.perf_counter()
+    for check in gpu_checks.all_checks(device, shapes or SHAPES):
+        report.checks.append(check)
+        tell(f"{'ok ' if check.holds else 'BAD'} {check.name}: {check.found}")
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        start, before = time.perf_counter(), start
+        report.took_s[check.name] = start - before
+        keep(report)
     memory = gpu_memory() if memory_bytes is None else memory_bytes
     report.rates, report.starts = device_rates(device), gpu_checks.starts(device)
     rates_of = dict[str, Mapping[str, float]]()

@@ -83,7 +83,7 @@ class Rounded(Exact):
         into.add_(rounded) if add else into.copy_(rounded)
 
     def _buffer(self, name: str, like: Float[ndarray, "rows columns"]) -> ndarray:
-        """As many rows of the widest that was asked for."""
+        """Its shape, in the buffer of a name and a width."""
         key = f"{name} {like.shape[1]}"
         if key not in self._buffers or len(self._buffers[key]) < len(like):
             self._buffers[key] = np.empty_like(like)
