@@ -109,9 +109,10 @@ class TrialConfig(_Named):
     """Fixes initial weights, fixed tensors and data."""
 
     def __post_init__(self) -> None:
-        types = field_types(type(self))
-        for name, kind in types.items():
-            object.__setattr__(self, name, typed(name, kind, getattr(self, name)))
+        for name, kind in field_types(type(self)).items():
+            given = getattr(self, name)
+            if (kept := typed(name, kind, given)) is not given:
+                self._set(name, kept)
         self._set("family", self.family or self.FAMILY)
         if self.family != self.FAMILY or not self.FAMILY:
             raise ConfigError(f"family must be {self.FAMILY!r} for this config; got {self.family!r}")
@@ -214,9 +215,9 @@ class TrialConfig(_Named):
                 raise ConfigError(f"{name} must be 0 or more; got {getattr(self, name)}")
 
     def _check_shared(self) -> None:
-        for name, kind in field_types(type(self)).items():
+        for name in _float_fields(type(self)):
             value = getattr(self, name)
-            if kind in (float, float | None) and value is not None and not math.isfinite(value):
+            if value is not None and not math.isfinite(value):
                 raise ConfigError(f"{name} must be finite; got {value}")
         self._check_not_negative(("seed",))
         if self.seed >= 2**63:
@@ -267,6 +268,11 @@ def config_fields(config: type[Any]) -> list[Field[Any]]:
     """Those that a family has, in order."""
     without = getattr(config, "WITHOUT", ())
     return [f for f in fields(config) if f.name not in without]
+
+
+@once_a_class
+def _float_fields(config: type[Any]) -> tuple[str, ...]:
+    return tuple(name for name, kind in field_types(config).items() if kind in (float, float | None))
 
 
 @once_a_class
@@ -324,21 +330,24 @@ def unknown_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> st
     return f"unknown {kind} {name!r}; {fix}"
 
 
+_OPTIONAL: Mapping[Any, type] = {int | None: int, float | None: float}
+
+
 def typed(name: str, kind: Any, value: Any) -> Any:
     """`value` as the type that field `name` declares: 1 becomes 1.0 where a float is due, and 1e3 1000."""
-    if kind is type(value) and (kind is float or (kind is int and value.bit_length() < 64)):
-        return value + kind(0)  # most values are typed as they should be
+    if kind is type(value) and (kind is not int or value.bit_length() < 64):
+        return value or kind()  # most values are typed as they should be; -0.0 and 0.0 are one trial
     if choices := get_args(kind) if getattr(kind, "__origin__", None) is Literal else ():
         if value not in choices:
             raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
         return value
-    if kind in (int | None, float | None):
+    if kind in _OPTIONAL:
         if value is None:
             return None
-        kind = int if kind == int | None else float
+        kind = _OPTIONAL[kind]
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and _fits_float(value)
     if kind is float and number:
-        return float(value) + 0.0  # -0.0 and 0.0 are one trial
+        return float(value) or 0.0
     if kind is int and number and float(value).is_integer():
         return int(value)
     if kind is str and isinstance(value, str):

@@ -123,7 +123,7 @@ def launch(
     for line in () if adaptive.is_searched else coinciding(spec):
         _say(console, line)
     _check_here(adaptive.example(configs))
-    if adaptive.is_searched or adaptive.is_judged:
+    if adaptive.is_any:
         adaptive.check(configs)
     say = partial(_say, console)
     with told_if_long(f"looking for a results root at {without_secrets(out)}", say):
@@ -276,7 +276,7 @@ class _Launch:
             feed, rungs = self._feed(self.store, stands, resumed, packs, there.site)
             settings = Settings(
                 device=there.site.device, save_weights=self.spec.save_weights,
-                record_neurons=self.spec.record_neurons, rungs=rungs,
+                record_neurons=self.spec.record_neurons, rungs=rungs, tells_ends=self.adaptive.is_any,
             )  # fmt: skip
             work = Work(
                 store=self.store, sweep=self.spec.name, settings=settings,
@@ -316,7 +316,7 @@ class _Launch:
         self, store: Store, stands: Standing, resumed: Sequence[Pack], packs: Sequence[Pack], site: Site
     ) -> tuple[Feed, Rungs | None]:
         """Where packs come from, and at which steps their members wait for orders."""
-        if not (self.adaptive.is_searched or self.adaptive.is_judged):
+        if not self.adaptive.is_any:
             return Given(packs), None
         make_packs = partial(packs_for, resumed=(), pack_size=self.spec.pack_size, site=site)
         asked, most = list(stands.wanted.values()), self.options.budget.max_trials

@@ -164,6 +164,30 @@ class _Report:
     """Why the sweep cannot go on."""
 
 
+class _Parcel:
+    """What goes through Tune from driver to worker and back, and is taken out once.
+
+    Tune copies the config of each of its trials, sends it along with every result, and pickles it and the latest result
+    again and again for a restart of its own, which we never use: of large packs that takes seconds.
+    """
+
+    def __init__(self, content: Any) -> None:
+        self._pickled = ray.cloudpickle.dumps(content)
+
+    def __deepcopy__(self, memo: object) -> _Parcel:
+        return self
+
+    def take(self) -> Any:
+        """What is in it; it is empty then, here."""
+        content = ray.cloudpickle.loads(self._pickled)
+        self.empty()
+        return content
+
+    def empty(self) -> None:
+        """It has been taken elsewhere."""
+        self._pickled = b""
+
+
 class _PackTrainable(tune.Trainable):  # type: ignore[misc]
     """One pack on one worker.
 
@@ -181,7 +205,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._leaving = True
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._given, self._work = new_config, new_config["pack"].work
+        self._given, (self._pack, self._work) = new_config, new_config["pack"].take()
         self._slices: Iterator[PackProgress] = iter(())
         self._orders = Orders()
         self._has_begun = False
@@ -200,7 +224,7 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
         except Exception:
             report = _Report(error=RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
         self._ending = report.fault is not None
-        return {"report": report, "done": self._is_done(report)}
+        return {"report": _Parcel(report), "done": self._is_done(report)}
 
     def _is_done(self, report: _Report) -> bool:
         keeps_place = _here(self._work.settings.device) in self._given["left_out"]
@@ -224,9 +248,10 @@ class _PackTrainable(tune.Trainable):  # type: ignore[misc]
             time.sleep(_REPORT_S)
         if here in given["left_out"] or here in given["avoid"]:
             return _Report(refused=True)
-        pack = given["pack"].pack
-        name = check_device(work.settings.device, pack)
-        self._slices = pack_slices(work.store, work.sweep, pack, work.settings, lambda: self._leaving, self._ordered)
+        name = check_device(work.settings.device, self._pack)
+        self._slices = pack_slices(
+            work.store, work.sweep, self._pack, work.settings, lambda: self._leaving, self._ordered
+        )
         self._has_begun = True
         return _Report(began=(here, name, oom_kills()))
 
@@ -263,16 +288,6 @@ def _here(device: str) -> str:
     return f"GPU {' '.join(gpus)} of {address}" if gpus else address
 
 
-class _Given:
-    """A pack on its way through Tune, which would look into it, and copy it again and again."""
-
-    def __init__(self, pack: Pack, work: Work) -> None:
-        self.pack, self.work = pack, work
-
-    def __deepcopy__(self, memo: object) -> _Given:
-        return self
-
-
 class _Packs(Searcher):  # type: ignore[misc]
     """What Tune is to train next."""
 
@@ -300,7 +315,7 @@ class _Packs(Searcher):  # type: ignore[misc]
             return None
         self._watch.given[trial_id] = order.pack.pack_id
         return {
-            "pack": _Given(order.pack, self._work), "left_out": [*order.left_out], "avoid": [*order.avoid],
+            "pack": _Parcel((order.pack, self._work)), "left_out": [*order.left_out], "avoid": [*order.avoid],
             "memory": self._memory(order.pack),
         }  # fmt: skip
 
@@ -384,12 +399,13 @@ class _Watch(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        report: _Report = result["report"]
+        report: _Report = result["report"].take()
         if trial.trial_id in self.given:
             self._silences.heard(self.given[trial.trial_id])
         if report.error is not None:
             self.error = report.error
         elif report.began is not None:
+            trial.config["pack"].empty()
             self._queue.began(self.given[trial.trial_id], *report.began)
         elif report.fault is not None:
             self._faults[trial.trial_id] = report.fault

@@ -52,6 +52,11 @@ class Adaptive:
         """Whether trials may be stopped."""
         return self.spec.scheduler is not None or self.spec.stop is not None or self.scheduler is not None
 
+    @property
+    def is_any(self) -> bool:
+        """Whether what is trained depends on what is found."""
+        return self.is_searched or self.is_judged
+
     def example(self, configs: Sequence[TrialConfig]) -> list[TrialConfig]:
         """Trials that stand for all: those that are known, or one that may come."""
         return list(configs) or [stand_in(self.spec)]

@@ -28,6 +28,8 @@ class Settings:
     """Which recorded steps go into `neurons`."""
     rungs: Rungs | None = None
     """Where members wait for orders; None if nobody gives any."""
+    tells_ends: bool = True
+    """Whether reports say with what metrics members left; where nobody searches or judges, nobody listens."""
     slice_s: float = 10.0
     """Seconds of training between two progress reports."""
 
@@ -113,7 +115,7 @@ class PackProgress:
     seen: tuple[Seen, ...] = ()
     """Members that have reached a rung; where a pack goes on, also those that had before."""
     left: tuple[Left, ...] = ()
-    """Members that have got their rows since the last report."""
+    """Members that have got their rows since the last report, if that is told (`Settings.tells_ends`)."""
     best: Mapping[str, float] = field(default_factory=dict)
     """The best that its members have shown at recorded steps (`sweep.work.best`)."""
     failures: tuple[Failure, ...] = ()

@@ -361,15 +361,18 @@ class _Training:
         self.store.commit(self.sweep, pack.pack_id, tables)
         for result in left:
             self._settle(result.config, result.status)
-            left_with = Left(
-                trial_id=result.config.trial_id, status=result.status, last_step=result.last_step,
-                metrics=result.metrics,
-            )  # fmt: skip
-            self.left.append(left_with)
+            if self.settings.tells_ends:
+                self.left.append(_left(result))
 
     def _settle(self, config: TrialConfig, status: TrialStatus) -> None:
         self.settled_steps += config.n_steps
         self.ended[status] += 1
+
+
+def _left(result: TrialResult) -> Left:
+    return Left(
+        trial_id=result.config.trial_id, status=result.status, last_step=result.last_step, metrics=result.metrics
+    )
 
 
 def _raise_if_machine(text: str, cause: Cause, lacking: Sequence[TrialConfig], device: str) -> None:

@@ -41,25 +41,26 @@ class PackedEngine(CpuEngine[Member, Group]):
         layout = Layout.of(configs[0])
         self._step = Step(configs[0], layout)
         self._maps: dict[int, dict[str, Tensor]] = {}
+        self._masks: dict[int, Float[ndarray, " row"] | None] = {}
+        """Like the maps, those of a seed."""
         super().__init__(configs, layout, STORES)
 
     def _start(self, config: TwoLayerConfig) -> Mapping[str, Tensor]:
         return initial_weights(config).named()
 
-    def _held(
-        self, config: TwoLayerConfig, rows: Sequence[Float[ndarray, " row"]], joined: int, alike: Sequence[Member]
-    ) -> Member:
-        """Masks are a seed's."""
-        mask = alike[0].mask if alike else mask_row(self.layout, config)
-        return Member(config, self.layout, rows, mask, joined)
+    def _held(self, config: TwoLayerConfig, rows: Sequence[Float[ndarray, " row"]], joined: int) -> Member:
+        if config.seed not in self._masks:
+            self._masks[config.seed] = mask_row(self.layout, config)
+        return Member(config, self.layout, rows, self._masks[config.seed], joined)
 
     def _group(self, member: Member) -> Group:
         return Group(member.config, self._maps_of(member.config), self._step)
 
     def _together(self) -> list[tuple[Group, list[int]]]:
-        """As the base class says; without the maps of those who have left."""
+        """As the base class says; without the maps and masks of those who have left."""
         seeds = {member.config.seed for member in self._members if member}
         self._maps = {seed: maps for seed, maps in self._maps.items() if seed in seeds}
+        self._masks = {seed: mask for seed, mask in self._masks.items() if seed in seeds}
         return super()._together()
 
     def _train(

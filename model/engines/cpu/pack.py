@@ -78,6 +78,8 @@ class CpuEngine(ABC, Generic[M, G]):
         self.layout, self._prefixes, dtype = layout, stores, DTYPES[configs[0].precision]
         self._stores = {name: torch.zeros(len(configs), layout.row, dtype=dtype) for name in stores}
         self._members: list[M | None] = [None] * len(configs)
+        self._views: dict[int, Mapping[str, Tensor]] = {}
+        """Members' parameters, made when they are first asked for."""
         self._clock = 0
         self._groups: dict[tuple[object, int], G] = {}
         for slot, config in enumerate(configs):
@@ -91,8 +93,8 @@ class CpuEngine(ABC, Generic[M, G]):
         """A trial's tensors before its first step."""
 
     @abstractmethod
-    def _held(self, config: Any, rows: Sequence[Float[ndarray, " row"]], joined: int, alike: Sequence[M]) -> M:
-        """A trial that is put in; `alike` are members of its seed."""
+    def _held(self, config: Any, rows: Sequence[Float[ndarray, " row"]], joined: int) -> M:
+        """A trial that is put in."""
 
     @abstractmethod
     def _group(self, member: M) -> G:
@@ -165,9 +167,9 @@ class CpuEngine(ABC, Generic[M, G]):
         self._hold(slot, state.config, self._clock - state.step)
 
     def _hold(self, slot: int, config: Any, joined: int) -> None:
-        alike = [member for member in self._members if member and member.config.seed == config.seed]
         rows = [rows[slot].numpy() for rows in self._stores.values()]
-        self._members[slot] = self._held(config, rows, joined, alike)
+        self._members[slot] = self._held(config, rows, joined)
+        self._views.pop(slot, None)
 
     def _point_at_rows(self) -> None:
         """Members' views of the storage, which has moved."""
@@ -177,7 +179,9 @@ class CpuEngine(ABC, Generic[M, G]):
 
     def params(self, slot: int) -> Mapping[str, Tensor]:
         """As the contract says; views of the storage."""
-        return self.layout.named(self._stores["params"][slot])
+        if slot not in self._views:
+            self._views[slot] = self.layout.named(self._stores["params"][slot])
+        return self._views[slot]
 
     def overflowed(self) -> list[bool]:
         """As the contract says."""
@@ -186,6 +190,6 @@ class CpuEngine(ABC, Generic[M, G]):
 
 
 def non_finite(stores: Mapping[str, Float[Tensor, "pack row"]]) -> list[bool]:
-    """Which rows of any store hold a NaN or an infinity."""
-    finite = torch.stack([torch.isfinite(store).all(dim=1) for store in stores.values()]).all(dim=0)
+    """Which rows of any store hold a NaN or an infinity: 0 times them is NaN, as is a sum with one."""
+    finite = torch.stack([torch.isfinite(store.mul(0).sum(dim=1)) for store in stores.values()]).all(dim=0)
     return torch.logical_not(finite).tolist()

@@ -153,7 +153,8 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And none is sent the driver's key, which Ray would show to all its users.  Nothing is kept in the object store:
-    else Ray ends the driver without a word as soon as a raylet is told to go."""
+    else Ray ends the driver without a word as soon as a raylet is told to go.  Tune, which writes its state again and
+    again, has neither packs nor reports in it once they have arrived."""
     monkeypatch.setattr(ray, "put", Mock(side_effect=AssertionError("something is kept in the object store")))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-shown")
     packs = tuple(Pack((trial(seed=seed, lr=0.01), trial(seed=seed, lr=0.1))) for seed in range(3))
@@ -166,6 +167,8 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     with again_and_again(look):
         train(tmp_path / "ray", packs, settings, lambda *given: tune.execute(cluster, *given, lambda: False))
     assert not told
+    (state,) = (cluster.scratch / "tune").rglob("experiment_state-*.json")
+    assert "trial_id" in (text := state.read_text()) and TwoLayerConfig.__name__.encode().hex() not in text
     assert busy, "no worker was seen with a pack"
     assert busy & waiting or ray.__version__.startswith("2.52."), "which takes no environment for another one"
     train(tmp_path / "inline", packs, settings, alone)
@@ -253,7 +256,7 @@ def test_what_ray_says_of_its_processes_is_no_output(cluster: Cluster, capsys: p
 def test_a_worker_that_hangs_is_ended_and_its_pack_taken_up_again(
     cluster: Cluster, tmp_path: Path, trial: Callable[..., TwoLayerConfig]
 ) -> None:
-    packs, struck, seen = (Pack((trial(n_steps=15_000),)),), set[int](), list[float]()
+    packs, struck, seen = (Pack((trial(n_steps=100_000),)),), set[int](), list[float]()
 
     def stop() -> bool:
         training = [pid for pid, command in family(os.getpid()).items() if is_training(command)]

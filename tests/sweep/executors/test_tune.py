@@ -38,7 +38,7 @@ def worker(work: Work, pack: Pack) -> Iterator[tune._PackTrainable]:
     """As Ray makes it, in this process; the tests' own signal handler is set again."""
     before = signal.getsignal(signal.SIGTERM)
     worker = tune._PackTrainable.__new__(tune._PackTrainable)
-    worker.setup({"pack": tune._Given(pack, work), "left_out": [], "avoid": []})
+    worker.setup({"pack": tune._Parcel((pack, work)), "left_out": [], "avoid": []})
     yield worker
     signal.signal(signal.SIGTERM, before)
 
@@ -53,7 +53,7 @@ def begin(worker: tune._PackTrainable) -> None:
 
 
 def report(worker: tune._PackTrainable) -> tune._Report:
-    told: tune._Report = worker.step()["report"]
+    told: tune._Report = worker.step()["report"].take()
     return told
 
 

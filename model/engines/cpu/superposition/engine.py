@@ -133,10 +133,7 @@ class SuperpositionEngine(CpuEngine[_Member, _Group]):
     def _start(self, config: SuperpositionConfig) -> Mapping[str, Tensor]:
         return Superposition.start(config)
 
-    def _held(
-        self, config: SuperpositionConfig, rows: Sequence[Float[ndarray, " row"]], joined: int,
-        alike: Sequence[_Member],
-    ) -> _Member:  # fmt: skip
+    def _held(self, config: SuperpositionConfig, rows: Sequence[Float[ndarray, " row"]], joined: int) -> _Member:
         importance = Superposition.fixed(config)["importance"].numpy().astype(self._dtype)
         own = (*rows, rows[-1])[:3]  # SGD keeps but one
         return _Member(config, joined, config.stream(), own, importance, self._settings(config))
