@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -157,7 +158,8 @@ def test_packs_go_to_the_workers_that_wait_and_rows_are_those_of_inline(
     again, has neither packs nor reports in it once they have arrived."""
     monkeypatch.setattr(ray, "put", Mock(side_effect=AssertionError("something is kept in the object store")))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-to-be-shown")
-    packs = tuple(Pack((trial(seed=seed, lr=0.01), trial(seed=seed, lr=0.1))) for seed in range(3))
+    alike = partial(trial, n_steps=20_000)  # long enough to be seen in training
+    packs = tuple(Pack((alike(seed=seed, lr=0.01), alike(seed=seed, lr=0.1))) for seed in range(3))
     settings, busy, told = Settings(save_weights="final", record_neurons="log2"), set[int](), set[int]()
 
     def look() -> None:
