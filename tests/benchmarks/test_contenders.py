@@ -101,7 +101,7 @@ def test_windows_are_those_of_the_rows() -> None:
 
 def test_overhead_of_short_trials() -> None:
     """A small version of `make bench-overhead`: nothing is lost, nothing is trained twice."""
-    from overhead import marginal, measure, orders, report, short_trials
+    from overhead import marginal, measure, orders, report, share_without_start, short_trials
 
     found = [measure(short_trials(n), "inline", 1) for n in (64, 320)]
     assert [o.n_trials for o in found] == [64, 320]
@@ -110,3 +110,5 @@ def test_overhead_of_short_trials() -> None:
     assert marginal(found) < 1000
     searched = measure(orders(6), "inline", 1)
     assert searched.n_trials == 6 and 0 < searched.share < 1 and f"{searched.share:.1%}" in report([searched])
+    few = replace(searched, n_trials=2, n_workers=2, wall_time_s=7.0, training_s=1.0)
+    assert share_without_start(few, replace(few, n_trials=1000, wall_time_s=57.0, training_s=91.0)) == 0.9
