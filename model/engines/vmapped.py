@@ -3,10 +3,13 @@
 Members' tensors are stacked, an update rule works on the stacks, and no operation of a family sees two members.  How a
 library multiplies a stack of matrices may depend on how many there are: members are equal to those trained alone to
 `TOLERANCE`, not always to the bit.
+
+On a CPU a stack is only so large that what is computed of its samples stays in cache.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from torch import Tensor
 from monosweep.model.config import OPTIMIZERS, TrialConfig
 from monosweep.model.families import family_of
 from monosweep.model.family import Family, shared
+from monosweep.model.heap import keep_freed_memory
 from monosweep.model.member import MemberState
 from monosweep.model.optimizers import STATES, update
 from monosweep.model.precision import DTYPES
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 _AFTER = Family.after.__func__  # type: ignore[attr-defined]
 WORTHWHILE_S = 2.0
 """Seconds that a stack has trained before its gradients are traced, which takes that long once a process."""
+STACK_BYTES = 5 * 2**19
+"""Of the samples of a stack's step on a CPU, about: few enough for its cache, enough to hide what calling an operation
+costs."""
 TOLERANCE = 1e-5
 """Relative difference of single-precision losses between packs, at most, over some hundred steps."""
 
@@ -51,36 +58,47 @@ class VmappedEngine:
         self._family, self._device, self._dtype = family_of(configs[0]), device, DTYPES[configs[0].precision]
         self._slots: list[MemberState | None] = [MemberState(config=config) for config in configs]
         self._fixed: dict[int, dict[str, Tensor]] = {}
-        self._stack: _Stack | None = None
+        self._stacks: list[_Stack] = []
+        """Of all members, or none if there are others than they were made of."""
+        self._in: dict[int, _Stack] = {}
+        """By slot, the stack that has the member."""
+        self._seconds = 0.0
+        """How long these stacks have trained."""
+        if device == "cpu":
+            keep_freed_memory()
 
     @property
     def steps(self) -> list[int]:
         """As the contract says."""
-        done = 0 if self._stack is None else self._stack.done
-        return [0 if state is None else state.step + done for state in self._slots]
+        return [
+            0 if state is None else state.step + (self._in[slot].done if self._in else 0)
+            for slot, state in enumerate(self._slots)
+        ]
 
     def advance(self, n_steps: int) -> Float64[ndarray, "steps slots"]:
         """As the contract says."""
         losses = np.full((n_steps, len(self._slots)), np.nan)
-        if self._stack and not all(self._slots[slot] for slot in self._stack.slots):
+        if any(self._slots[slot] is None for slot in self._in):
             self._unstack()  # once for all who have left since the last steps
         if any(self._slots):
-            stack = self._stacked()
-            losses[:, stack.slots] = stack.advance(n_steps)
+            start = time.perf_counter()
+            for stack in self._stacked():
+                losses[:, stack.slots] = stack.advance(n_steps, is_worth_tracing=self._seconds > WORTHWHILE_S)
+            self._seconds += time.perf_counter() - start
         return losses
 
     def _unstack(self) -> None:
         self._slots = [None if held is None else self.take(slot) for slot, held in enumerate(self._slots)]
-        self._stack = None
+        self._stacks, self._in, self._seconds = [], {}, 0.0
 
     def take(self, slot: int) -> MemberState:
         """As the contract says."""
         state = self._slots[slot]
         assert state is not None, "an empty slot has nothing to take"
-        if self._stack is None:
+        if not self._in:
             return MemberState(config=state.config, step=state.step, tensors=state.tensors)
-        step = state.step + self._stack.done
-        return MemberState(config=state.config, step=step, tensors=self._stack.take(slot))
+        stack = self._in[slot]
+        return MemberState(config=state.config, step=state.step + stack.done, tensors=stack.take(slot))
 
     def put(self, slot: int, state: MemberState | None) -> None:
         """As the contract says."""
@@ -91,7 +109,8 @@ class VmappedEngine:
 
     def params(self, slot: int) -> Mapping[str, Tensor]:
         """As the contract says."""
-        return self._stacked().params(slot)
+        self._stacked()
+        return self._in[slot].params(slot)
 
     def fixed(self, slot: int) -> Mapping[str, Tensor]:
         """As the contract says."""
@@ -105,21 +124,30 @@ class VmappedEngine:
     def overflowed(self) -> list[bool]:
         """As the contract says."""
         bad = [False] * len(self._slots)
-        if not any(self._slots):
-            return bad
-        stack = self._stacked()
-        for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
-            bad[slot] = overflowed and self._slots[slot] is not None
+        for stack in self._stacked():
+            for slot, overflowed in zip(stack.slots, stack.overflowed(), strict=True):
+                bad[slot] = overflowed and self._slots[slot] is not None
         return bad
 
-    def _stacked(self) -> _Stack:
-        if self._stack is None:
-            members = {slot: state for slot, state in enumerate(self._slots) if state is not None}
-            fixed = [self.fixed(slot) for slot in members]
-            self._stack = _Stack(self._family, members, fixed, self._dtype, self._device)
-            # What they held is in the stack now.
+    def _stacked(self) -> Sequence[_Stack]:
+        members = {slot: state for slot, state in enumerate(self._slots) if state is not None}
+        if not self._stacks and members:
+            for part in np.array_split(list(members), self._n_stacks(list(members.values()))):
+                some = {int(slot): members[int(slot)] for slot in part}
+                fixed = [self.fixed(slot) for slot in some]
+                self._stacks.append(_Stack(self._family, some, fixed, self._dtype, self._device))
+            self._in = {slot: stack for stack in self._stacks for slot in stack.slots}
+            # What they held is in the stacks now.
             self._slots = [s and MemberState(config=s.config, step=s.step) for s in self._slots]
-        return self._stack
+        return self._stacks
+
+    def _n_stacks(self, members: Sequence[MemberState]) -> int:
+        if self._device != "cpu":
+            return 1
+        first = members[0]
+        batch = self._family.sampler(first.config)(first.step + 1)
+        n_bytes = sum(tensor.numel() * self._dtype.itemsize for tensor in batch.values())
+        return min(len(members), math.ceil(len(members) * n_bytes / STACK_BYTES) or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +161,7 @@ class _Stream:
 
 
 class _Stack:
-    """The members of a pack as they were put in, side by side; who comes or goes makes a new one."""
+    """Members of a pack as they were put in, side by side; who comes or goes makes a new one."""
 
     def __init__(
         self, family: type[Family], members: Mapping[int, MemberState], fixed: Sequence[Mapping[str, Tensor]],
@@ -170,7 +198,7 @@ class _Stack:
         batches = None if len(self._streams) == 1 else 0
         gradients = torch.func.grad(objective, has_aux=True)
         self._gradients: Callable[..., Any] = torch.func.vmap(gradients, in_dims=(0, 0, batches, 0))
-        self._traced, self._seconds = False, 0.0
+        self._traced = False
         changes = getattr(family.after, "__func__", family.after) is not _AFTER
         self._after = torch.func.vmap(lambda *given: dict(family.after(about, *given))) if changes else None
 
@@ -194,16 +222,14 @@ class _Stack:
             found.setdefault((config.stream(), self._first[member]), []).append(member)
         return [_Stream(self._family.sampler(self._configs[m[0]]), self._first[m[0]], m) for m in found.values()]
 
-    def advance(self, n_steps: int) -> Float64[ndarray, "steps members"]:
+    def advance(self, n_steps: int, is_worth_tracing: bool) -> Float64[ndarray, "steps members"]:
         rates = self._tensor(lr_table(self._configs, [first + self.done for first in self._first], n_steps))
         losses = torch.empty(n_steps, len(self._configs), dtype=torch.float64)
-        start = time.perf_counter()
         for index in range(n_steps):
-            losses[index] = self._step(rates[index])
-        self._seconds += time.perf_counter() - start
+            losses[index] = self._step(rates[index], is_worth_tracing and not self._traced)
         return losses.numpy()
 
-    def _step(self, lr: Tensor) -> Tensor:
+    def _step(self, lr: Tensor, trace: bool) -> Tensor:
         self.done += 1
         scheduled = [
             self._family.schedule(config, first + self.done)
@@ -212,7 +238,7 @@ class _Stack:
         knobs = {**self._knobs, **self._numbers(scheduled)}
         before = {name: tensor.clone() for name, tensor in self._params.items()} if self._after else {}
         given = self._params, self._fixed, self._batch(), knobs
-        if self._seconds > WORTHWHILE_S and not self._traced:
+        if trace:
             self._gradients, self._traced = traced(self._gradients, given), True
         grads, (loss, passed) = self._gradients(*given)
         steps = torch.tensor([first + self.done for first in self._first], dtype=torch.float64, device=self._device)

@@ -53,7 +53,7 @@ class Size:
     n_steps: int
     own_trials: int
     own_steps: int
-    """As a user's family, which is slower."""
+    """As a user's family, which is slower; so many that its first two seconds, before it is traced, are few."""
     plain_steps: int
     jax_steps: int
 
@@ -65,15 +65,15 @@ class Size:
 
 SIZES = (
     Size(n_features=5, d_hidden=2, batch_size=1024, feature_prob=0.05, n_trials=1024, n_steps=4096, own_trials=256,
-         own_steps=128, plain_steps=1000, jax_steps=64),
+         own_steps=2048, plain_steps=1000, jax_steps=64),
     Size(n_features=20, d_hidden=5, batch_size=1024, feature_prob=0.05, n_trials=1024, n_steps=1024, own_trials=128,
-         own_steps=64, plain_steps=500, jax_steps=16),
+         own_steps=1024, plain_steps=500, jax_steps=16),
     Size(n_features=40, d_hidden=10, batch_size=8192, feature_prob=0.05, n_trials=64, n_steps=512, own_trials=16,
-         own_steps=32, plain_steps=100, jax_steps=16),
+         own_steps=1024, plain_steps=100, jax_steps=16),
     Size(n_features=200, d_hidden=20, batch_size=1024, feature_prob=0.01, n_trials=64, n_steps=1024, own_trials=16,
-         own_steps=64, plain_steps=200, jax_steps=32),
+         own_steps=1024, plain_steps=200, jax_steps=32),
     Size(n_features=512, d_hidden=64, batch_size=1024, feature_prob=0.01, n_trials=32, n_steps=256, own_trials=16,
-         own_steps=32, plain_steps=100, jax_steps=16),
+         own_steps=256, plain_steps=100, jax_steps=16),
 )  # fmt: skip
 
 

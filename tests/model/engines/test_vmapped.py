@@ -10,6 +10,7 @@ from monosweep.model.engines.vmapped import TOLERANCE, VmappedEngine
 from monosweep.model.families import config_of
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.network import TwoLayer
+from monosweep.model.member import MemberState
 
 TASKS, ACTIVATIONS = ("decoder", "reprojector", "abs"), ("relu", "gelu", "solu")
 SCHEDULES = ("cosine", "constant", "cosine_to_zero")
@@ -131,7 +132,8 @@ def test_members_of_one_stream_share_its_samples(one_stream, drawn, monkeypatch)
     monkeypatch.setattr(TwoLayer, "sampler", spy)
     configs = pack_of_seven(one_stream)
     VmappedEngine(configs, "cpu").advance(3)
-    assert len(samplers) == len({c.stream() for c in configs}) == drawn
+    assert len({c.stream() for c in configs}) == drawn
+    assert len(samplers) == 1 + drawn  # the one tells how large a step's samples are
 
 
 @pytest.mark.parametrize("knobs", [
@@ -144,11 +146,12 @@ def test_a_traced_stack_has_the_bits_of_one_that_is_not(knobs, monkeypatch):
     configs = [config_of({"batch_size": 32, "n_steps": 64, "lr": 0.01, "seed": seed, **knobs}) for seed in range(3)]
     plain = VmappedEngine(configs, "cpu")
     expected = plain.advance(24)
-    assert not plain._stack._traced
+    assert not any(stack._traced for stack in plain._stacked())
     monkeypatch.setattr(vmapped, "WORTHWHILE_S", -1.0)
     faster = VmappedEngine(configs, "cpu")
     assert faster.advance(24).tobytes() == expected.tobytes()
-    assert isinstance(faster._stack._gradients, torch.fx.GraphModule)
+    (stack,) = faster._stacked()
+    assert isinstance(stack._gradients, torch.fx.GraphModule)
     for name, tensor in plain.take(1).tensors.items():
         assert torch.equal(tensor, faster.take(1).tensors[name])
 
@@ -162,3 +165,32 @@ def test_what_cannot_be_traced_trains_as_before(monkeypatch):
     config = trial()
     engine = VmappedEngine([config], "cpu")
     close(engine.advance(STEPS)[:, 0], engine, 0, config, TOLERANCE)
+
+
+@pytest.mark.parametrize("one_stream", [True, False])
+def test_members_in_stacks_that_fit_into_the_cache(one_stream, monkeypatch):
+    """Seven in three stacks, of whom one leaves and one joins: each is trained as alone."""
+    monkeypatch.setattr(vmapped, "STACK_BYTES", 3 * 40 * 24 * 4)  # of the samples of three
+    monkeypatch.setattr(vmapped, "WORTHWHILE_S", -1.0)
+    configs = pack_of_seven(one_stream)
+    engine = VmappedEngine(configs, "cpu")
+    losses = engine.advance(PACK_STEPS)
+    assert [stack.slots for stack in engine._stacked()] == [[0, 1, 2], [3, 4], [5, 6]]
+    for slot, config in enumerate(configs):
+        close(losses[:, slot], engine, slot, config, TOLERANCE)
+    engine.put(3, None)
+    engine.put(7, MemberState(config=trial(lr=0.02, seed=9)))
+    more = engine.advance(5)
+    assert engine.steps == [45, 45, 45, 0, 45, 45, 45, 5] and np.isnan(more[:, 3]).all()
+    assert [stack.slots for stack in engine._stacked()] == [[0, 1, 2], [4, 5], [6, 7]]
+    close(more[:, 7], engine, 7, trial(lr=0.02, seed=9), TOLERANCE)
+    close(np.concatenate([losses[:, 4], more[:, 4]]), engine, 4, configs[4], TOLERANCE)
+
+
+def test_a_stack_on_a_gpu_has_all_members(monkeypatch):
+    """Where many are fast."""
+    monkeypatch.setattr(vmapped, "STACK_BYTES", 1)
+    engine = VmappedEngine(pack_of_seven(False), "cpu")
+    assert engine._n_stacks([MemberState(config=trial())] * 7) == 7
+    engine._device = "cuda"
+    assert engine._n_stacks([MemberState(config=trial())] * 7) == 1
