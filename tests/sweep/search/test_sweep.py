@@ -89,6 +89,15 @@ def test_a_checkpoint_tells_who_was_judged_from_who_waits(configs: list[TrialCon
     assert judged == {config.trial_id: config.trial_id != waits for config in configs[:4]}
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_who_left_is_told_only_where_somebody_listens(tells: bool, configs: list[TrialConfig], tmp_path: Path) -> None:
+    """It is all that their rows say: of packs of many short trials a large part of what workers send."""
+    store, pack = Store.create(str(tmp_path / "out")), Pack(tuple(configs[:4]))
+    told = [left for p in pack_slices(store, "s", pack, Settings(tells_ends=tells)) for left in p.left]
+    assert {left.trial_id for left in told} == ({config.trial_id for config in pack.configs} if tells else set())
+    assert all(left.metrics and "loss" in left.metrics for left in told)
+
+
 @pytest.mark.parametrize(
     ("name", "n_workers"),
     [("asha", 1), ("halving", 1), ("asha", 2), pytest.param("halving", 2, marks=pytest.mark.long)],
