@@ -90,7 +90,7 @@ def test_a_circle_would_be_found() -> None:
 
 ARROWS = {
     "model.config": [], "model.additions": ["model.config"], "model.records": [],
-    "model.precision": ["model.config", "model.processor"], "model.processor": [],
+    "model.precision": ["model.config", "model.processor"], "model.processor": [], "model.heap": [],
     "model.schedule": ["model.config"],
     "model.data": ["model.config"], "model.geometry": [], "model.machine_code": [],
     "model.optimizers": ["model.config"],
@@ -103,7 +103,7 @@ ARROWS = {
         "model.procedure", "model.records", "model.schedule",
     ],
     "model.engines": [
-        "model.additions", "model.config", "model.data", "model.device", "model.families", "model.family",
+        "model.additions", "model.config", "model.data", "model.device", "model.families", "model.family", "model.heap",
         "model.machine_code", "model.member", "model.optimizers", "model.precision", "model.processor",
         "model.schedule",
     ],
