@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _AFTER = Family.after.__func__  # type: ignore[attr-defined]
 WORTHWHILE_S = 2.0
-"""Seconds that a stack has trained before its gradients are traced, which takes that long once a process."""
+"""Seconds that a pack has trained before its gradients are traced, which takes that long once a process."""
 STACK_BYTES = 5 * 2**19
 """Of the samples of a stack's step on a CPU, about: few enough for its cache, enough to hide what calling an operation
 costs."""

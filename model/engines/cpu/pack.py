@@ -158,6 +158,7 @@ class CpuEngine(ABC, Generic[M, G]):
             self._point_at_rows()
         if state is None:
             self._members[slot] = None
+            self._views.pop(slot, None)  # which would keep storage that has been moved
             return
         given = state.tensors or self._start(state.config)
         for store, prefix in self._prefixes.items():

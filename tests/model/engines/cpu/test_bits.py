@@ -20,6 +20,7 @@ from monosweep.model.families.superposition.config import SuperpositionConfig
 from monosweep.model.families.two_layer.config import TwoLayerConfig
 from monosweep.model.families.two_layer.samples import embedding
 from monosweep.model.families.two_layer.weights import Weights
+from monosweep.model.member import MemberState
 
 SMALL = {"n_features": 64, "d_embed": 16, "n_neurons": 128, "batch_size": 256}
 KNOBS = {"n_steps": 64, "feature_prob": 1 / 16, "l1": 1e-4, "bias_reg": 1e-4, "bias_decay": 0.03, "bias_offset": -0.3}
@@ -117,3 +118,18 @@ def test_a_loss_next_to_zero_is_not_below_it(precision):
 
 if __name__ == "__main__":
     print(json.dumps(digests()))
+
+
+def test_what_is_seen_of_members_is_of_the_storage_as_it_is_now():
+    """When a slot more moves all rows; and whoever has left keeps nothing of the old ones."""
+    config = TwoLayerConfig(n_features=8, d_embed=4, n_neurons=6, batch_size=16, n_steps=64)
+    engine = PackedEngine([config, dataclasses.replace(config, seed=1)])
+    for slot in (0, 1):
+        engine.params(slot)
+    engine.put(1, None)
+    engine.put(2, MemberState(config=dataclasses.replace(config, seed=2)))
+    engine.advance(4)
+    storage = engine._stores["params"].untyped_storage().data_ptr()
+    for slot in (0, 2):
+        assert all(tensor.untyped_storage().data_ptr() == storage for tensor in engine.params(slot).values())
+    assert 1 not in engine._views
